@@ -1,0 +1,110 @@
+"""Runs the whole system on one machine. `make help` lists the usual ways in."""
+
+import argparse
+import fcntl
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from . import build, cloud, demo, deploy, outputs, stacks, watch
+from .progress import Progress, console
+from .settings import LOCAL, OUTPUTS, ROOT, Trouble
+
+
+def up(_: argparse.Namespace) -> None:
+    started = time.monotonic()
+    with only_one():
+        wanted = stacks.read()
+        console.print("Building the functions")
+        built = build.functions()
+        console.print(f"{len(built)} functions built {since(started)}")
+
+        began = time.monotonic()
+        state = "started" if cloud.start() else "already runs"
+        console.print(f"The local cloud {state} {since(began)}")
+
+        console.print("Deploying the stacks")
+        with Progress([stack.name for stack in wanted]) as progress:
+            everything = deploy.everything(wanted, progress)
+        found = outputs.write(wanted, everything)
+    console.print(f"\n[bold green]Madang is up[/] {since(started)}: {found['api_url']}")
+    console.print(f"  curl {found['api_url']}/posts")
+
+
+def down(_: argparse.Namespace) -> None:
+    began = time.monotonic()
+    stopped = cloud.stop()
+    console.print(f"The local cloud is down, its state is kept {since(began)}" if stopped else "Nothing was running")
+
+
+def clean(arguments: argparse.Namespace) -> None:
+    down(arguments)
+    cloud.forget()
+    OUTPUTS.unlink(missing_ok=True)
+    if arguments.all:
+        shutil.rmtree(LOCAL)
+    console.print("Everything local is gone, tools included" if arguments.all else "The local state is gone")
+
+
+def play(arguments: argparse.Namespace) -> None:
+    if not (cloud.running() and OUTPUTS.exists()):
+        up(arguments)
+        console.print()
+    demo.play(outputs.read())
+
+
+def develop(_: argparse.Namespace) -> None:
+    if not (cloud.running() and OUTPUTS.exists()):
+        raise Trouble("The system has to be up for `make watch`: run `make up` first.")
+    watch.run(outputs.read())
+
+
+COMMANDS = {
+    "up": (up, "build, start the local cloud, deploy what has changed"),
+    "down": (down, "stop the local cloud and keep its state"),
+    "clean": (clean, "stop it and forget its state"),
+    "demo": (play, "play the community's story through the API"),
+    "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (run, description) in COMMANDS.items():
+        command = commands.add_parser(name, help=description)
+        command.set_defaults(run=run)
+        if name == "clean":
+            command.add_argument("--all", action="store_true", help="the tools under .local/ too")
+    arguments = parser.parse_args()
+    try:
+        arguments.run(arguments)
+    except Trouble as trouble:
+        console.print(str(trouble), style="bold red", markup=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. `make down` stops the local cloud if it runs.")
+        return 130
+    return 0
+
+
+def since(start: float) -> str:
+    return f"[dim]({time.monotonic() - start:.1f} s)[/]"
+
+
+@contextmanager
+def only_one() -> Iterator[None]:
+    """Two deployments at once would get into each other's way."""
+    LOCAL.mkdir(exist_ok=True)
+    with (LOCAL / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Trouble(f"Another `make up` is at work in {ROOT}: wait for it to end.") from None
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

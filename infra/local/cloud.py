@@ -1,0 +1,174 @@
+"""The local AWS as a process: start, find, stop."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import requests
+
+from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, ROOT, STATE, Trouble
+
+PID_FILE = LOCAL / "ministack.pid"
+LAUNCHER = Path(__file__).with_name("launcher.py")
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+def start() -> bool:
+    """Brings the local cloud up; false when it was up already."""
+    if process := running():
+        _same_port(process)
+        if _healthy():
+            return False
+        _wait_until_healthy(process)
+        return False
+    _port_is_free()
+    _state_fits_port()
+    for directory in (STATE, LOCAL / "tmp"):
+        directory.mkdir(parents=True, exist_ok=True)
+    with CLOUD_LOG.open("w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-u", str(LAUNCHER)],
+            env=_environment(),
+            cwd=LOCAL,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    process = psutil.Process(child.pid)
+    PID_FILE.write_text(json.dumps({"pid": child.pid, "created": process.create_time(), "port": PORT}))
+    (STATE / "port").write_text(str(PORT))
+    _wait_until_healthy(process)
+    return True
+
+
+def stop() -> bool:
+    """Stops the local cloud, which writes its state on the way out; false when it was not running."""
+    process = running()
+    if not process:
+        PID_FILE.unlink(missing_ok=True)
+        return False
+    functions = process.children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        process.kill()
+        raise Trouble(
+            f"The local cloud did not stop within {STOP_SECONDS} s and was killed: "
+            f"what happened since its last start is lost (log: {CLOUD_LOG})."
+        ) from None
+    finally:
+        _, left = psutil.wait_procs(functions, timeout=2)
+        for function in left:
+            with suppress(psutil.NoSuchProcess):
+                function.kill()
+        PID_FILE.unlink(missing_ok=True)
+    return True
+
+
+def forget() -> None:
+    """Throws away everything the local cloud has stored."""
+    for directory in (STATE, LOCAL / "tmp"):
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def running() -> psutil.Process | None:
+    """The local cloud of this clone; a left-over pid file names a process that is gone or someone else's."""
+    try:
+        recorded = json.loads(PID_FILE.read_text())
+        process = psutil.Process(recorded["pid"])
+        if abs(process.create_time() - recorded["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        pass
+    return None
+
+
+def _environment() -> dict[str, str]:
+    """All of it is inherited by the functions, so it holds what is needed and nothing of the caller's:
+    a variable that a template forgets must be missing here too."""
+    return {
+        "PATH": os.defpath,
+        "HOME": str(LOCAL),
+        "TMPDIR": str(LOCAL / "tmp"),
+        "LANG": "C.UTF-8",
+        "GATEWAY_PORT": str(PORT),
+        "BIND_HOST": HOST,
+        "MINISTACK_HOST": "localhost",
+        "MINISTACK_REGION": REGION,
+        "AWS_ENDPOINT_URL": ENDPOINT,
+        "AUTH": "true",
+        "PERSIST_STATE": "1",
+        "STATE_DIR": str(STATE),
+        "S3_PERSIST": "1",
+        "S3_DATA_DIR": str(STATE / "s3"),
+        # Opens a port of its own otherwise.
+        "IOT_MTLS_ENABLED": "0",
+    }
+
+
+def _healthy() -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"{ENDPOINT}/_ministack/health", timeout=2).ok
+    return False
+
+
+def _wait_until_healthy(process: psutil.Process) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _healthy():
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            PID_FILE.unlink(missing_ok=True)
+            raise Trouble(f"The local cloud stopped while starting: see {CLOUD_LOG}.")
+        if time.monotonic() > deadline:
+            raise Trouble(f"The local cloud did not answer within {START_SECONDS} s: see {CLOUD_LOG}.")
+        time.sleep(0.1)
+
+
+def _same_port(process: psutil.Process) -> None:
+    port = json.loads(PID_FILE.read_text())["port"]
+    if port != PORT:
+        raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down` first.")
+
+
+def _state_fits_port() -> None:
+    """Queue URLs with the port in them are part of the stored state."""
+    with suppress(FileNotFoundError):
+        port = int((STATE / "port").read_text())
+        if port != PORT:
+            raise Trouble(
+                f"The stored state belongs to port {port}: use MADANG_PORT={port}, or forget it with `make clean-local`."
+            )
+
+
+def _port_is_free() -> None:
+    with suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == PORT:
+                raise Trouble(f"Port {PORT} is taken by {_who(connection.pid)}; {_another_port()}.")
+    # Not allowed to look (macOS): ask the port itself.
+    with suppress(requests.RequestException):
+        requests.get(ENDPOINT, timeout=1)
+        raise Trouble(f"Port {PORT} is taken by another program; {_another_port()}.")
+
+
+def _who(pid: int | None) -> str:
+    try:
+        process = psutil.Process(pid) if pid else None
+        command = process.cmdline() if process else []
+        if any(Path(part).name == LAUNCHER.name for part in command):
+            return f"the local system of another clone ({process.cwd()}, process {pid})"
+        return f"{process.name()} (process {pid})" if process else "another program"
+    except psutil.Error:
+        return f"process {pid}"
+
+
+def _another_port() -> str:
+    return f"stop it, or choose another port: MADANG_PORT={PORT + 100} make up"

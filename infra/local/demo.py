@@ -1,0 +1,1 @@
+def play(o): print(o)

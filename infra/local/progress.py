@@ -1,0 +1,56 @@
+"""Shows how the stacks get along: a live table on a terminal, a line per change elsewhere."""
+
+import time
+from threading import Lock
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+COLOURS = {"waiting": "dim", "unchanged": "green", "created": "green", "updated": "green", "failed": "bold red"}
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class Progress:
+    def __init__(self, names: list[str]) -> None:
+        self._state = dict.fromkeys(names, "waiting")
+        self._started: dict[str, float] = {}
+        self._ended: dict[str, float] = {}
+        self._lock = Lock()
+        self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4)
+
+    def __enter__(self) -> "Progress":
+        if console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        if console.is_terminal:
+            self._live.stop()
+
+    def update(self, name: str, state: str) -> None:
+        with self._lock:
+            self._state[name] = state
+            self._started.setdefault(name, time.monotonic())
+            if not console.is_terminal:
+                console.print(f"  {name}: {state} {self._seconds(name)}".rstrip())
+
+    def finish(self, name: str, state: str) -> None:
+        self._ended[name] = time.monotonic()
+        self.update(name, state)
+
+    def fail(self, name: str) -> None:
+        self.finish(name, "failed")
+
+    def _seconds(self, name: str) -> str:
+        if name not in self._started:
+            return ""
+        seconds = self._ended.get(name, time.monotonic()) - self._started[name]
+        return f"({seconds:.0f} s)" if seconds >= 0.5 else ""
+
+    def _table(self) -> Table:
+        table = Table.grid(padding=(0, 2))
+        for name, state in self._state.items():
+            table.add_row(f"  {name}", f"[{COLOURS.get(state, 'yellow')}]{state}", self._seconds(name))
+        return table

@@ -1,0 +1,67 @@
+"""`cargo lambda watch` with the local system's environment.
+
+cargo-lambda gives all functions one environment, but each has its own table and queues. So what differs is written to
+one file per function, and Cargo starts every binary through `with-environment`, which reads the file of that name."""
+
+import os
+import shlex
+import shutil
+import subprocess
+
+import requests
+
+from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, client
+from .progress import console
+
+ENVIRONMENTS = LOCAL / "watch"
+RUNNER = ROOT / "infra" / "local" / "with-environment"
+PORT = 9000
+
+
+def run(outputs: dict) -> None:
+    common = LOCAL / "watch.env"
+    common.write_text("".join(f"{name}={value}\n" for name, value in _common(outputs).items()))
+    names = _write_environments()
+    console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved, with the local system behind.")
+    console.print(f"  curl http://{HOST}:{PORT}/posts")
+    console.print("  cargo lambda invoke posts-list --data-file events/invoke/posts-list.json")
+    # The profile of `make up`, so that nothing is compiled twice.
+    command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT), "--profile", "local"]
+    subprocess.run(
+        [*command, "--env-file", str(common)],
+        cwd=ROOT,
+        env=os.environ | {_runner_variable(): f"{RUNNER} {ENVIRONMENTS}"},
+        check=False,
+    )
+
+
+def _common(outputs: dict) -> dict[str, str]:
+    """What the local cloud's own environment and the API's authorizer provide behind the API."""
+    pool = outputs["user_pool_id"]
+    keys = requests.get(f"{ENDPOINT}/{pool}/.well-known/jwks.json", timeout=5)
+    keys.raise_for_status()
+    return AWS_ENVIRONMENT | {
+        "LOCAL_JWKS": keys.text.strip().replace("\n", ""),
+        "JWT_ISSUER": f"https://cognito-idp.{REGION}.amazonaws.com/{pool}",
+        "JWT_AUDIENCE": outputs["user_pool_client_id"],
+    }
+
+
+def _write_environments() -> list[str]:
+    """One file per function with the variables that its template gives it."""
+    shutil.rmtree(ENVIRONMENTS, ignore_errors=True)
+    ENVIRONMENTS.mkdir(parents=True)
+    names = []
+    for page in client("lambda").get_paginator("list_functions").paginate():
+        for function in page["Functions"]:
+            variables = function.get("Environment", {}).get("Variables", {})
+            lines = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(variables.items())]
+            (ENVIRONMENTS / f"{function['FunctionName']}.env").write_text("".join(lines))
+            names.append(function["FunctionName"])
+    return sorted(names)
+
+
+def _runner_variable() -> str:
+    version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    host = next(line.removeprefix("host: ") for line in version.splitlines() if line.startswith("host: "))
+    return f"CARGO_TARGET_{host.upper().replace('-', '_')}_RUNNER"
