@@ -1,0 +1,39 @@
+.DEFAULT_GOAL := help
+.PHONY: build up down demo test watch bench audit clean-local help
+
+LOCAL := .local/venv/bin/python -m infra.local
+
+build: bootstrap ## Build every function for AWS (arm64)
+	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements-build.txt
+	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64
+
+up: bootstrap ## Build, start the local AWS and deploy what has changed
+	@$(LOCAL) up
+
+down: bootstrap ## Stop the local AWS; its state is kept
+	@$(LOCAL) down
+
+demo: bootstrap ## Play the story through the API; brings the system up if it is down
+	@$(LOCAL) demo
+
+test: bootstrap ## Everything that has to pass: format, lints, unit tests, templates, the running system
+	@infra/local/test
+
+watch: bootstrap ## Serve the code being edited on port 9000, with the local AWS behind it
+	@$(LOCAL) watch
+
+bench: bootstrap ## Print the numbers: calls per request, cold start, artifact sizes
+	@cargo run --quiet --release -p system-tests --bin bench
+
+audit: ## Check the dependencies for known vulnerabilities
+	@infra/local/audit
+
+clean-local: bootstrap ## Stop the local AWS and forget its state (ALL=1: the tools too)
+	@$(LOCAL) clean $(if $(ALL),--all)
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: bootstrap
+bootstrap:
+	@infra/local/bootstrap
