@@ -17,13 +17,13 @@ def up(_: argparse.Namespace) -> None:
     started = time.monotonic()
     with only_one():
         wanted = stacks.read()
-        console.print("Building the functions")
-        built = build.functions()
-        console.print(f"{len(built)} functions built {since(started)}")
+        state = "started" if cloud.start() else "already runs"
+        console.print(f"The local cloud {state} {since(started)}")
 
         began = time.monotonic()
-        state = "started" if cloud.start() else "already runs"
-        console.print(f"The local cloud {state} {since(began)}")
+        console.print("Building the functions")
+        built = build.functions()
+        console.print(f"{len(built)} functions built {since(began)}")
 
         console.print("Deploying the stacks")
         with Progress([stack.name for stack in wanted]) as progress:
@@ -40,7 +40,7 @@ def down(_: argparse.Namespace) -> None:
 
 
 def clean(arguments: argparse.Namespace) -> None:
-    down(arguments)
+    cloud.stop()
     cloud.forget()
     OUTPUTS.unlink(missing_ok=True)
     if arguments.all:

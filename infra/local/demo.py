@@ -1,1 +1,135 @@
-def play(o): print(o)
+"""The story of `make demo`: what people do in the community, and what follows from it."""
+
+from dataclasses import dataclass
+
+from .progress import console
+from .settings import Trouble, client
+from .story import Person, Story
+
+
+@dataclass
+class Cast:
+    """Who and what the later chapters speak of."""
+
+    ana: Person
+    ben: Person
+    ana_id: str
+    anas_post: str
+    bens_post: str
+
+
+def play(outputs: dict) -> None:
+    story = Story(outputs)
+    cast = arrive(story)
+    talk(story, cast)
+    rename(story, cast)
+    leave(story, cast)
+    console.print("\n[bold green]All of it happened.[/] The system stays up:")
+    console.print(f"  {outputs['api_url']}")
+    console.print(f"  curl {outputs['api_url']}/posts/{cast.bens_post}")
+    console.print("  make down    # stops it and keeps its state")
+
+
+def arrive(story: Story) -> Cast:
+    story.chapter("Ana and Ben sign up, and each writes a post")
+    ana, ben = story.sign_up("Ana"), story.sign_up("Ben")
+    ana_id = story.request("POST", "/users", ana, {"name": "Ana"}, expect=(201,)).body["id"]
+    story.request("POST", "/users", ben, {"name": "Ben"}, expect=(201,))
+    story.effect("user.created", "notifications-on-user", "Ana is welcomed", lambda: notifications(story, ana))
+
+    post = {"title": "First day in the courtyard", "body": "Hello, neighbours."}
+    anas_post = story.request("POST", "/posts", ana, post, expect=(201,)).body["id"]
+    post = {"title": "Persimmons to give away", "body": "The tree bends. Bring a basket."}
+    bens_post = story.request("POST", "/posts", ben, post, expect=(201,)).body["id"]
+    author = story.request("GET", f"/posts/{anas_post}/author").body
+    story.note(f"posts-author asked users-lookup by RPC: the author is {author['name']}")
+    if author["name"] != "Ana":
+        raise Trouble(f"The author of Ana's post is {author['name']}.")
+    return Cast(ana, ben, ana_id, anas_post, bens_post)
+
+
+def talk(story: Story, cast: Cast) -> None:
+    story.chapter("Ana wants mail, Ben comments on her post, and she hears of it")
+    preferences = story.request("GET", "/notifications/preferences", cast.ana)
+    wanted = {**preferences.body, "email": True}
+    wanted.pop("version", None)
+    story.request("PUT", "/notifications/preferences", cast.ana, wanted, if_match=preferences.etag)
+
+    comments = f"/posts/{cast.anas_post}/comments"
+    story.effect("post.created", "comments-on-post", "comments knows the post", lambda: story.peek(comments).status == 200)
+    before = {notification["id"] for notification in notifications(story, cast.ana)}
+    story.request("POST", comments, cast.ben, {"body": "Welcome, Ana!"}, expect=(201,))
+
+    def new() -> list[dict]:
+        return [one for one in notifications(story, cast.ana) if one["id"] not in before]
+
+    notification = story.effect("comment.created", "notifications-on-comment", "Ana is notified", new)[0]
+    story.note(f"“{notification['subject']}”: {notification['message']}")
+    mail = story.effect(
+        "notification.created", "notifications-email", "a mail goes out", lambda: story.mails_to(cast.ana.email)
+    )[-1]
+    story.note(f"to {', '.join(mail['To'])}: “{mail['Subject']}”")
+    story.request("POST", f"/notifications/{notification['id']}/read", cast.ana, expect=(204,))
+
+    bens = f"/posts/{cast.bens_post}/comments"
+    story.effect("post.created", "comments-on-post", "comments knows Ben's post", lambda: story.peek(bens).status == 200)
+    story.request("POST", bens, cast.ana, {"body": "I am on my way."}, expect=(201,))
+
+
+def rename(story: Story, cast: Cast) -> None:
+    story.chapter("Ana takes another name, and her post and her comment follow")
+    profile = story.request("GET", "/users/me", cast.ana)
+    story.request("PATCH", "/users/me", cast.ana, {"name": "Ana Kim"}, if_match=profile.etag)
+    story.effect(
+        "user.updated",
+        "posts-on-user",
+        "her post bears the new name",
+        lambda: story.peek(f"/posts/{cast.anas_post}").body["author"]["name"] == "Ana Kim",
+    )
+    story.effect(
+        "user.updated",
+        "comments-on-user",
+        "so does her comment",
+        lambda: [one["author"]["name"] for one in items(story, f"/posts/{cast.bens_post}/comments")] == ["Ana Kim"],
+    )
+
+
+def leave(story: Story, cast: Cast) -> None:
+    story.chapter("Ana leaves, and what was hers goes with her")
+    story.request("DELETE", "/users/me", cast.ana, expect=(202,))
+    anas_post, bens_post = f"/posts/{cast.anas_post}", f"/posts/{cast.bens_post}"
+    story.effect("user.deleted", "posts-on-user", "her post is gone", lambda: story.peek(anas_post).status == 404)
+    story.effect(
+        "user.deleted",
+        "comments-on-user",
+        "her comment on Ben's post is gone",
+        lambda: story.peek(f"{bens_post}/comments").body.get("items") == [],
+    )
+    story.effect(
+        "post.deleted",
+        "comments-on-post",
+        "the comments on her post are gone",
+        lambda: not items(story, f"{anas_post}/comments"),
+    )
+    story.effect("user.deleted", "users-on-user", "she cannot sign in any more", lambda: not can_sign_in(story, cast.ana))
+    story.request("POST", "/posts", cast.ana, {"title": "Still here?", "body": "No."}, expect=(401, 403))
+    story.note("her token has not expired, but it writes nothing any more")
+    story.request("GET", bens_post)
+
+
+def notifications(story: Story, person: Person) -> list[dict]:
+    return items(story, "/notifications", person)
+
+
+def items(story: Story, path: str, person: Person | None = None) -> list[dict]:
+    answer = story.peek(path, person)
+    return answer.body["items"] if answer.status == 200 else []
+
+
+def can_sign_in(story: Story, person: Person) -> bool:
+    cognito = client("cognito-idp")
+    try:
+        story.sign_in(person.email)
+    except (cognito.exceptions.NotAuthorizedException, cognito.exceptions.UserNotFoundException):
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""What a story is told with: people, requests and effects, each printed as it happens."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+from rich.markup import escape
+
+from .progress import console
+from .settings import Trouble, client
+
+# Long enough for a cold start of every function on the way of an event on a busy machine.
+PATIENCE = 60
+PASSWORD = "correct horse battery staple 1"
+CONFIRMATION_CODE = "123456"  # what the local Cognito always sends
+
+
+@dataclass
+class Person:
+    name: str
+    email: str
+    token: str
+
+
+@dataclass
+class Answer:
+    status: int
+    etag: str | None
+    body: Any
+
+
+@dataclass
+class Story:
+    outputs: dict
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def chapter(self, title: str) -> None:
+        console.print(f"\n[bold]{escape(title)}[/]")
+
+    def sign_up(self, name: str) -> Person:
+        """A person as Cognito knows them: signed up, confirmed by the code from the mail, signed in."""
+        email = f"{name.lower()}-{secrets.token_hex(4)}@example.com"
+        cognito = client("cognito-idp")
+        app = self.outputs["user_pool_client_id"]
+        began = time.monotonic()
+        attributes = [{"Name": "email", "Value": email}]
+        cognito.sign_up(ClientId=app, Username=email, Password=PASSWORD, UserAttributes=attributes)
+        cognito.confirm_sign_up(ClientId=app, Username=email, ConfirmationCode=CONFIRMATION_CODE)
+        tokens = self.sign_in(email)
+        self._line("Cognito", f"SignUp, ConfirmSignUp, InitiateAuth as {email}", "200", _since(began))
+        return Person(name, email, tokens["AccessToken"])
+
+    def sign_in(self, email: str) -> dict:
+        return client("cognito-idp").initiate_auth(
+            ClientId=self.outputs["user_pool_client_id"],
+            AuthFlow="USER_PASSWORD_AUTH",
+            AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
+        )["AuthenticationResult"]
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        person: Person | None = None,
+        body: dict | None = None,
+        if_match: str | None = None,
+        expect: tuple[int, ...] = (200,),
+    ) -> Answer:
+        """One request through the API, printed; any other status than expected ends the story."""
+        began = time.monotonic()
+        answer = self._send(method, path, person, body, if_match)
+        who = person.name if person else "anyone"
+        self._line(who, f"{method} {path}", str(answer.status), _since(began))
+        if answer.status not in expect:
+            wanted = " or ".join(map(str, expect))
+            raise Trouble(f"{method} {path} answered {answer.status} instead of {wanted}: {answer.body}")
+        return answer
+
+    def effect(self, event: str, consumer: str, what: str, happened: Callable[[], Any]) -> Any:
+        """Waits for what an event brings about, and prints how long that took."""
+        began = time.monotonic()
+        while not (result := happened()):
+            if time.monotonic() - began > PATIENCE:
+                raise Trouble(f"{what}: this did not happen within {PATIENCE} s of {event}; look at the log of {consumer}.")
+            time.sleep(0.1)
+        console.print(f"    [magenta]{event}[/] → [cyan]{consumer}[/]: {escape(what)} [dim]({_since(began)})[/]")
+        return result
+
+    def peek(self, path: str, person: Person | None = None) -> Answer:
+        """A GET that is repeated until something is seen, and so not printed."""
+        return self._send("GET", path, person)
+
+    def mails_to(self, email: str) -> list[dict]:
+        answer = self.session.get(f"{self.outputs['endpoint_url']}/_ministack/ses/messages", timeout=10)
+        mails = [mail for account in answer.json()["messages"].values() for mail in account]
+        return [mail for mail in mails if email in mail["To"]]
+
+    def note(self, text: str) -> None:
+        console.print(f"    {escape(text)}")
+
+    def _send(self, method: str, path: str, person: Person | None, body: dict | None = None, if_match: str | None = None) -> Answer:
+        headers = {}
+        if person:
+            headers["authorization"] = f"Bearer {person.token}"
+        if if_match:
+            headers["if-match"] = if_match
+        try:
+            answer = self.session.request(
+                method, self.outputs["api_url"] + path, json=body, headers=headers, timeout=30
+            )
+        except requests.RequestException as error:
+            raise Trouble(f"{method} {path} got no answer: {error}") from None
+        is_json = "json" in answer.headers.get("content-type", "")
+        return Answer(answer.status_code, answer.headers.get("etag"), answer.json() if is_json else answer.text)
+
+    def _line(self, who: str, what: str, status: str, took: str) -> None:
+        colour = "green" if status.startswith("2") else "yellow"
+        console.print(f"  {who:<8}{escape(what)} → [{colour}]{status}[/] [dim]({took})[/]")
+
+
+def _since(began: float) -> str:
+    milliseconds = (time.monotonic() - began) * 1000
+    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
