@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import requests
 
-from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, ROOT, STATE, Trouble
+from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, Trouble
 
 PID_FILE = LOCAL / "ministack.pid"
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -164,7 +164,7 @@ def _who(pid: int | None) -> str:
         process = psutil.Process(pid) if pid else None
         command = process.cmdline() if process else []
         if any(Path(part).name == LAUNCHER.name for part in command):
-            return f"the local system of another clone ({process.cwd()}, process {pid})"
+            return f"the local system of another clone ({Path(process.cwd()).parent}, process {pid})"
         return f"{process.name()} (process {pid})" if process else "another program"
     except psutil.Error:
         return f"process {pid}"

@@ -13,9 +13,10 @@ from .progress import Progress
 from .settings import BUCKET, LOCAL, LOGS, REGION, ROOT, SAM, Trouble, client, environment
 from .stacks import Stack, resolve
 
-# From one of these a stack cannot be updated. It was never up, or its emulator was killed in the middle.
-UNUSABLE = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-BROKEN = (*UNUSABLE, "CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "DELETE_IN_PROGRESS")
+# A stack in one of these was never up and cannot be updated; it is made anew.
+NEVER_UP = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
+# How long an operation goes on that an interrupted deployment has left behind.
+SETTLE_SECONDS = 30
 
 # What `sam deploy` prints when the uploads are done.
 PACKAGED = "Initiating deployment"
@@ -62,11 +63,12 @@ def everything(stacks: list[Stack], progress: Progress) -> dict[str, dict[str, s
 
 
 def _deploy(stack: Stack, values: dict[str, str], digest: str, progress: Progress) -> dict[str, str]:
-    description = _describe(stack.name)
+    description = _settled(stack.name)
     status = description["StackStatus"] if description else None
-    if status in BROKEN:
+    if status in NEVER_UP or (status and status.endswith("_IN_PROGRESS")):
         progress.update(stack.name, "removing what is left of a failed attempt")
         _remove(stack.name)
+        status = None
     elif status and _recorded(stack) == digest:
         progress.finish(stack.name, "unchanged")
         return _outputs(description)
@@ -122,6 +124,17 @@ def _describe(name: str) -> dict | None:
         if "does not exist" in str(error):
             return None
         raise
+
+
+def _settled(name: str) -> dict | None:
+    """The stack once nothing is under way in it, or as it is when that takes too long."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while description := _describe(name):
+        status = description["StackStatus"]
+        if status in NEVER_UP or not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+            return description
+        time.sleep(0.5)
+    return None
 
 
 def _remove(name: str) -> None:
