@@ -1,0 +1,38 @@
+use kernel::event::Payload;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What happens to users. The subject is the user's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum UserEvent {
+    /// A signed-in person registered a profile.
+    #[serde(rename = "user.created")]
+    Created(UserNamed),
+    /// The profile changed.
+    #[serde(rename = "user.updated")]
+    Updated(UserNamed),
+    /// The profile is gone, and all that others keep about this user should go too.
+    #[serde(rename = "user.deleted")]
+    Deleted(UserDeleted),
+}
+
+impl Payload for UserEvent {
+    const SOURCE: &'static str = "madang.users";
+}
+
+/// A user and the display name, the only personal data that events carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserNamed {
+    /// The user: the `sub` of the access token.
+    pub id: Uuid,
+    /// The display name, 1 to 80 characters.
+    pub name: String,
+}
+
+/// A user who is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserDeleted {
+    /// The user.
+    pub id: Uuid,
+}

@@ -1,0 +1,25 @@
+//! What every service shares and no service owns: pure values and rules, without I/O and without AWS.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`problem`] | errors as clients see them: RFC 9457 problem details |
+//! | [`input`] | reading a JSON body field by field, with every mistake reported at its JSON pointer |
+//! | [`text`] | text that cannot be empty, too long or full of control characters |
+//! | [`id`] | identifiers: new ones, and ones derived from an idempotency key |
+//! | [`clock`] | points in time as the API writes them |
+//! | [`idempotency`] | the `Idempotency-Key` header and the digest of a request |
+//! | [`precondition`] | versions as entity tags: `ETag`, `If-Match`, `If-None-Match` |
+//! | [`page`] | `limit`, `cursor` and a page of items |
+//! | [`event`] | the CloudEvents envelope in which every event travels |
+//! | [`trace`] | the trace context that an event carries |
+
+pub mod clock;
+pub mod event;
+pub mod id;
+pub mod idempotency;
+pub mod input;
+pub mod page;
+pub mod precondition;
+pub mod problem;
+pub mod text;
+pub mod trace;

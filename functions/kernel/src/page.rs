@@ -1,0 +1,97 @@
+//! Pages of a list: `limit`, `cursor` and `{items, next_cursor}`.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// How many items a page has where the request does not say.
+pub const DEFAULT_LIMIT: u32 = 20;
+/// How many items a page has at most.
+pub const MAX_LIMIT: u32 = 100;
+
+/// One page of a list.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Page<T> {
+    /// The items, in the list's order.
+    pub items: Vec<T>,
+    /// Where the next page starts; `null` on the last one. Opaque to clients.
+    pub next_cursor: Option<String>,
+}
+
+/// Reads the query parameter `limit`: 1 to 100, 20 where it is missing.
+pub fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
+    let Some(text) = parameter else {
+        return Ok(DEFAULT_LIMIT);
+    };
+    match text.parse() {
+        Ok(limit @ 1..=MAX_LIMIT) => Ok(limit),
+        _ => Err(Problem::invalid_field("/limit", format!("must be a whole number from 1 to {MAX_LIMIT}"))),
+    }
+}
+
+/// Where a page ended: the sort key of its last item, and which list it belongs to.
+///
+/// The position is a key, not an offset: items that come and go elsewhere neither repeat nor skip one.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    #[serde(rename = "l")]
+    list: String,
+    #[serde(rename = "k")]
+    position: String,
+}
+
+impl Cursor {
+    /// The cursor after the item at `position` of `list`.
+    pub fn encode(list: &str, position: &str) -> String {
+        let cursor = Self { list: list.to_owned(), position: position.to_owned() };
+        // Two strings always serialise.
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+    }
+
+    /// Reads the query parameter `cursor`: the position it holds, when it was made for this list.
+    pub fn decode(list: &str, parameter: Option<&str>) -> Result<Option<String>, Problem> {
+        let Some(text) = parameter else {
+            return Ok(None);
+        };
+        URL_SAFE_NO_PAD
+            .decode(text)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
+            .filter(|cursor| {
+                cursor.list == list && !cursor.position.is_empty() && cursor.position.len() <= 200
+            })
+            .map(|cursor| Some(cursor.position))
+            .ok_or_else(|| Problem::invalid_field("/cursor", "is not a next_cursor of this list"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_one_to_a_hundred() {
+        assert_eq!(limit(None).unwrap(), 20);
+        assert_eq!(limit(Some("100")).unwrap(), 100);
+        for bad in ["0", "101", "-1", "1.5", "ten", ""] {
+            assert!(limit(Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_leads_back_to_its_position() {
+        let cursor = Cursor::encode("feed", "2023-11-14T22:13:20.000000Z#7");
+        assert_eq!(Cursor::decode("feed", Some(&cursor)).unwrap().unwrap(), "2023-11-14T22:13:20.000000Z#7");
+    }
+
+    #[test]
+    fn rubbish_and_the_cursor_of_another_list_are_invalid() {
+        let other = Cursor::encode("author:1", "k");
+        for bad in [other.as_str(), "rubbish", "", "e30", "bnVsbA"] {
+            let problem = Cursor::decode("feed", Some(bad)).unwrap_err();
+            assert_eq!(problem.errors[0].pointer, "/cursor");
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! Errors as clients see them: RFC 9457 problem details.
+//!
+//! A [`Problem`] has three faces: a [`Kind`] with a public name that never changes, a detail for the
+//! client, and a cause for the operator that is logged once, where the answer is written, and never sent.
+
+use std::{error::Error, fmt};
+
+use http::StatusCode;
+use serde::Serialize;
+
+/// The media type of a problem's JSON form.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// What went wrong, by a public name that clients may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 400: the body, or a header, is not what it claims to be.
+    Unreadable,
+    /// 401: nobody is signed in.
+    Unauthenticated,
+    /// 403: this is not the caller's to change.
+    Forbidden,
+    /// 403: the caller is signed in but has no profile yet (`POST /users`).
+    ProfileRequired,
+    /// 403: the caller's profile has been deleted.
+    ProfileDeleted,
+    /// 404: there is no such thing, or none that the caller may know of.
+    NotFound,
+    /// 409: the thing is in a state that does not allow this.
+    Conflict,
+    /// 412: the version in `If-Match` is not the current one.
+    StaleVersion,
+    /// 413: the body is larger than the endpoint takes.
+    TooLarge,
+    /// 415: the body is not `application/json`.
+    UnsupportedMediaType,
+    /// 422: the body is readable, but fields of it are not valid.
+    Invalid,
+    /// 422: the idempotency key was used before with another body.
+    IdempotencyKeyReused,
+    /// 428: the request must say with `If-Match` which version it changes.
+    VersionRequired,
+    /// 500: our mistake.
+    Internal,
+    /// 503: something this request needs is down or throttled; try again.
+    Unavailable,
+}
+
+impl Kind {
+    /// Every kind, in the order of their status codes.
+    pub const ALL: [Self; 15] = [
+        Self::Unreadable,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::ProfileRequired,
+        Self::ProfileDeleted,
+        Self::NotFound,
+        Self::Conflict,
+        Self::StaleVersion,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Invalid,
+        Self::IdempotencyKeyReused,
+        Self::VersionRequired,
+        Self::Internal,
+        Self::Unavailable,
+    ];
+
+    const fn describe(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::Unreadable => (StatusCode::BAD_REQUEST, "unreadable", "The request cannot be read"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not yours to change"),
+            Self::ProfileRequired => (StatusCode::FORBIDDEN, "profile-required", "Register first"),
+            Self::ProfileDeleted => (StatusCode::FORBIDDEN, "profile-deleted", "The profile was deleted"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not possible in the present state"),
+            Self::StaleVersion => {
+                (StatusCode::PRECONDITION_FAILED, "stale-version", "Changed in the meantime")
+            }
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Send application/json")
+            }
+            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Fields are not valid"),
+            Self::IdempotencyKeyReused => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The key was used for another request",
+            ),
+            Self::VersionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, "version-required", "Say which version you change")
+            }
+            Self::Internal => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side")
+            }
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Try again in a moment"),
+        }
+    }
+
+    /// The HTTP status of the answer.
+    pub const fn status(self) -> StatusCode {
+        self.describe().0
+    }
+
+    /// The problem type's last part: what logs and metrics count by.
+    pub const fn name(self) -> &'static str {
+        self.describe().1
+    }
+
+    /// The `type` member: a URI that names the kind and need not lead anywhere (RFC 9457, section 3.1.1).
+    pub fn uri(self) -> String {
+        format!("urn:madang:problem:{}", self.name())
+    }
+}
+
+/// One invalid field of a body (or a parameter of the query).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// Where: a JSON pointer (RFC 6901) into the body; for a query parameter, its name after a slash.
+    pub pointer: String,
+    /// What is wrong with it, for people.
+    pub detail: String,
+}
+
+/// An error that knows what to tell the client and what to tell the operator.
+#[derive(Debug)]
+pub struct Problem {
+    /// The public name.
+    pub kind: Kind,
+    /// What the client is told. Never an inner error's text.
+    pub detail: String,
+    /// The invalid fields, where `kind` is [`Kind::Invalid`].
+    pub errors: Vec<FieldError>,
+    /// What the operator is told, in the log.
+    pub cause: Option<Box<dyn Error + Send + Sync>>,
+    /// Seconds after which trying again makes sense, sent as `Retry-After`.
+    pub retry_after: Option<u32>,
+}
+
+impl Problem {
+    /// A problem with a detail for the client.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), cause: None, retry_after: None }
+    }
+
+    /// 404, naming what was looked for ("post", "comment").
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, format!("there is no such {what}"))
+    }
+
+    /// 422 for the given fields.
+    pub fn invalid(errors: Vec<FieldError>) -> Self {
+        Self { errors, ..Self::new(Kind::Invalid, "see errors for the fields and what is wrong with them") }
+    }
+
+    /// 422 for one field.
+    pub fn invalid_field(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::invalid(vec![FieldError { pointer: pointer.into(), detail: detail.into() }])
+    }
+
+    /// 403 for a caller who is signed in but has no profile.
+    pub fn profile_required() -> Self {
+        Self::new(
+            Kind::ProfileRequired,
+            "you are signed in but have no profile yet: POST /users {\"name\": …} first",
+        )
+    }
+
+    /// 403 for a caller whose profile is gone while the token still lives.
+    pub fn profile_deleted() -> Self {
+        Self::new(Kind::ProfileDeleted, "this profile has been deleted")
+    }
+
+    /// 500; the cause is for the log only.
+    pub fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(
+                Kind::Internal,
+                "the request was not carried out; the operators can find it by its instance",
+            )
+        }
+    }
+
+    /// 503; the cause is for the log only.
+    pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            retry_after: Some(1),
+            ..Self::new(
+                Kind::Unavailable,
+                "something that this request needs does not answer; nothing was changed",
+            )
+        }
+    }
+
+    /// The JSON form. `instance` names this one occurrence.
+    pub fn to_json(&self, instance: &str) -> serde_json::Value {
+        let (status, _, title) = self.kind.describe();
+        let mut body = serde_json::json!({
+            "type": self.kind.uri(),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.detail,
+            "instance": instance,
+        });
+        if !self.errors.is_empty() {
+            body["errors"] = serde_json::json!(self.errors);
+        }
+        body
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.kind.name(), self.detail)?;
+        if let Some(cause) = &self.cause {
+            write!(formatter, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Problem {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_form_has_what_the_rfc_names_and_no_cause() {
+        let problem = Problem::internal("password=hunter2");
+        assert_eq!(
+            problem.to_json("urn:uuid:1"),
+            serde_json::json!({
+                "type": "urn:madang:problem:internal",
+                "title": "Something went wrong on our side",
+                "status": 500,
+                "detail": "the request was not carried out; the operators can find it by its instance",
+                "instance": "urn:uuid:1",
+            })
+        );
+    }
+
+    #[test]
+    fn invalid_fields_are_listed_with_their_pointers() {
+        let problem = Problem::invalid_field("/title", "must not be empty");
+        assert_eq!(
+            problem.to_json("i")["errors"],
+            serde_json::json!([{"pointer": "/title", "detail": "must not be empty"}])
+        );
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        let mut names = Kind::ALL.map(Kind::name);
+        names.sort_unstable();
+        assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

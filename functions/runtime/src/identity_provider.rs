@@ -1,0 +1,55 @@
+//! Reads and removes logins in the Cognito user pool.
+
+use aws_sdk_cognitoidentityprovider::{
+    Client, operation::admin_delete_user::AdminDeleteUserError, operation::admin_get_user::AdminGetUserError,
+};
+use kernel::problem::Problem;
+
+use crate::{aws, environment, queue::Failure};
+
+/// The user pool.
+#[derive(Clone, Debug)]
+pub struct UserPool {
+    client: Client,
+    id: String,
+}
+
+impl UserPool {
+    /// Connects to the pool that the environment variable `USER_POOL_ID` names.
+    pub async fn connect() -> Result<Self, environment::Missing> {
+        Ok(Self { client: Client::new(&aws::config().await), id: environment::required("USER_POOL_ID")? })
+    }
+
+    /// The verified e-mail address of a login; none where it has none, or where the login is gone while
+    /// its token still lives.
+    pub async fn verified_email(&self, username: &str) -> Result<Option<String>, Problem> {
+        let answer = self.client.admin_get_user().user_pool_id(&self.id).username(username).send().await;
+        let attributes = match answer {
+            Ok(login) => login.user_attributes.unwrap_or_default(),
+            Err(error)
+                if matches!(error.as_service_error(), Some(AdminGetUserError::UserNotFoundException(_))) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Problem::unavailable(error)),
+        };
+        let attribute = |name| attributes.iter().find(|attribute| attribute.name == name)?.value.clone();
+        Ok(attribute("email").filter(|_| attribute("email_verified").as_deref() == Some("true")))
+    }
+
+    /// Removes a login. One that is gone already counts as removed.
+    pub async fn delete(&self, username: &str) -> Result<(), Failure> {
+        match self.client.admin_delete_user().user_pool_id(&self.id).username(username).send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(AdminDeleteUserError::UserNotFoundException(_))
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(Failure::Temporary(error.into())),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The Lambda and AWS side of every function: a file in `src/bin/` connects what it needs from here with
+//! the service's own code and hands over.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`http`] | serves HTTP endpoints behind API Gateway |
+//! | [`queue`] | serves a consumer: events from the bus through an SQS queue |
+//! | [`stream`] | serves a function that reads a table's stream |
+//! | [`bus`] | puts events on the event bus |
+//! | [`dead_letters`] | puts what cannot be handled into a dead-letter queue |
+//! | [`aggregate`] | stores an aggregate and its event in one item |
+//! | [`table`] | reads and writes a service's DynamoDB table |
+//! | [`users`] | asks the users service about a user |
+//! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
+//! | [`mail`] | sends e-mail with SES (feature `mail`) |
+//! | [`aws`] | the AWS clients' configuration |
+//! | [`environment`] | the settings that a template gives a function |
+//! | [`logging`] | one JSON object a line |
+//!
+//! Each `serve` function ends only when Lambda ends the process.
+
+pub mod aggregate;
+pub mod aws;
+pub mod bus;
+pub mod dead_letters;
+pub mod environment;
+pub mod http;
+#[cfg(feature = "identity-provider")]
+pub mod identity_provider;
+#[cfg(debug_assertions)]
+mod local_authorizer;
+pub mod logging;
+#[cfg(feature = "mail")]
+pub mod mail;
+pub mod queue;
+pub mod stream;
+pub mod table;
+pub mod users;
+
+pub use lambda_runtime::Error;

@@ -1,0 +1,293 @@
+//! Serves a consumer: events from the bus, through a rule and an SQS queue.
+//!
+//! A message leaves the queue only when its effect is durable. What can never succeed goes to the
+//! dead-letter queue at once, and what failed five times goes there too, each with its reason in the
+//! message attribute `reason`; an attempt that failed is repeated after a pause that doubles, with jitter.
+//! The queue's own redrive policy is the last resort, for a function that dies before it can say anything.
+//!
+//! A handler must be true when run twice: SQS delivers at least once.
+
+use std::{
+    error, fmt,
+    time::{Duration, Instant},
+};
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_sdk_sqs::Client;
+use futures::{FutureExt, StreamExt, TryStreamExt, future::join_all, stream};
+use kernel::event::CloudEvent;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tracing::Instrument;
+
+use crate::{
+    aws,
+    dead_letters::{self, DeadLetters},
+    environment,
+    http::{error_chain, time_left},
+    logging, table,
+};
+
+/// After how many deliveries a message is given up: the queue's `maxReceiveCount`.
+const MAX_DELIVERIES: u32 = 5;
+/// The longest pause before a failed message is delivered again, in seconds.
+const LONGEST_PAUSE: u32 = 60;
+/// A cascade hands over to the next invocation when less time than this is left.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// How long after a cascade's first pass the second starts, in seconds. Longer than an endpoint's time-out (10 s) and
+/// the lag of an index, so that it finds what was being written while the first one ran.
+const SECOND_PASS_AFTER: i32 = 30;
+/// How many items of a page a cascade works on at once.
+const CASCADE_WIDTH: usize = 16;
+/// The message attribute that says how far a cascade has come.
+const PROGRESS: &str = "progress";
+
+/// Why an event was not applied.
+#[derive(Debug)]
+pub enum Failure {
+    /// It can never be: the message goes to the dead-letter queue.
+    Permanent(String),
+    /// It may be later: the message stays in the queue.
+    Temporary(Box<dyn error::Error + Send + Sync>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permanent(reason) => formatter.write_str(reason),
+            Self::Temporary(cause) => formatter.write_str(&error_chain(cause.as_ref())),
+        }
+    }
+}
+
+impl From<table::Error> for Failure {
+    /// A missing permission or a broken item is temporary too: it can be mended while the message waits.
+    fn from(error: table::Error) -> Self {
+        Self::Temporary(error.into())
+    }
+}
+
+/// What applying an event came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It took effect.
+    Applied,
+    /// It had taken effect before, or a later event had.
+    AlreadyApplied,
+    /// Part of it took effect; the rest follows in a message of its own.
+    Continues(Progress),
+}
+
+/// How far a cascade over many items has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 for the first pass over the items, 1 for the second.
+    pub pass: u32,
+    /// The sort key of the last item that was done in this pass.
+    pub after: Option<String>,
+}
+
+/// An event as it was delivered.
+#[derive(Debug)]
+pub struct Delivery<P> {
+    /// The event.
+    pub event: CloudEvent<P>,
+    /// How far its cascade has come, where it has one.
+    pub progress: Progress,
+    deadline: Instant,
+}
+
+impl<P> Delivery<P> {
+    /// Applies a change to every item of a list, page by page.
+    ///
+    /// Before the time runs out the rest is handed to a new message with the place it stopped at; a
+    /// function that is killed repeats at most what it did since it started. After the first pass a
+    /// second one follows, for items that were being written while the first ran.
+    ///
+    /// `page` reads the items after a sort key; `key` tells an item's sort key; `apply` must be true when
+    /// run twice on an item.
+    pub async fn cascade<T>(
+        &self,
+        page: impl AsyncFn(Option<String>) -> Result<table::Found<T>, table::Error>,
+        key: impl Fn(&T) -> String,
+        apply: impl AsyncFn(T) -> Result<(), table::Error>,
+    ) -> Result<Outcome, Failure> {
+        let mut progress = self.progress.clone();
+        loop {
+            let found = page(progress.after.clone()).await?;
+            let last = found.items.last().map(&key);
+            let work = stream::iter(found.items).map(|item| apply(item)).buffer_unordered(CASCADE_WIDTH);
+            work.try_collect::<()>().await?;
+            match last {
+                Some(last) if found.more => progress.after = Some(last),
+                _ if progress.pass == 0 => {
+                    return Ok(Outcome::Continues(Progress { pass: 1, after: None }));
+                }
+                _ => return Ok(Outcome::Applied),
+            }
+            if self.deadline.saturating_duration_since(Instant::now()) < HAND_OVER {
+                return Ok(Outcome::Continues(progress));
+            }
+        }
+    }
+}
+
+/// The message that an EventBridge rule sends: its own envelope around ours.
+#[derive(Deserialize)]
+struct BusEvent<P> {
+    detail: CloudEvent<P>,
+}
+
+struct Queue {
+    client: Client,
+    url: String,
+    dead_letters: DeadLetters,
+}
+
+/// Applies events until Lambda ends the process. A batch's messages are worked on side by side, and only
+/// those that failed are reported as such.
+pub async fn serve<S, P, H>(state: S, handler: H) -> Result<(), Error>
+where
+    P: DeserializeOwned,
+    H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, Failure>,
+{
+    logging::start();
+    let queue = Queue {
+        client: Client::new(&aws::config().await),
+        url: environment::required("QUEUE_URL")?,
+        dead_letters: DeadLetters::connect().await?,
+    };
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
+        let LambdaEvent { payload, context } = event;
+        let deadline = Instant::now() + time_left(&context);
+        let span = logging::invocation(&context);
+        let failed = join_all(payload.records.iter().map(async |message| {
+            let failed =
+                queue.handle(message, deadline, async |delivery| handler(&state, delivery).await).await;
+            failed.then(|| message.message_id.clone()).flatten()
+        }))
+        .instrument(span)
+        .await;
+        let mut response = SqsBatchResponse::default();
+        for id in failed.into_iter().flatten() {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            response.batch_item_failures.push(failure);
+        }
+        Ok::<_, Error>(response)
+    }))
+    .await
+}
+
+impl Queue {
+    /// Applies one message; true where it has to be delivered again.
+    async fn handle<P: DeserializeOwned>(
+        &self,
+        message: &SqsMessage,
+        deadline: Instant,
+        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
+    ) -> bool {
+        let start = Instant::now();
+        let message_id = message.message_id.as_deref().unwrap_or_default();
+        let body = message.body.as_deref().unwrap_or_default();
+        let delivery = match read::<P>(message, body, deadline) {
+            Ok(delivery) => delivery,
+            Err(reason) => return self.give_up(message_id, body, &format!("not an event: {reason}")).await,
+        };
+        let (event_id, subject) = (delivery.event.id, delivery.event.subject);
+        // Boxed, so that the function's future does not nest the handler's.
+        let result = match handler(&delivery).boxed_local().await {
+            Ok(Outcome::Continues(progress)) => self.send_on(body, &progress).await.map(|()| "continues"),
+            Ok(Outcome::Applied) => Ok("applied"),
+            Ok(Outcome::AlreadyApplied) => Ok("already applied"),
+            Err(failure) => Err(failure),
+        };
+        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+        match result {
+            Ok(outcome) => {
+                tracing::info!(%event_id, %subject, message_id, outcome, milliseconds, "consumed");
+                false
+            }
+            Err(Failure::Permanent(reason)) => self.give_up(message_id, body, &reason).await,
+            Err(failure @ Failure::Temporary(_)) => {
+                let deliveries = deliveries(message);
+                if deliveries >= MAX_DELIVERIES {
+                    let reason = format!("failed {deliveries} times, the last time with: {failure}");
+                    return self.give_up(message_id, body, &reason).await;
+                }
+                tracing::warn!(%event_id, %subject, message_id, deliveries, milliseconds, cause = %failure, "will be tried again");
+                self.pause(message, deliveries).await;
+                true
+            }
+        }
+    }
+
+    /// Moves a message to the dead-letter queue, with the reason. Where even that fails, it stays.
+    async fn give_up(&self, message_id: &str, body: &str, reason: &str) -> bool {
+        tracing::error!(message_id, reason, "given up: see the dead-letter queue");
+        let sent = self.dead_letters.send(body, reason).await;
+        if let Err(error) = &sent {
+            let cause = error_chain(error.as_ref());
+            tracing::error!(message_id, cause, "the dead-letter queue does not take the message: it stays");
+        }
+        sent.is_err()
+    }
+
+    /// Hands the rest of a cascade to a new message in the function's own queue.
+    async fn send_on(&self, body: &str, progress: &Progress) -> Result<(), Failure> {
+        let starts_second_pass = progress.pass == 1 && progress.after.is_none();
+        let seconds = if starts_second_pass { SECOND_PASS_AFTER } else { 0 };
+        let send = async {
+            let progress = dead_letters::text(serde_json::to_string(progress)?)?;
+            self.client
+                .send_message()
+                .queue_url(&self.url)
+                .message_body(body)
+                .delay_seconds(seconds)
+                .message_attributes(PROGRESS, progress)
+                .send()
+                .await?;
+            Ok(())
+        };
+        send.await.map_err(Failure::Temporary)
+    }
+
+    /// Delivers a failed message again after a pause, not after the whole visibility time-out.
+    async fn pause(&self, message: &SqsMessage, deliveries: u32) {
+        let longest = LONGEST_PAUSE.min(1 << deliveries.min(10));
+        let seconds = fastrand::i32(1..=i32::try_from(longest).unwrap_or(1));
+        let changed = self
+            .client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .set_receipt_handle(message.receipt_handle.clone())
+            .visibility_timeout(seconds)
+            .send()
+            .await;
+        if let Err(error) = changed {
+            // Then it comes back after the visibility time-out.
+            tracing::warn!(cause = error_chain(&error), "the pause could not be set");
+        }
+    }
+}
+
+fn read<P: DeserializeOwned>(
+    message: &SqsMessage,
+    body: &str,
+    deadline: Instant,
+) -> Result<Delivery<P>, String> {
+    let BusEvent { detail } = serde_json::from_str(body).map_err(|error| error.to_string())?;
+    let progress = message
+        .message_attributes
+        .get(PROGRESS)
+        .and_then(|attribute| attribute.string_value.as_deref())
+        .map_or_else(|| Ok(Progress::default()), serde_json::from_str)
+        .map_err(|error| format!("progress: {error}"))?;
+    Ok(Delivery { event: detail, progress, deadline })
+}
+
+/// How often SQS has delivered the message, this time included.
+fn deliveries(message: &SqsMessage) -> u32 {
+    let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    count.unwrap_or(1)
+}

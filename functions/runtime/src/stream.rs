@@ -1,0 +1,66 @@
+//! Serves a function that reads a table's stream.
+
+use aws_lambda_events::{
+    dynamodb::Event,
+    streams::{DynamoDbBatchItemFailure, DynamoDbEventResponse},
+};
+use futures::FutureExt;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde::de::DeserializeOwned;
+use serde_dynamo::Item;
+use tracing::Instrument;
+
+use crate::logging;
+
+/// One change of an item.
+#[derive(Debug)]
+pub struct Change {
+    /// The place in the stream, by which a failed change is reported.
+    pub sequence_number: String,
+    old: Item,
+    new: Item,
+}
+
+impl Change {
+    /// A change from one image to another; an image is empty where there was, or is, no item.
+    pub fn new(sequence_number: impl Into<String>, old: impl Into<Item>, new: impl Into<Item>) -> Self {
+        Self { sequence_number: sequence_number.into(), old: old.into(), new: new.into() }
+    }
+
+    /// The item before the change, where there was one with the attributes of `T`.
+    pub fn old<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_dynamo::from_item(self.old.clone()).ok()
+    }
+
+    /// The item after the change; an error where it does not have the attributes of `T`.
+    pub fn new_image<T: DeserializeOwned>(&self) -> Result<T, String> {
+        serde_dynamo::from_item(self.new.clone()).map_err(|error| error.to_string())
+    }
+}
+
+/// Handles changes until Lambda ends the process. `handler` gets a batch in the stream's order and gives
+/// back the sequence numbers of what failed: Lambda starts again at the lowest.
+pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
+where
+    H: AsyncFn(&S, Vec<Change>) -> Vec<String>,
+{
+    logging::start();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
+        let span = logging::invocation(&event.context);
+        let changes = event.payload.records.into_iter().map(|record| Change {
+            sequence_number: record.change.sequence_number.unwrap_or_default(),
+            old: record.change.old_image,
+            new: record.change.new_image,
+        });
+        // Boxed, so that the function's future does not nest the handler's.
+        let failed = handler(&state, changes.collect()).boxed_local().instrument(span).await;
+        let mut response = DynamoDbEventResponse::default();
+        for sequence_number in failed {
+            let mut failure = DynamoDbBatchItemFailure::default();
+            failure.item_identifier = Some(sequence_number);
+            response.batch_item_failures.push(failure);
+        }
+        Ok::<_, Error>(response)
+    }))
+    .await
+}

@@ -1,0 +1,491 @@
+//! Reads and writes a service's DynamoDB table.
+//!
+//! One table a service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not
+//! an error. Reads of the table are strongly consistent; reads of a global index cannot be.
+
+use std::{collections::HashMap, error, fmt, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder, update_item::UpdateItemError},
+    types::{
+        AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
+        Select,
+    },
+};
+use kernel::problem::Problem;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{aws, environment};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// How many keys DynamoDB takes in one `BatchGetItem`.
+const BATCH_SIZE: usize = 100;
+/// How often what a `BatchGetItem` left over is asked for again.
+const BATCH_ATTEMPTS: u32 = 5;
+
+/// Why a table could not be read or written.
+#[derive(Debug)]
+pub enum Error {
+    /// DynamoDB is throttled or does not answer: the same call may succeed later.
+    Unavailable(Box<dyn error::Error + Send + Sync>),
+    /// The call can never succeed as it is: a missing permission, an item that does not fit its type.
+    Broken(Box<dyn error::Error + Send + Sync>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Unavailable(_) => "the table is not available",
+            Self::Broken(_) => "the table cannot be used",
+        })
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        let (Self::Unavailable(cause) | Self::Broken(cause)) = self;
+        Some(cause.as_ref())
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(_) => Self::unavailable(error),
+            Error::Broken(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<serde_dynamo::Error> for Error {
+    fn from(error: serde_dynamo::Error) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+/// Sorts an SDK's error: what is worth another try, and what is not.
+fn failed<E>(error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + error::Error + Send + Sync + 'static,
+{
+    let temporary = match &error {
+        SdkError::ServiceError(service) => {
+            service.raw().status().is_server_error()
+                || matches!(
+                    service.err().code(),
+                    Some(
+                        "ProvisionedThroughputExceededException"
+                            | "ThrottlingException"
+                            | "RequestLimitExceeded"
+                            | "LimitExceededException"
+                            | "TransactionConflictException"
+                    )
+                )
+        }
+        SdkError::ConstructionFailure(_) => false,
+        _ => true,
+    };
+    if temporary { Error::Unavailable(error.into()) } else { Error::Broken(error.into()) }
+}
+
+/// The primary key of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+pub struct Key {
+    /// The partition key.
+    pub pk: String,
+    /// The sort key.
+    pub sk: String,
+}
+
+impl Key {
+    /// A key of its two parts.
+    pub fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
+        Self { pk: pk.into(), sk: sk.into() }
+    }
+
+    fn into_item(self) -> Item {
+        HashMap::from([
+            ("pk".to_owned(), AttributeValue::S(self.pk)),
+            ("sk".to_owned(), AttributeValue::S(self.sk)),
+        ])
+    }
+}
+
+/// What must hold for a write to take place: a condition expression and its values.
+///
+/// An attribute is written `#name`, a value `:name`.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    expression: String,
+    values: Vec<(String, AttributeValue)>,
+}
+
+impl Condition {
+    /// A condition without values.
+    pub fn new(expression: &str) -> Self {
+        Self { expression: expression.to_owned(), values: Vec::new() }
+    }
+
+    /// No item stands under the key.
+    pub fn absent() -> Self {
+        Self::new("attribute_not_exists(#pk)")
+    }
+
+    /// The item's version is still the one that was read.
+    pub fn version(version: u64) -> Self {
+        Self::new("#version = :version_read").value("version_read", version)
+    }
+
+    /// What the item knows of its subject is older than `sequence`, or there is no item.
+    pub fn older_than(sequence: u64) -> Self {
+        Self::new("(attribute_not_exists(#sequence) OR #sequence < :new_sequence)")
+            .value("new_sequence", sequence)
+    }
+
+    /// Gives `:name` its value.
+    #[must_use]
+    pub fn value(mut self, name: &str, value: impl Into<Scalar>) -> Self {
+        self.values.push((format!(":{name}"), value.into().0));
+        self
+    }
+
+    fn names(&self) -> impl Iterator<Item = (String, String)> {
+        names(&self.expression)
+    }
+}
+
+/// A value that a condition or a key compares with.
+#[derive(Clone, Debug)]
+pub struct Scalar(AttributeValue);
+
+impl From<u64> for Scalar {
+    fn from(number: u64) -> Self {
+        Self(AttributeValue::N(number.to_string()))
+    }
+}
+
+impl From<i64> for Scalar {
+    fn from(number: i64) -> Self {
+        Self(AttributeValue::N(number.to_string()))
+    }
+}
+
+impl From<&str> for Scalar {
+    fn from(text: &str) -> Self {
+        Self(AttributeValue::S(text.to_owned()))
+    }
+}
+
+/// `#name → name` for each attribute that an expression mentions, since any name could be a reserved word.
+fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
+    expression.split('#').skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        (format!("#{}", &rest[..end]), rest[..end].to_owned())
+    })
+}
+
+/// What became of a conditional write.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written<T> {
+    /// It took place.
+    Done,
+    /// The condition did not hold; this is the item that stands there, if any.
+    Refused(Option<T>),
+}
+
+impl<T> Written<T> {
+    /// Forgets what stands there.
+    pub(crate) fn forget(self) -> Written<()> {
+        match self {
+            Self::Done => Written::Done,
+            Self::Refused(_) => Written::Refused(None),
+        }
+    }
+}
+
+/// A stretch of a partition, in the order of its sort key.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// The index to read, or the table itself.
+    pub index: Option<&'static str>,
+    /// The attribute that the partition is named by, and its value.
+    pub partition: (&'static str, String),
+    /// The attribute that the partition is sorted by.
+    pub sort: &'static str,
+    /// Only items behind this sort key.
+    pub after: Option<String>,
+    /// From the largest sort key to the smallest.
+    pub newest_first: bool,
+    /// How many items at most.
+    pub limit: u32,
+}
+
+/// What a [`Query`] found.
+#[derive(Debug)]
+pub struct Found<T> {
+    /// The items, in order.
+    pub items: Vec<T>,
+    /// Whether there are more behind them.
+    pub more: bool,
+}
+
+/// A service's table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    client: Client,
+    name: String,
+}
+
+impl Table {
+    /// Connects to the table that the environment variable `TABLE` names.
+    pub async fn connect() -> Result<Self, environment::Missing> {
+        let name = environment::required("TABLE")?;
+        Ok(Self { client: Client::new(&aws::config().await), name })
+    }
+
+    /// Reads one item.
+    pub async fn get<T: DeserializeOwned>(&self, key: Key) -> Result<Option<T>, Error> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(failed)?;
+        Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
+    }
+
+    /// Reads two items of different types in one call.
+    pub async fn get_two<A: DeserializeOwned, B: DeserializeOwned>(
+        &self,
+        first: Key,
+        second: Key,
+    ) -> Result<(Option<A>, Option<B>), Error> {
+        let mut found = self.batch(&[first.clone(), second.clone()]).await?;
+        let first = found.remove(&first).map(serde_dynamo::from_item).transpose()?;
+        let second = found.remove(&second).map(serde_dynamo::from_item).transpose()?;
+        Ok((first, second))
+    }
+
+    /// Reads up to a hundred items in one call, in the order of their keys, leaving out those that do not exist.
+    pub async fn get_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<T>, Error> {
+        let mut found = self.batch(keys).await?;
+        let items = keys.iter().filter_map(|key| found.remove(key)).map(serde_dynamo::from_item);
+        Ok(items.collect::<Result<_, _>>()?)
+    }
+
+    async fn batch(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, Error> {
+        let mut found = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(BATCH_SIZE) {
+            let mut left: Vec<Item> = chunk.iter().cloned().map(Key::into_item).collect();
+            let mut attempt = 0;
+            while !left.is_empty() {
+                let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
+                let wanted = wanted.map_err(|error| Error::Broken(error.into()))?;
+                let answer = self
+                    .client
+                    .batch_get_item()
+                    .request_items(&self.name, wanted)
+                    .send()
+                    .await
+                    .map_err(failed)?;
+                for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                    let key: Key = serde_dynamo::from_item(item.clone())?;
+                    found.insert(key, item);
+                }
+                // What DynamoDB had no capacity for it leaves unprocessed, in an answer that is a success.
+                let unprocessed = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name));
+                left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+                if !left.is_empty() {
+                    attempt += 1;
+                    if attempt == BATCH_ATTEMPTS {
+                        return Err(Error::Unavailable("BatchGetItem left keys unprocessed".into()));
+                    }
+                    pause(attempt).await;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Writes a whole item where the condition holds.
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        item: &impl Serialize,
+        condition: Condition,
+    ) -> Result<Written<T>, Error> {
+        let result = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(to_item(item)?))
+            .set_expression_attribute_names(Some(condition.names().collect()))
+            .set_expression_attribute_values(some(condition.values.into_iter().collect()))
+            .condition_expression(condition.expression)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = result else { return Ok(Written::Done) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(check)) => refused(check.item.clone()),
+            _ => Err(failed(error)),
+        }
+    }
+
+    /// Sets the attributes of `set`, at least one, and removes those of `remove`, where the condition holds.
+    pub async fn update<T: DeserializeOwned>(
+        &self,
+        key: Key,
+        set: &impl Serialize,
+        remove: &[&str],
+        condition: Condition,
+    ) -> Result<Written<T>, Error> {
+        let set = to_item(set)?;
+        let assignments: Vec<String> = set.keys().map(|name| format!("#{name} = :{name}")).collect();
+        let removals: Vec<String> = remove.iter().map(|name| format!("#{name}")).collect();
+        let mut expression = format!("SET {}", assignments.join(", "));
+        if !removals.is_empty() {
+            expression = format!("{expression} REMOVE {}", removals.join(", "));
+        }
+        let names = names(&expression).chain(condition.names()).collect();
+        let values = set.into_iter().map(|(name, value)| (format!(":{name}"), value));
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(some(values.chain(condition.values).collect()))
+            .condition_expression(condition.expression)
+            .return_values(ReturnValue::None)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = result else { return Ok(Written::Done) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(check)) => refused(check.item.clone()),
+            _ => Err(failed(error)),
+        }
+    }
+
+    /// Reads a stretch of a partition. Fewer items than the limit, and still more behind them, is
+    /// possible: DynamoDB stops a page at 1 MB.
+    pub async fn query<T: DeserializeOwned>(&self, query: &Query) -> Result<Found<T>, Error> {
+        let answer = self
+            .request(query)
+            // One more than asked for tells whether there is more without a cursor to an empty page.
+            .limit(i32::try_from(query.limit).unwrap_or(i32::MAX).saturating_add(1))
+            .scan_index_forward(!query.newest_first)
+            .send()
+            .await
+            .map_err(failed)?;
+        let mut items = answer.items.unwrap_or_default();
+        let limit = query.limit as usize;
+        let more = items.len() > limit || answer.last_evaluated_key.is_some();
+        items.truncate(limit);
+        Ok(Found { items: serde_dynamo::from_items(items)?, more })
+    }
+
+    /// Counts the items of a stretch, whatever its limit.
+    pub async fn count(&self, query: &Query) -> Result<u64, Error> {
+        let mut count = 0;
+        let mut start = None;
+        loop {
+            let request = self.request(query).select(Select::Count).set_exclusive_start_key(start);
+            let answer = request.send().await.map_err(failed)?;
+            count += u64::try_from(answer.count).unwrap_or_default();
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(count);
+            }
+        }
+    }
+
+    fn request(&self, query: &Query) -> QueryFluentBuilder {
+        let request = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .set_index_name(query.index.map(str::to_owned))
+            // Global indexes, whose partition is not the table's, offer no consistent read.
+            .consistent_read(query.partition.0 == "pk")
+            .expression_attribute_names("#partition", query.partition.0)
+            .expression_attribute_values(":partition", AttributeValue::S(query.partition.1.clone()));
+        let Some(after) = &query.after else {
+            return request.key_condition_expression("#partition = :partition");
+        };
+        request
+            .key_condition_expression(if query.newest_first {
+                "#partition = :partition AND #sort < :after"
+            } else {
+                "#partition = :partition AND #sort > :after"
+            })
+            .expression_attribute_names("#sort", query.sort)
+            .expression_attribute_values(":after", AttributeValue::S(after.clone()))
+    }
+
+    /// Deletes one item; a missing one counts as deleted.
+    pub async fn delete(&self, key: Key) -> Result<(), Error> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .send()
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// An item of the attributes that have a value: DynamoDB takes no null in a key of an index.
+fn to_item(item: &impl Serialize) -> Result<Item, Error> {
+    let mut item: Item = serde_dynamo::to_item(item)?;
+    item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
+    Ok(item)
+}
+
+/// DynamoDB refuses an empty map of values.
+fn some(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, AttributeValue>> {
+    (!values.is_empty()).then_some(values)
+}
+
+/// The answer to a failed condition, with the item that DynamoDB sent along.
+fn refused<T: DeserializeOwned>(standing: Option<Item>) -> Result<Written<T>, Error> {
+    Ok(Written::Refused(standing.map(serde_dynamo::from_item).transpose()?))
+}
+
+/// Waits before another attempt: exponential, with full jitter.
+async fn pause(attempt: u32) {
+    let longest = 25_u64 << attempt;
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attribute_of_an_expression_is_given_its_name() {
+        let condition =
+            Condition::new("attribute_exists(#pk) AND (#name < :n OR #deleted_at=:d)").value("n", "x");
+        let names: Vec<String> = condition.names().map(|(_, name)| name).collect();
+        assert_eq!(names, ["pk", "name", "deleted_at"]);
+    }
+
+    #[test]
+    fn nulls_are_left_out_of_an_item() {
+        #[derive(Serialize)]
+        struct Post {
+            title: &'static str,
+            feed: Option<&'static str>,
+        }
+        let item = to_item(&Post { title: "t", feed: None }).unwrap();
+        assert_eq!(item.keys().collect::<Vec<_>>(), ["title"]);
+    }
+}

@@ -1,0 +1,145 @@
+//! The HTTP endpoints, and the remote procedure call of other services.
+
+use kernel::{
+    clock::Timestamp,
+    idempotency,
+    problem::{Kind, Problem},
+};
+use runtime::{
+    aggregate::Stored,
+    http::{Reply, Request},
+    identity_provider::UserPool,
+    table::Written,
+    users::{Found, Lookup, User},
+};
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    profile::{Name, Profile, read_name},
+    store::{Profiles, Record},
+};
+
+/// A user as the API shows it.
+#[derive(Serialize)]
+struct UserView<'a> {
+    id: Uuid,
+    name: &'a Name,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    created_at: Timestamp,
+    version: u64,
+}
+
+impl<'a> UserView<'a> {
+    fn own(profile: &'a Profile) -> Self {
+        Self { email: Some(&profile.email), ..Self::public(profile) }
+    }
+
+    fn public(profile: &'a Profile) -> Self {
+        let Profile { id, name, created_at, version, .. } = profile;
+        Self { id: *id, name, email: None, created_at: *created_at, version: *version }
+    }
+}
+
+/// `POST /users`: the profile of the signed-in person. Repeating it answers the profile that is there.
+pub async fn register(
+    (profiles, user_pool): &(Profiles, UserPool),
+    request: &Request,
+) -> Result<Reply, Problem> {
+    let caller = request.caller()?;
+    let key = request.idempotency_key()?;
+    let name = read_name(request.json()?)?;
+    let registered_with = key.map(|key| (key.digest(), idempotency::digest(&name)));
+
+    let email = user_pool.verified_email(&caller.username).await?.ok_or_else(|| {
+        Problem::new(Kind::Forbidden, "this login has no verified e-mail address, or has been removed")
+    })?;
+    let (profile, mut event) = Profile::register(caller.id, name, email, Timestamp::now());
+    event.traceparent = request.traceparent();
+    let record = Record { profile, registered_with };
+    match profiles.create(&record, event).await? {
+        Written::Done => Ok(Reply::created(&UserView::own(&record.profile), &location(caller.id))?.etag(1)),
+        Written::Refused(Some(Stored::Live(standing))) => {
+            if same_key_other_request(&standing, &record) {
+                return Err(idempotency::reused());
+            }
+            Ok(Reply::ok(&UserView::own(&standing.profile))?.etag(standing.profile.version))
+        }
+        Written::Refused(_) => Err(Problem::profile_deleted()),
+    }
+}
+
+fn same_key_other_request(standing: &Record, new: &Record) -> bool {
+    match (&standing.registered_with, &new.registered_with) {
+        (Some((standing_key, standing_request)), Some((key, request))) => {
+            standing_key == key && standing_request != request
+        }
+        _ => false,
+    }
+}
+
+fn location(id: Uuid) -> String {
+    format!("/users/{id}")
+}
+
+/// `GET /users/me`.
+pub async fn get_own(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
+    let profile = profiles.own(request.caller()?.id).await?;
+    Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
+}
+
+/// `GET /users/{id}`: the e-mail address is shown to its owner only.
+pub async fn get(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
+    let caller = request.caller()?;
+    let profile = live(profiles, request.id("id")?).await?.ok_or_else(|| Problem::not_found("user"))?;
+    let view = if profile.id == caller.id { UserView::own(&profile) } else { UserView::public(&profile) };
+    Ok(Reply::ok(&view)?.etag(profile.version))
+}
+
+/// `PATCH /users/me`.
+pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
+    let caller = request.caller()?;
+    let name = read_name(request.json()?)?;
+
+    let profile = profiles.own(caller.id).await?;
+    request.require_match(profile.version)?;
+    let read = profile.version;
+    let (profile, mut event) = profile.rename(name, Timestamp::now());
+    event.traceparent = request.traceparent();
+    profiles.rename(read, &profile, event).await?;
+    Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
+}
+
+/// `DELETE /users/me`. What others keep about the user, and the login, go when `user.deleted` reaches them.
+pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
+    let profile = profiles.own(request.caller()?.id).await?;
+    let mut event = profile.delete(Timestamp::now());
+    event.traceparent = request.traceparent();
+    profiles.delete(&profile, event).await?;
+    Ok(Reply::accepted())
+}
+
+/// `GET /internal/users/{id}`, for other services (IAM).
+pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
+    let profile = live(profiles, request.id("id")?).await?.ok_or_else(|| Problem::not_found("user"))?;
+    Reply::ok(&user(profile))
+}
+
+/// The same as a remote procedure call: `{"id": …}` is answered with `{"user": …}`.
+pub async fn lookup_call(profiles: &Profiles, input: Value) -> Result<Value, Problem> {
+    let Lookup { id } = serde_json::from_value(input)
+        .map_err(|error| Problem::new(Kind::Unreadable, format!("not a lookup: {error}")))?;
+    let user = live(profiles, id).await?.map(user);
+    serde_json::to_value(Found { user }).map_err(Problem::internal)
+}
+
+async fn live(profiles: &Profiles, id: Uuid) -> Result<Option<Profile>, Problem> {
+    Ok(profiles.find(id).await?.and_then(Stored::live))
+}
+
+fn user(profile: Profile) -> User {
+    let Profile { id, name, email, created_at, version } = profile;
+    User { id, name: name.as_str().to_owned(), email, created_at, version }
+}

@@ -1,0 +1,13 @@
+//! Users: profiles of the people who are signed in.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`profile`] | the aggregate: what a profile is and how it changes; no I/O |
+//! | [`store`] | profiles in the table |
+//! | [`endpoints`] | the HTTP endpoints and the remote procedure call |
+//! | [`consumers`] | what follows from events |
+
+pub mod consumers;
+pub mod endpoints;
+pub mod profile;
+pub mod store;

@@ -1,0 +1,95 @@
+//! Profiles in the table, one item each.
+
+use events::UserEvent;
+use kernel::{
+    event::CloudEvent,
+    precondition,
+    problem::{Kind, Problem},
+};
+use runtime::{
+    Error,
+    aggregate::Stored,
+    table::{self, Key, Table, Written},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::profile::{Name, Profile};
+
+/// A profile as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The profile.
+    #[serde(flatten)]
+    pub profile: Profile,
+    /// The request that registered it, where it came with an idempotency key: a digest of the key, and
+    /// one of the request.
+    pub registered_with: Option<(String, String)>,
+}
+
+/// The profiles.
+#[derive(Clone, Debug)]
+pub struct Profiles {
+    table: Table,
+}
+
+fn key(id: Uuid) -> Key {
+    Key::new(format!("user#{id}"), "profile")
+}
+
+impl Profiles {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The profile, or its tombstone.
+    pub async fn find(&self, id: Uuid) -> Result<Option<Stored<Profile>>, table::Error> {
+        self.table.get(key(id)).await
+    }
+
+    /// The profile of a signed-in person: 403 where there is none, or none any more.
+    pub async fn own(&self, id: Uuid) -> Result<Profile, Problem> {
+        match self.find(id).await? {
+            Some(Stored::Live(profile)) => Ok(profile),
+            Some(Stored::Deleted(_)) => Err(Problem::profile_deleted()),
+            None => Err(Problem::profile_required()),
+        }
+    }
+
+    /// Stores a new profile.
+    pub async fn create(
+        &self,
+        record: &Record,
+        event: CloudEvent<UserEvent>,
+    ) -> Result<Written<Stored<Record>>, table::Error> {
+        self.table.create(key(record.profile.id), record, event).await
+    }
+
+    /// Stores a new name over version `read`; 412 where it is no longer the current one.
+    pub async fn rename(
+        &self,
+        read: u64,
+        profile: &Profile,
+        event: CloudEvent<UserEvent>,
+    ) -> Result<(), Problem> {
+        #[derive(Serialize)]
+        struct Renamed<'a> {
+            name: &'a Name,
+            version: u64,
+        }
+        let renamed = Renamed { name: &profile.name, version: profile.version };
+        match self.table.save(key(profile.id), read, &renamed, event).await? {
+            Written::Done => Ok(()),
+            Written::Refused(_) => Err(precondition::stale()),
+        }
+    }
+
+    /// Deletes a profile; 409 where it changed at the same moment.
+    pub async fn delete(&self, profile: &Profile, event: CloudEvent<UserEvent>) -> Result<(), Problem> {
+        match self.table.bury(key(profile.id), profile.version, None, event).await? {
+            Written::Done => Ok(()),
+            Written::Refused(_) => Err(Problem::new(Kind::Conflict, "it changed at this moment; try again")),
+        }
+    }
+}
