@@ -1,0 +1,145 @@
+"""The templates as CloudFormation sees them: read, and expanded by the SAM translator that AWS runs too."""
+
+import copy
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).parents[2]
+ROOT_TEMPLATE = ROOT / "template.yaml"
+NESTED = {path.stem: path for path in sorted((ROOT / "infra").glob("*.yaml"))}
+TEMPLATES = [ROOT_TEMPLATE, *NESTED.values()]
+
+# What an ARN is made of when a test compares two of them.
+PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    name: str
+    template: dict[str, Any]  # as written
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        return self.template.get("Parameters", {})
+
+    @cached_property
+    def resources(self) -> dict[str, Any]:
+        """Expanded: functions with their roles, Globals applied."""
+        if "Transform" not in self.template:
+            return self.template["Resources"]
+        template = copy.deepcopy(self.template)
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::Serverless::Function":
+                # Deployment uploads the directory and leaves its address here.
+                resource["Properties"]["CodeUri"] = "s3://bucket/key"
+        os.environ.setdefault("AWS_DEFAULT_REGION", PSEUDO["AWS::Region"])
+        return transform(template, {}, _NoManagedPolicies())["Resources"]
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Properties by logical id."""
+        return {
+            logical_id: resource.get("Properties", {})
+            for logical_id, resource in self.resources.items()
+            if resource["Type"] == kind
+        }
+
+    @cached_property
+    def functions(self) -> dict[str, dict[str, Any]]:
+        return self.of_type("AWS::Lambda::Function")
+
+    def role_of(self, function: str) -> str:
+        return target(self.functions[function]["Role"])
+
+    def statements_of(self, function: str) -> list[dict[str, Any]]:
+        role = self.resources[self.role_of(function)]["Properties"]
+        return [s for policy in role.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+
+    @cached_property
+    def dead_letter_queues(self) -> set[str]:
+        """Queues that something names as the place for what failed."""
+        found = {target(queue["RedrivePolicy"]["deadLetterTargetArn"]) for queue in self.queues.values() if "RedrivePolicy" in queue}
+        for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
+            if "DestinationConfig" in mapping:
+                found.add(target(mapping["DestinationConfig"]["OnFailure"]["Destination"]))
+        for rule in self.of_type("AWS::Events::Rule").values():
+            found.update(target(t["DeadLetterConfig"]["Arn"]) for t in rule["Targets"] if "DeadLetterConfig" in t)
+        return found
+
+    @cached_property
+    def queues(self) -> dict[str, dict[str, Any]]:
+        return self.of_type("AWS::SQS::Queue")
+
+
+class _NoManagedPolicies:
+    """SAM's policy templates and managed policies by name are not used here."""
+
+    def load(self) -> dict[str, str]:
+        return {}
+
+
+def target(value: Any) -> str:
+    """The logical id that a Ref or GetAtt points to."""
+    match value:
+        case {"Ref": logical_id}:
+            return logical_id
+        case {"Fn::GetAtt": [logical_id, *_]}:
+            return logical_id
+        case {"Fn::GetAtt": str(path)}:
+            return path.split(".")[0]
+    raise AssertionError(f"neither Ref nor GetAtt: {value}")
+
+
+def referenced(value: Any) -> set[str]:
+    """Every logical id, parameter or pseudo parameter that a value mentions."""
+    match value:
+        case {"Ref": name}:
+            return {name}
+        case {"Fn::GetAtt": _}:
+            return {target(value)}
+        case {"Fn::Sub": str(text)}:
+            return {name.split(".")[0] for name in re.findall(r"\$\{([^!}]+)}", text)}
+        case dict():
+            return set().union(*map(referenced, value.values()))
+        case list():
+            return set().union(*map(referenced, value))
+    return set()
+
+
+def substituted(value: dict[str, str]) -> str:
+    """A Sub's text with the pseudo parameters filled in and ${Other} left standing."""
+    return re.sub(r"\$\{([^}]+)}", lambda m: PSEUDO.get(m[1], m[0]), value["Fn::Sub"])
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml_parse(path.read_text())
+
+
+STACKS = {name: Stack(name, read(path)) for name, path in NESTED.items()}
+SERVICES = {name: stack for name, stack in STACKS.items() if name != "platform"}
+EVERY_FUNCTION = [(stack, logical_id) for stack in SERVICES.values() for logical_id in stack.functions]
+EVERY_DEAD_LETTER_QUEUE = [(stack, queue) for stack in STACKS.values() for queue in sorted(stack.dead_letter_queues)]
+EVERY_RULE = [(stack, rule) for stack in STACKS.values() for rule in stack.of_type("AWS::Events::Rule")]
+EVERY_MAPPING = [(stack, mapping) for stack in SERVICES.values() for mapping in stack.of_type("AWS::Lambda::EventSourceMapping")]
+QUEUE_MAPPINGS = [
+    (stack, mapping)
+    for stack, mapping in EVERY_MAPPING
+    if target(stack.resources[mapping]["Properties"]["EventSourceArn"]) in stack.queues
+]
+STREAM_MAPPINGS = [pair for pair in EVERY_MAPPING if pair not in QUEUE_MAPPINGS]
+EVERY_ROUTE = [(stack, route) for stack in SERVICES.values() for route in stack.of_type("AWS::ApiGatewayV2::Route")]
+
+
+def label(value: Any) -> str:
+    """How pytest names a case: by what it is about."""
+    return value.name if isinstance(value, Stack) else str(value)

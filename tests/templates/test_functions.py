@@ -1,0 +1,122 @@
+import re
+
+import pytest
+from stacks import EVERY_FUNCTION, ROOT, SERVICES, as_list, label, referenced, target
+
+FUNCTIONS = pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
+LOGS_ONLY = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+
+
+@FUNCTIONS
+def test_a_function_is_named_for_its_service(stack, function):
+    name = stack.functions[function]["FunctionName"]
+    assert name.startswith(f"{stack.name}-")
+    assert function == "".join(part.capitalize() for part in name.split("-"))
+
+
+@FUNCTIONS
+def test_a_function_is_built_from_a_binary_that_exists(stack, function):
+    name = stack.functions[function]["FunctionName"]
+    directory = re.fullmatch(r"\.\./target/lambda/([a-z-]+)/", stack.template["Resources"][function]["Properties"]["CodeUri"])[1]
+    if directory == "relay":
+        sources = [ROOT / "functions/relay/src/main.rs", ROOT / "functions/relay/src/bin/relay.rs"]
+    else:
+        assert directory == name
+        sources = [ROOT / f"functions/{stack.name}/src/bin/{name}.rs"]
+    assert any(source.is_file() for source in sources), f"none of {sources} exists"
+
+
+@FUNCTIONS
+def test_a_function_runs_on_the_architecture_that_the_parameter_says(stack, function):
+    properties = stack.functions[function]
+    assert properties["Architectures"] == [{"Ref": "Architecture"}]
+    assert (properties["Runtime"], properties["Handler"]) == ("provided.al2023", "bootstrap")
+
+
+@FUNCTIONS
+def test_a_function_writes_to_a_log_group_of_its_own_that_forgets(stack, function):
+    properties = stack.functions[function]
+    logs = stack.of_type("AWS::Logs::LogGroup")[target(properties["LoggingConfig"]["LogGroup"])]
+    assert logs["LogGroupName"] == f"/aws/lambda/{properties['FunctionName']}"
+    assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+@FUNCTIONS
+def test_a_function_knows_its_service_and_its_log_level(stack, function):
+    variables = stack.functions[function]["Environment"]["Variables"]
+    assert variables["SERVICE"] == stack.name
+    assert variables["LOG_LEVEL"] == {"Ref": "LogLevel"}
+
+
+@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+def test_no_two_functions_share_a_role(stack):
+    roles = [stack.role_of(function) for function in stack.functions]
+    assert sorted(roles) == sorted(set(roles))
+    assert set(roles) == set(stack.of_type("AWS::IAM::Role"))
+    assert not stack.of_type("AWS::IAM::Policy") and not stack.of_type("AWS::IAM::ManagedPolicy")
+
+
+@FUNCTIONS
+def test_a_function_may_only_do_what_its_own_policy_names(stack, function):
+    role = stack.of_type("AWS::IAM::Role")[stack.role_of(function)]
+    assert role["ManagedPolicyArns"] == [LOGS_ONLY], "writing logs is the one permission all share"
+    assert stack.statements_of(function), "a function without permissions has nothing to do"
+
+
+@FUNCTIONS
+def test_no_permission_has_a_wildcard(stack, function):
+    for statement in stack.statements_of(function):
+        assert statement["Effect"] == "Allow"
+        assert not {"NotAction", "NotResource"} & set(statement)
+        for action in as_list(statement["Action"]):
+            assert re.fullmatch(r"[a-z-]+:[A-Za-z]+", action), action
+        for resource in as_list(statement["Resource"]):
+            assert "*" not in str(on_aws(resource)), f"{statement['Sid']}: {resource}"
+
+
+@FUNCTIONS
+def test_a_function_touches_no_table_but_that_of_its_service(stack, function):
+    for statement in stack.statements_of(function):
+        if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
+            assert referenced(statement["Resource"]) == {"Table"}, statement["Sid"]
+    assert stack.functions[function]["Environment"]["Variables"].get("TABLE", {"Ref": "Table"}) == {"Ref": "Table"}
+
+
+@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+def test_an_index_that_a_function_queries_exists(stack):
+    table = stack.resources["Table"]["Properties"]
+    existing = {index["IndexName"] for kind in ("Global", "Local") for index in table.get(f"{kind}SecondaryIndexes", [])}
+    queried = set(re.findall(r"\$\{Table\.Arn}/index/(\w+)", str([stack.statements_of(f) for f in stack.functions])))
+    assert queried == existing
+
+
+@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+def test_a_table_outlives_its_stack_and_can_be_protected(stack):
+    [(logical_id, table)] = stack.of_type("AWS::DynamoDB::Table").items()
+    resource = stack.resources[logical_id]
+    assert resource["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate")
+    assert resource["UpdateReplacePolicy"] == "Retain"
+    conditions = stack.template["Conditions"]
+    protection, recovery = table["DeletionProtectionEnabled"], table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+    for value, parameter in ((protection, "DeletionProtection"), (recovery, "PointInTimeRecovery")):
+        condition, *branches = value["Fn::If"]
+        assert branches == [True, False]
+        assert conditions[condition] == {"Fn::Equals": [{"Ref": parameter}, "true"]}
+    assert table["TableName"] == stack.name
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+
+
+def on_aws(value):
+    """What is left of a value where the Emulator condition is false."""
+    match value:
+        case {"Fn::If": ["Emulator", _, otherwise]}:
+            return otherwise
+    return value
+
+
+def test_the_emulator_condition_cannot_hold_on_aws():
+    for stack in SERVICES.values():
+        # API Gateway's own ids have ten characters.
+        assert stack.template["Conditions"].get("Emulator", {"Fn::Equals": [{"Ref": "ApiId"}, "5c0ffee5"]}) == {
+            "Fn::Equals": [{"Ref": "ApiId"}, "5c0ffee5"]
+        }

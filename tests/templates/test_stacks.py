@@ -1,0 +1,109 @@
+import pytest
+from infra.local import stacks as local
+from stacks import ROOT, ROOT_TEMPLATE, SERVICES, STACKS, label, read, target
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+ROOT_STACK = read(ROOT_TEMPLATE)
+NESTED = {
+    (ROOT / resource["Properties"]["TemplateURL"]).stem: resource
+    for resource in ROOT_STACK["Resources"].values()
+    if resource["Type"] == "AWS::CloudFormation::Stack"
+}
+CONFIG = {
+    environment: commands["deploy"]["parameters"]
+    for environment, commands in tomllib.loads((ROOT / "samconfig.toml").read_text()).items()
+    if environment != "version"
+}
+
+
+def overrides(environment):
+    return dict(pair.split("=", 1) for pair in CONFIG[environment].get("parameter_overrides", []))
+
+
+def test_the_root_template_has_every_stack():
+    assert set(NESTED) == set(STACKS)
+    assert len(NESTED) == len(ROOT_STACK["Resources"])
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=label)
+def test_the_root_template_passes_what_the_stack_declares_and_cannot_find_by_itself(stack):
+    passed = NESTED[stack.name]["Properties"]["Parameters"]
+    found_by_itself = {name for name, declared in stack.parameters.items() if declared["Type"].startswith("AWS::SSM::")}
+    assert set(passed) == set(stack.parameters) - found_by_itself
+    for name, value in passed.items():
+        assert value == {"Ref": name}, "one name and one truth for a parameter"
+        assert ROOT_STACK["Parameters"][name]["Default"] == stack.parameters[name]["Default"], name
+        assert ROOT_STACK["Parameters"][name].get("AllowedValues") == stack.parameters[name].get("AllowedValues"), name
+
+
+def test_every_parameter_of_the_root_template_is_passed_on():
+    passed = {name for nested in NESTED.values() for name in nested["Properties"]["Parameters"]}
+    assert passed == set(ROOT_STACK["Parameters"])
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=label)
+def test_a_parameter_has_a_default_and_is_explained(stack):
+    for name, declared in stack.parameters.items():
+        assert "Default" in declared, name
+        assert declared["Description"].endswith("."), name
+
+
+@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+def test_a_service_finds_what_the_platform_publishes_and_waits_for_it(stack):
+    published = {p["Name"] for p in STACKS["platform"].of_type("AWS::SSM::Parameter").values()}
+    sought = {p["Default"] for p in stack.parameters.values() if p["Type"] == "AWS::SSM::Parameter::Value<String>"}
+    assert sought and sought <= published
+    assert NESTED[stack.name]["DependsOn"] == "Platform"
+
+
+def test_every_output_of_the_platform_is_also_a_parameter_and_an_output_of_the_root_template():
+    platform = STACKS["platform"]
+    values = [output["Value"] for output in platform.template["Outputs"].values()]
+    published = [parameter["Value"] for parameter in platform.of_type("AWS::SSM::Parameter").values()]
+    assert sorted(map(str, values)) == sorted(map(str, published))
+    for name, output in ROOT_STACK["Outputs"].items():
+        assert output["Value"] in ({"Fn::GetAtt": ["Platform", f"Outputs.{name}"]}, {"Fn::GetAtt": f"Platform.Outputs.{name}"})
+    assert set(ROOT_STACK["Outputs"]) == set(platform.template["Outputs"])
+
+
+@pytest.mark.parametrize("stack", STACKS.values(), ids=label)
+def test_the_local_run_deploys_the_same_stack_with_the_same_parameters(stack):
+    [here] = [candidate for candidate in local.read() if candidate.template.stem == stack.name]
+    assert here.parameters == NESTED[stack.name]["Properties"]["Parameters"]
+    assert set(local.resolve(here, {})) == set(here.parameters)
+    assert here.name == CONFIG[stack.name]["stack_name"]
+
+
+@pytest.mark.parametrize("environment", CONFIG)
+def test_an_environment_deploys_a_template_that_exists_with_the_capabilities_it_needs(environment):
+    config = CONFIG[environment]
+    expected = ROOT_TEMPLATE if environment in ("default", "dev", "prod") else ROOT / "infra" / f"{environment}.yaml"
+    assert ROOT / config["template_file"] == expected
+    assert expected.is_file()
+    assert config["capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    assert config["resolve_s3"] is True
+
+
+def test_there_is_an_environment_for_each_stack_and_for_all_of_them():
+    assert set(CONFIG) == {"default", "dev", "prod"} | set(STACKS)
+    assert CONFIG["default"] == CONFIG["dev"]
+
+
+def test_production_is_protected_and_asks_before_it_changes():
+    assert CONFIG["prod"]["confirm_changeset"] is True
+    production = overrides("prod")
+    assert set(production) <= set(ROOT_STACK["Parameters"])
+    assert (production["DeletionProtection"], production["PointInTimeRecovery"]) == ("true", "true")
+
+
+def test_the_user_pool_outlives_its_stack_and_can_be_protected():
+    platform = STACKS["platform"]
+    pool = platform.resources["UserPool"]
+    assert pool["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate")
+    assert pool["UpdateReplacePolicy"] == "Retain"
+    assert pool["Properties"]["DeletionProtection"] == {"Fn::If": ["ProtectFromDeletion", "ACTIVE", "INACTIVE"]}
+    assert target(platform.resources["AdminGroup"]["Properties"]["UserPoolId"]) == "UserPool"
