@@ -64,7 +64,11 @@ class Stack:
     @cached_property
     def dead_letter_queues(self) -> set[str]:
         """Queues that something names as the place for what failed."""
-        found = {target(queue["RedrivePolicy"]["deadLetterTargetArn"]) for queue in self.queues.values() if "RedrivePolicy" in queue}
+        found = {
+            target(queue["RedrivePolicy"]["deadLetterTargetArn"])
+            for queue in self.queues.values()
+            if "RedrivePolicy" in queue
+        }
         for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
             if "DestinationConfig" in mapping:
                 found.add(target(mapping["DestinationConfig"]["OnFailure"]["Destination"]))
@@ -130,7 +134,9 @@ SERVICES = {name: stack for name, stack in STACKS.items() if name != "platform"}
 EVERY_FUNCTION = [(stack, logical_id) for stack in SERVICES.values() for logical_id in stack.functions]
 EVERY_DEAD_LETTER_QUEUE = [(stack, queue) for stack in STACKS.values() for queue in sorted(stack.dead_letter_queues)]
 EVERY_RULE = [(stack, rule) for stack in STACKS.values() for rule in stack.of_type("AWS::Events::Rule")]
-EVERY_MAPPING = [(stack, mapping) for stack in SERVICES.values() for mapping in stack.of_type("AWS::Lambda::EventSourceMapping")]
+EVERY_MAPPING = [
+    (stack, mapping) for stack in SERVICES.values() for mapping in stack.of_type("AWS::Lambda::EventSourceMapping")
+]
 QUEUE_MAPPINGS = [
     (stack, mapping)
     for stack, mapping in EVERY_MAPPING

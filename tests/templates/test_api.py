@@ -43,7 +43,10 @@ def function_behind(stack, route):
 
 def test_the_routes_are_those_of_the_contract():
     routes = {
-        properties["RouteKey"]: (stack.functions[function_behind(stack, route)]["FunctionName"], properties["AuthorizationType"])
+        properties["RouteKey"]: (
+            stack.functions[function_behind(stack, route)]["FunctionName"],
+            properties["AuthorizationType"],
+        )
         for stack, route in EVERY_ROUTE
         for properties in [stack.resources[route]["Properties"]]
     }
@@ -84,7 +87,9 @@ def test_nothing_but_the_routes_may_invoke_a_function(stack):
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
 def test_a_function_is_reached_by_a_route_or_by_events_and_by_one_of_them_only(stack, function):
     by_route = {function_behind(s, route) for s, route in EVERY_ROUTE if s is stack}
-    by_events = {target(mapping["FunctionName"]) for mapping in stack.of_type("AWS::Lambda::EventSourceMapping").values()}
+    by_events = {
+        target(mapping["FunctionName"]) for mapping in stack.of_type("AWS::Lambda::EventSourceMapping").values()
+    }
     assert (function in by_route) != (function in by_events)
 
 

@@ -24,7 +24,9 @@ DEAD_LETTER_QUEUES = pytest.mark.parametrize("stack, queue", EVERY_DEAD_LETTER_Q
 def publications(service):
     """The event types that a service's relay may publish, in the name of which source."""
     stack = SERVICES[service]
-    [put] = [s for s in stack.statements_of(f"{service.capitalize()}Relay") if "events:PutEvents" in as_list(s["Action"])]
+    [put] = [
+        s for s in stack.statements_of(f"{service.capitalize()}Relay") if "events:PutEvents" in as_list(s["Action"])
+    ]
     condition = put["Condition"]["StringEqualsIfExists"]
     return condition["events:source"], as_list(condition["events:detail-type"])
 
@@ -95,7 +97,9 @@ def test_a_queue_sets_aside_what_fails_five_times_unless_it_is_where_that_goes(s
     assert properties["SqsManagedSseEnabled"] is True
     if queue in stack.dead_letter_queues:
         assert "RedrivePolicy" not in properties
-        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600, "as long as SQS can keep what a person has to look at"
+        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600, (
+            "as long as SQS can keep what a person has to look at"
+        )
     else:
         dead_letters = target(properties["RedrivePolicy"]["deadLetterTargetArn"])
         assert properties["RedrivePolicy"]["maxReceiveCount"] == 5
@@ -168,7 +172,8 @@ def test_every_queue_that_a_rule_fills_has_a_consumer():
 
 def test_every_table_has_one_relay():
     assert [
-        (stack.name, target(stack.resources[mapping]["Properties"]["FunctionName"])) for stack, mapping in STREAM_MAPPINGS
+        (stack.name, target(stack.resources[mapping]["Properties"]["FunctionName"]))
+        for stack, mapping in STREAM_MAPPINGS
     ] == [(service, f"{service.capitalize()}Relay") for service in SERVICES]
 
 

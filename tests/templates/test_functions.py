@@ -17,7 +17,9 @@ def test_a_function_is_named_for_its_service(stack, function):
 @FUNCTIONS
 def test_a_function_is_built_from_a_binary_that_exists(stack, function):
     name = stack.functions[function]["FunctionName"]
-    directory = re.fullmatch(r"\.\./target/lambda/([a-z-]+)/", stack.template["Resources"][function]["Properties"]["CodeUri"])[1]
+    directory = re.fullmatch(
+        r"\.\./target/lambda/([a-z-]+)/", stack.template["Resources"][function]["Properties"]["CodeUri"]
+    )[1]
     if directory == "relay":
         sources = [ROOT / "functions/relay/src/main.rs", ROOT / "functions/relay/src/bin/relay.rs"]
     else:
@@ -85,7 +87,9 @@ def test_a_function_touches_no_table_but_that_of_its_service(stack, function):
 @pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
 def test_an_index_that_a_function_queries_exists(stack):
     table = stack.resources["Table"]["Properties"]
-    existing = {index["IndexName"] for kind in ("Global", "Local") for index in table.get(f"{kind}SecondaryIndexes", [])}
+    existing = {
+        index["IndexName"] for kind in ("Global", "Local") for index in table.get(f"{kind}SecondaryIndexes", [])
+    }
     queried = set(re.findall(r"\$\{Table\.Arn}/index/(\w+)", str([stack.statements_of(f) for f in stack.functions])))
     assert queried == existing
 
@@ -97,7 +101,10 @@ def test_a_table_outlives_its_stack_and_can_be_protected(stack):
     assert resource["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate")
     assert resource["UpdateReplacePolicy"] == "Retain"
     conditions = stack.template["Conditions"]
-    protection, recovery = table["DeletionProtectionEnabled"], table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+    protection, recovery = (
+        table["DeletionProtectionEnabled"],
+        table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"],
+    )
     for value, parameter in ((protection, "DeletionProtection"), (recovery, "PointInTimeRecovery")):
         condition, *branches = value["Fn::If"]
         assert branches == [True, False]

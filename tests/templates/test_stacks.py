@@ -66,7 +66,10 @@ def test_every_output_of_the_platform_is_also_a_parameter_and_an_output_of_the_r
     published = [parameter["Value"] for parameter in platform.of_type("AWS::SSM::Parameter").values()]
     assert sorted(map(str, values)) == sorted(map(str, published))
     for name, output in ROOT_STACK["Outputs"].items():
-        assert output["Value"] in ({"Fn::GetAtt": ["Platform", f"Outputs.{name}"]}, {"Fn::GetAtt": f"Platform.Outputs.{name}"})
+        assert output["Value"] in (
+            {"Fn::GetAtt": ["Platform", f"Outputs.{name}"]},
+            {"Fn::GetAtt": f"Platform.Outputs.{name}"},
+        )
     assert set(ROOT_STACK["Outputs"]) == set(platform.template["Outputs"])
 
 
