@@ -7,11 +7,12 @@ import os
 import shlex
 import shutil
 import subprocess
+from contextlib import suppress
 
 import requests
 
-from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, client
 from .progress import console
+from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, Trouble, client
 
 ENVIRONMENTS = LOCAL / "watch"
 RUNNER = ROOT / "infra" / "local" / "with-environment"
@@ -20,19 +21,18 @@ PORT = 9000
 
 def run(outputs: dict) -> None:
     common = LOCAL / "watch.env"
-    common.write_text("".join(f"{name}={value}\n" for name, value in _common(outputs).items()))
+    common.write_text("".join(f"{name}='{value}'\n" for name, value in _common(outputs).items()))
     names = _write_environments()
     console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved, with the local system behind.")
     console.print(f"  curl http://{HOST}:{PORT}/posts")
-    console.print("  cargo lambda invoke posts-list --data-file events/invoke/posts-list.json")
+    console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
     # The profile of `make up`, so that nothing is compiled twice.
     command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT), "--profile", "local"]
-    subprocess.run(
-        [*command, "--env-file", str(common)],
-        cwd=ROOT,
-        env=os.environ | {_runner_variable(): f"{RUNNER} {ENVIRONMENTS}"},
-        check=False,
-    )
+    command += ["--env-file", str(common)]
+    environment = os.environ | {_runner_variable(): f"{RUNNER} {ENVIRONMENTS}"}
+    with suppress(KeyboardInterrupt):  # how it is meant to end
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
+            raise Trouble("`cargo lambda watch` gave up: see its message above.")
 
 
 def _common(outputs: dict) -> dict[str, str]:
