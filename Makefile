@@ -5,7 +5,7 @@ LOCAL := .local/venv/bin/python -m infra.local
 
 build: bootstrap ## Build every function for AWS (arm64)
 	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements-build.txt
-	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64
+	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --workspace --exclude system-tests
 
 up: bootstrap ## Build, start the local AWS and deploy what has changed
 	@$(LOCAL) up

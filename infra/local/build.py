@@ -11,26 +11,32 @@ PROFILE = "local"
 
 
 def functions() -> list[str]:
-    """Compiles the workspace's binaries; answers the names of the functions, each placed in target/lambda/<name>/."""
-    # The whole workspace, always: a selection of packages would unify features differently and
-    # compile the AWS SDKs a second time for the tests.
-    command = ["cargo", "build", "--workspace", "--bins", "--profile", PROFILE]
-    done = subprocess.run(
-        [*command, "--message-format", "json-render-diagnostics"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    """Compiles the functions; answers their names, each placed in target/lambda/<name>/."""
+    # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
+    # another one than the tests' would compile the AWS SDKs twice.
+    command = ["cargo", "build", "--workspace", "--profile", PROFILE, "--message-format", "json-render-diagnostics"]
+    for name in (names := _names()):
+        command += ["--bin", name]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise Trouble("The functions do not compile: see the messages above.")
-    names = []
     for line in done.stdout.splitlines():
         message = json.loads(line)
-        if message["reason"] == "compiler-artifact" and _is_function(message):
+        if message.get("executable") and message["target"]["name"] in names:
             _place(message["executable"], message["target"]["name"])
-            names.append(message["target"]["name"])
-    return sorted(names)
+    return names
 
 
-def _is_function(artifact: dict) -> bool:
-    return artifact["target"]["kind"] == ["bin"] and artifact["manifest_path"].startswith(f"{ROOT}/functions/")
+def _names() -> list[str]:
+    """Every binary of a crate in functions/ is a Lambda function."""
+    command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise Trouble("Cargo cannot read the workspace: see the message above.")
+    crates = [
+        crate for crate in json.loads(done.stdout)["packages"] if crate["manifest_path"].startswith(f"{ROOT}/functions/")
+    ]
+    return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
 
 
 def _place(executable: str, name: str) -> None:
