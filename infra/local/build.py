@@ -34,7 +34,9 @@ def _names() -> list[str]:
     if done.returncode != 0:
         raise Trouble("Cargo cannot read the workspace: see the message above.")
     crates = [
-        crate for crate in json.loads(done.stdout)["packages"] if crate["manifest_path"].startswith(f"{ROOT}/functions/")
+        crate
+        for crate in json.loads(done.stdout)["packages"]
+        if crate["manifest_path"].startswith(f"{ROOT}/functions/")
     ]
     return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
 

@@ -135,7 +135,7 @@ def _wait_until_healthy(process: psutil.Process) -> None:
 def _same_port(process: psutil.Process) -> None:
     port = json.loads(PID_FILE.read_text())["port"]
     if port != PORT:
-        raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down` first.")
+        raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down`.")
 
 
 def _state_fits_port() -> None:
@@ -143,9 +143,7 @@ def _state_fits_port() -> None:
     with suppress(FileNotFoundError):
         port = int((STATE / "port").read_text())
         if port != PORT:
-            raise Trouble(
-                f"The stored state belongs to port {port}: use MADANG_PORT={port}, or forget it with `make clean-local`."
-            )
+            raise Trouble(f"The stored state belongs to port {port}: use MADANG_PORT={port}, or `make clean-local`.")
 
 
 def _port_is_free() -> None:
@@ -160,12 +158,13 @@ def _port_is_free() -> None:
 
 
 def _who(pid: int | None) -> str:
+    if pid is None:
+        return "another program"
     try:
-        process = psutil.Process(pid) if pid else None
-        command = process.cmdline() if process else []
-        if any(Path(part).name == LAUNCHER.name for part in command):
+        process = psutil.Process(pid)
+        if any(Path(part).name == LAUNCHER.name for part in process.cmdline()):
             return f"the local system of another clone ({Path(process.cwd()).parent}, process {pid})"
-        return f"{process.name()} (process {pid})" if process else "another program"
+        return f"{process.name()} (process {pid})"
     except psutil.Error:
         return f"process {pid}"
 

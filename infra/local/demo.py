@@ -56,7 +56,9 @@ def talk(story: Story, cast: Cast) -> None:
     story.request("PUT", "/notifications/preferences", cast.ana, wanted, if_match=preferences.etag)
 
     comments = f"/posts/{cast.anas_post}/comments"
-    story.effect("post.created", "comments-on-post", "comments knows the post", lambda: story.peek(comments).status == 200)
+    story.effect(
+        "post.created", "comments-on-post", "comments knows the post", lambda: story.peek(comments).status == 200
+    )
     before = {notification["id"] for notification in notifications(story, cast.ana)}
     story.request("POST", comments, cast.ben, {"body": "Welcome, Ana!"}, expect=(201,))
 
@@ -72,7 +74,9 @@ def talk(story: Story, cast: Cast) -> None:
     story.request("POST", f"/notifications/{notification['id']}/read", cast.ana, expect=(204,))
 
     bens = f"/posts/{cast.bens_post}/comments"
-    story.effect("post.created", "comments-on-post", "comments knows Ben's post", lambda: story.peek(bens).status == 200)
+    story.effect(
+        "post.created", "comments-on-post", "comments knows Ben's post", lambda: story.peek(bens).status == 200
+    )
     story.request("POST", bens, cast.ana, {"body": "I am on my way."}, expect=(201,))
 
 
@@ -111,7 +115,9 @@ def leave(story: Story, cast: Cast) -> None:
         "the comments on her post are gone",
         lambda: not items(story, f"{anas_post}/comments"),
     )
-    story.effect("user.deleted", "users-on-user", "she cannot sign in any more", lambda: not can_sign_in(story, cast.ana))
+    story.effect(
+        "user.deleted", "users-on-user", "she cannot sign in any more", lambda: not can_sign_in(story, cast.ana)
+    )
     story.request("POST", "/posts", cast.ana, {"title": "Still here?", "body": "No."}, expect=(401, 403))
     story.note("her token has not expired, but it writes nothing any more")
     story.request("GET", bens_post)

@@ -64,7 +64,7 @@ def everything(stacks: list[Stack], progress: Progress) -> dict[str, dict[str, s
 
 def _deploy(stack: Stack, values: dict[str, str], digest: str, progress: Progress) -> dict[str, str]:
     description = _settled(stack.name)
-    status = description["StackStatus"] if description else None
+    status = description.get("StackStatus")
     if status in NEVER_UP or (status and status.endswith("_IN_PROGRESS")):
         progress.update(stack.name, "removing what is left of a failed attempt")
         _remove(stack.name)
@@ -96,7 +96,7 @@ def _sam_deploy(stack: Stack, values: dict[str, str], packaged: Callable, failed
             command, cwd=ROOT, env=environment() | settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         last = ""
-        for line in sam.stdout:
+        for line in sam.stdout or ():
             file.write(line)
             last = line.strip() or last
             if PACKAGED in line:
@@ -117,16 +117,17 @@ def _reason(name: str, since: float) -> str | None:
     return None
 
 
-def _describe(name: str) -> dict | None:
+def _describe(name: str) -> dict:
+    """The stack, or nothing."""
     try:
         return client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
         if "does not exist" in str(error):
-            return None
+            return {}
         raise
 
 
-def _settled(name: str) -> dict | None:
+def _settled(name: str) -> dict:
     """The stack once nothing is under way in it, or as it is when that takes too long."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while description := _describe(name):
@@ -134,7 +135,7 @@ def _settled(name: str) -> dict | None:
         if status in NEVER_UP or not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
             return description
         time.sleep(0.5)
-    return None
+    return {}
 
 
 def _remove(name: str) -> None:

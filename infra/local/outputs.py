@@ -1,14 +1,15 @@
 """Writes .local/outputs.json, which tells tests and people where everything is."""
 
 import json
+from typing import Any
 
 from .settings import ENDPOINT, OUTPUTS, REGION, client
 from .stacks import Stack
 
 
-def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict:
+def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, Any]:
     platform = outputs["Platform"]
-    found = {
+    found: dict[str, Any] = {
         "api_url": f"{ENDPOINT}/_aws/execute-api/{platform['ApiId']}",
         "endpoint_url": ENDPOINT,
         "region": REGION,

@@ -44,7 +44,9 @@ class Stack:
             path = (self.template.parent / uri).resolve()
             files = sorted(path.rglob("*")) if path.is_dir() else [path]
             if not any(file.is_file() for file in files):
-                raise Trouble(f"{self.template.relative_to(ROOT)} wants {path.relative_to(ROOT)}, which no build makes.")
+                raise Trouble(
+                    f"{self.template.relative_to(ROOT)} wants {path.relative_to(ROOT)}, which no build makes."
+                )
             for file in filter(Path.is_file, files):
                 digest.update(f"{file.name} {_file_digest(file)}".encode())
         return digest.hexdigest()
@@ -93,7 +95,7 @@ def _value(stack: Stack, name: str, value: Any, outputs: dict[str, dict[str, str
             return str(value).lower()
         case str() | int() | float():
             return str(value)
-    raise Trouble(f"template.yaml passes {name} to {stack.logical_id} in a way that the local run cannot follow: {value}.")
+    raise Trouble(f"template.yaml passes {name} to {stack.logical_id} in a way that is not understood here: {value}.")
 
 
 @cache

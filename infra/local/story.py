@@ -84,7 +84,7 @@ class Story:
         began = time.monotonic()
         while not (result := happened()):
             if time.monotonic() - began > PATIENCE:
-                raise Trouble(f"{what}: this did not happen within {PATIENCE} s of {event}; look at the log of {consumer}.")
+                raise Trouble(f"{what}: not so within {PATIENCE} s of {event}; look at the log of {consumer}.")
             time.sleep(0.1)
         console.print(f"    [magenta]{event}[/] → [cyan]{consumer}[/]: {escape(what)} [dim]({_since(began)})[/]")
         return result
@@ -101,7 +101,9 @@ class Story:
     def note(self, text: str) -> None:
         console.print(f"    {escape(text)}")
 
-    def _send(self, method: str, path: str, person: Person | None, body: dict | None = None, if_match: str | None = None) -> Answer:
+    def _send(
+        self, method: str, path: str, person: Person | None, body: dict | None = None, if_match: str | None = None
+    ) -> Answer:
         headers = {}
         if person:
             headers["authorization"] = f"Bearer {person.token}"

@@ -23,7 +23,7 @@ def run(outputs: dict) -> None:
     common = LOCAL / "watch.env"
     common.write_text("".join(f"{name}='{value}'\n" for name, value in _common(outputs).items()))
     names = _write_environments()
-    console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved, with the local system behind.")
+    console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved.")
     console.print(f"  curl http://{HOST}:{PORT}/posts")
     console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
     # The profile of `make up`, so that nothing is compiled twice.
