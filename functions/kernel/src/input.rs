@@ -82,6 +82,15 @@ impl Fields {
         }
     }
 
+    /// Takes a field that may be missing: `Some(None)` where it is.
+    #[allow(clippy::option_option, reason = "invalid, missing and there are three things")]
+    pub fn optional<T: FromField>(&mut self, name: &str) -> Option<Option<T>> {
+        match self.left.remove(name) {
+            Some(value) => self.check(name, T::from_field(value)).map(Some),
+            None => Some(None),
+        }
+    }
+
     fn check<T>(&mut self, name: &str, read: Result<T, String>) -> Option<T> {
         read.map_err(|detail| self.errors.push(FieldError { pointer: pointer(name), detail })).ok()
     }

@@ -149,6 +149,16 @@ impl Problem {
         Self::new(Kind::NotFound, format!("there is no such {what}"))
     }
 
+    /// 403, naming what is another person's ("post", "comment").
+    pub fn forbidden(what: &str) -> Self {
+        Self::new(Kind::Forbidden, format!("this {what} is another person's"))
+    }
+
+    /// 409 for a change that lost to another one made at the same moment.
+    pub fn concurrent_change() -> Self {
+        Self::new(Kind::Conflict, "it changed at this very moment; try again")
+    }
+
     /// 422 for the given fields.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(Kind::Invalid, "see errors for the fields and what is wrong with them") }

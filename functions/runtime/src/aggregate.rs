@@ -7,6 +7,8 @@
 use kernel::{
     clock::Timestamp,
     event::{CloudEvent, Payload},
+    idempotency,
+    problem::Problem,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -15,6 +17,9 @@ use crate::table::{Condition, Error, Key, Table, Written};
 /// How long a tombstone stays, in seconds: 30 days. No event about it can arrive later, since a
 /// dead-letter queue keeps a message for 14 days and the bus delivers within one.
 pub const TOMBSTONE_LIFE: i64 = 30 * 24 * 60 * 60;
+
+/// How often a cascade tries to delete an item that changes at the same time.
+const BURY_ATTEMPTS: u32 = 3;
 
 /// What stands under an aggregate's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,19 @@ impl<T> Stored<T> {
         match self {
             Self::Live(aggregate) => Some(aggregate),
             Self::Deleted(_) => None,
+        }
+    }
+
+    /// When the first request with an idempotency key was carried out, for a repeat of that request, and
+    /// whatever has become since of what it made; 422 for another request.
+    pub fn first_made(self, origin: impl Fn(&T) -> Origin, request: &str) -> Result<Timestamp, Problem> {
+        let origin = match self {
+            Self::Live(aggregate) => Some(origin(&aggregate)),
+            Self::Deleted(tombstone) => tombstone.origin,
+        };
+        match origin {
+            Some(origin) if origin.request == request => Ok(origin.created_at),
+            _ => Err(idempotency::reused()),
         }
     }
 }
@@ -127,5 +145,28 @@ impl Table {
         };
         let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: event };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
+    }
+
+    /// Deletes an aggregate in whatever version it stands, as part of a cascade; one that is gone already
+    /// counts as deleted. `delete` gives the version it was read in, its origin and the deletion's event.
+    pub async fn bury_latest<T, P>(
+        &self,
+        key: Key,
+        delete: impl Fn(T) -> (u64, Option<Origin>, CloudEvent<P>),
+    ) -> Result<(), Error>
+    where
+        T: DeserializeOwned,
+        P: Payload,
+    {
+        for _ in 0..BURY_ATTEMPTS {
+            let Some(Stored::Live(aggregate)) = self.get::<Stored<T>>(key.clone()).await? else {
+                return Ok(());
+            };
+            let (read, origin, event) = delete(aggregate);
+            if self.bury(key.clone(), read, origin, event).await? == Written::Done {
+                return Ok(());
+            }
+        }
+        Err(Error::Unavailable("the item kept changing".into()))
     }
 }

@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpResponse};
 use futures::{FutureExt, future::LocalBoxFuture};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kernel::{
@@ -70,6 +70,7 @@ pub struct Request {
     inner: lambda_http::Request,
     parameters: Vec<(String, String)>,
     caller: Option<Caller>,
+    signed: bool,
     context: Context,
 }
 
@@ -79,6 +80,16 @@ impl Request {
         self.caller.as_ref().ok_or_else(|| {
             Problem::new(Kind::Unauthenticated, "send an access token: Authorization: Bearer <token>")
         })
+    }
+
+    /// 401 unless another service signed the request (SigV4) and API Gateway has verified that: a route's
+    /// authorizer stands in a template, and what it guards should not depend on that line alone.
+    pub fn signed(&self) -> Result<(), Problem> {
+        if self.signed {
+            Ok(())
+        } else {
+            Err(Problem::new(Kind::Unauthenticated, "sign the request (SigV4)"))
+        }
     }
 
     /// The identifier in the path under `name`; 404 where it is not a UUID, since nothing has such an id.
@@ -93,6 +104,14 @@ impl Request {
     /// The query parameter `name`, decoded.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.inner.query_string_parameters_ref().and_then(|parameters| parameters.first(name))
+    }
+
+    /// The identifier in the query parameter `name`, where there is one; 422 where it is not a UUID.
+    pub fn query_id(&self, name: &str) -> Result<Option<Uuid>, Problem> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| Problem::invalid_field(format!("/{name}"), "must be a UUID"))
+        };
+        self.query(name).map(parse).transpose()
     }
 
     /// The headers.
@@ -130,6 +149,11 @@ impl Request {
     /// Checks `If-Match` against the current version: 428 where it is missing, 412 where it is another.
     pub fn require_match(&self, version: u64) -> Result<(), Problem> {
         precondition::require_match(self.headers(), version)
+    }
+
+    /// Checks `If-Match` where the client sent it, for what can be done without.
+    pub fn match_if_sent(&self, version: u64) -> Result<(), Problem> {
+        if self.headers().contains_key(header::IF_MATCH) { self.require_match(version) } else { Ok(()) }
     }
 
     /// The trace this request belongs to, for the events it leads to.
@@ -281,6 +305,7 @@ impl<S: 'static> Endpoints<S> {
                 Ok((route, handler, parameters)) => {
                     let request = Request {
                         caller: caller(&request),
+                        signed: authorizer(&request).is_some_and(|authorizer| authorizer.iam.is_some()),
                         inner: request,
                         parameters,
                         context: event.context,
@@ -371,14 +396,17 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What the API's authorizer says of a request.
+fn authorizer(request: &lambda_http::Request) -> Option<&ApiGatewayRequestAuthorizer> {
+    match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref(),
+        _ => None,
+    }
+}
+
 /// Who makes the request: the authorizer's word for it.
 fn caller(request: &lambda_http::Request) -> Option<Caller> {
-    let claims = match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => {
-            context.authorizer.as_ref().and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims)
-        }
-        _ => None,
-    };
+    let claims = authorizer(request).and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
     #[cfg(debug_assertions)]
     if claims.is_none() {
         return crate::local_authorizer::verify(request.headers())

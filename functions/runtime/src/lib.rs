@@ -10,6 +10,8 @@
 //! | [`dead_letters`] | puts what cannot be handled into a dead-letter queue |
 //! | [`aggregate`] | stores an aggregate and its event in one item |
 //! | [`table`] | reads and writes a service's DynamoDB table |
+//! | [`copies`] | a service's own copy of what another has told it by events |
+//! | [`user_copies`] | a service's own copy of the users' names |
 //! | [`users`] | asks the users service about a user |
 //! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
 //! | [`mail`] | sends e-mail with SES (feature `mail`) |
@@ -22,6 +24,7 @@
 pub mod aggregate;
 pub mod aws;
 pub mod bus;
+pub mod copies;
 pub mod dead_letters;
 pub mod environment;
 pub mod http;
@@ -35,6 +38,7 @@ pub mod mail;
 pub mod queue;
 pub mod stream;
 pub mod table;
+pub mod user_copies;
 pub mod users;
 
 pub use lambda_runtime::Error;

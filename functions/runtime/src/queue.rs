@@ -25,7 +25,8 @@ use crate::{
     dead_letters::{self, DeadLetters},
     environment,
     http::{error_chain, time_left},
-    logging, table,
+    logging,
+    table::{self, Key, Query, Row, Table},
 };
 
 /// After how many deliveries a message is given up: the queue's `maxReceiveCount`.
@@ -37,6 +38,8 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 /// How long after a cascade's first pass the second starts, in seconds. Longer than an endpoint's time-out (10 s) and
 /// the lag of an index, so that it finds what was being written while the first one ran.
 const SECOND_PASS_AFTER: i32 = 30;
+/// How many items a cascade reads at once.
+const CASCADE_PAGE: u32 = 100;
 /// How many items of a page a cascade works on at once.
 const CASCADE_WIDTH: usize = 16;
 /// The message attribute that says how far a cascade has come.
@@ -104,19 +107,20 @@ impl<P> Delivery<P> {
     /// function that is killed repeats at most what it did since it started. After the first pass a
     /// second one follows, for items that were being written while the first ran.
     ///
-    /// `page` reads the items after a sort key; `key` tells an item's sort key; `apply` must be true when
-    /// run twice on an item.
-    pub async fn cascade<T>(
+    /// `list` is the list to go through, whatever its own start and limit; `apply` gets each item's key and
+    /// must be true when run twice on it.
+    pub async fn cascade(
         &self,
-        page: impl AsyncFn(Option<String>) -> Result<table::Found<T>, table::Error>,
-        key: impl Fn(&T) -> String,
-        apply: impl AsyncFn(T) -> Result<(), table::Error>,
+        table: &Table,
+        list: Query,
+        apply: impl AsyncFn(Key) -> Result<(), table::Error>,
     ) -> Result<Outcome, Failure> {
         let mut progress = self.progress.clone();
         loop {
-            let found = page(progress.after.clone()).await?;
-            let last = found.items.last().map(&key);
-            let work = stream::iter(found.items).map(|item| apply(item)).buffer_unordered(CASCADE_WIDTH);
+            let page = Query { after: progress.after.clone(), limit: CASCADE_PAGE, ..list.clone() };
+            let found = table.query::<Row>(&page).await?;
+            let last = found.items.last().map(|row| row.created.clone());
+            let work = stream::iter(found.items).map(|row| apply(row.key)).buffer_unordered(CASCADE_WIDTH);
             work.try_collect::<()>().await?;
             match last {
                 Some(last) if found.more => progress.after = Some(last),

@@ -197,6 +197,14 @@ pub enum Written<T> {
 }
 
 impl<T> Written<T> {
+    /// An error of the caller's choice where the condition did not hold.
+    pub fn done_or<E>(self, refused: impl FnOnce() -> E) -> Result<(), E> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Refused(_) => Err(refused()),
+        }
+    }
+
     /// Forgets what stands there.
     pub(crate) fn forget(self) -> Written<()> {
         match self {
@@ -206,11 +214,32 @@ impl<T> Written<T> {
     }
 }
 
-/// A stretch of a partition, in the order of its sort key.
+/// Items that were read together, to be taken by their keys.
+#[derive(Debug)]
+pub struct Items(HashMap<Key, Item>);
+
+impl Items {
+    /// Takes the item under a key, if there was one.
+    pub fn take<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
+        Ok(self.0.remove(key).map(serde_dynamo::from_item).transpose()?)
+    }
+}
+
+/// What an index says of an item: its key, and where it stands in the order of `created`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Row {
+    /// The item's key in the table.
+    #[serde(flatten)]
+    pub key: Key,
+    /// The time and the id of what the item holds: `<RFC 3339 time>#<id>`.
+    pub created: String,
+}
+
+/// A stretch of an index's partition, in the order of its sort key.
 #[derive(Clone, Debug)]
 pub struct Query {
-    /// The index to read, or the table itself.
-    pub index: Option<&'static str>,
+    /// The index.
+    pub index: &'static str,
     /// The attribute that the partition is named by, and its value.
     pub partition: (&'static str, String),
     /// The attribute that the partition is sorted by.
@@ -260,26 +289,8 @@ impl Table {
         Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    /// Reads two items of different types in one call.
-    pub async fn get_two<A: DeserializeOwned, B: DeserializeOwned>(
-        &self,
-        first: Key,
-        second: Key,
-    ) -> Result<(Option<A>, Option<B>), Error> {
-        let mut found = self.batch(&[first.clone(), second.clone()]).await?;
-        let first = found.remove(&first).map(serde_dynamo::from_item).transpose()?;
-        let second = found.remove(&second).map(serde_dynamo::from_item).transpose()?;
-        Ok((first, second))
-    }
-
-    /// Reads up to a hundred items in one call, in the order of their keys, leaving out those that do not exist.
-    pub async fn get_many<T: DeserializeOwned>(&self, keys: &[Key]) -> Result<Vec<T>, Error> {
-        let mut found = self.batch(keys).await?;
-        let items = keys.iter().filter_map(|key| found.remove(key)).map(serde_dynamo::from_item);
-        Ok(items.collect::<Result<_, _>>()?)
-    }
-
-    async fn batch(&self, keys: &[Key]) -> Result<HashMap<Key, Item>, Error> {
+    /// Reads items of any types: up to a hundred in one call.
+    pub async fn read(&self, keys: &[Key]) -> Result<Items, Error> {
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(BATCH_SIZE) {
             let mut left: Vec<Item> = chunk.iter().cloned().map(Key::into_item).collect();
@@ -310,7 +321,7 @@ impl Table {
                 }
             }
         }
-        Ok(found)
+        Ok(Items(found))
     }
 
     /// Writes a whole item where the condition holds.
@@ -412,7 +423,7 @@ impl Table {
             .client
             .query()
             .table_name(&self.name)
-            .set_index_name(query.index.map(str::to_owned))
+            .index_name(query.index)
             // Global indexes, whose partition is not the table's, offer no consistent read.
             .consistent_read(query.partition.0 == "pk")
             .expression_attribute_names("#partition", query.partition.0)

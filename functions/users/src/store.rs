@@ -1,11 +1,7 @@
 //! Profiles in the table, one item each.
 
 use events::UserEvent;
-use kernel::{
-    event::CloudEvent,
-    precondition,
-    problem::{Kind, Problem},
-};
+use kernel::{event::CloudEvent, precondition, problem::Problem};
 use runtime::{
     Error,
     aggregate::Stored,
@@ -79,17 +75,12 @@ impl Profiles {
             version: u64,
         }
         let renamed = Renamed { name: &profile.name, version: profile.version };
-        match self.table.save(key(profile.id), read, &renamed, event).await? {
-            Written::Done => Ok(()),
-            Written::Refused(_) => Err(precondition::stale()),
-        }
+        self.table.save(key(profile.id), read, &renamed, event).await?.done_or(precondition::stale)
     }
 
     /// Deletes a profile; 409 where it changed at the same moment.
     pub async fn delete(&self, profile: &Profile, event: CloudEvent<UserEvent>) -> Result<(), Problem> {
-        match self.table.bury(key(profile.id), profile.version, None, event).await? {
-            Written::Done => Ok(()),
-            Written::Refused(_) => Err(Problem::new(Kind::Conflict, "it changed at this moment; try again")),
-        }
+        let written = self.table.bury(key(profile.id), profile.version, None, event).await?;
+        written.done_or(Problem::concurrent_change)
     }
 }

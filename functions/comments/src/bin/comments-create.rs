@@ -1,0 +1,12 @@
+//! `POST /posts/{id}/comments`.
+
+use comments::{endpoints, store::Comments};
+use runtime::{Error, http::Endpoints, users::UsersClient};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    Endpoints::new((Comments::connect().await?, UsersClient::connect().await?))
+        .on("POST", "/posts/{id}/comments", endpoints::create)
+        .serve()
+        .await
+}

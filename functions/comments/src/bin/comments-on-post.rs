@@ -1,0 +1,9 @@
+//! Consumes `post.created`, `post.updated` and `post.deleted`.
+
+use comments::{consumers, store::Comments};
+use runtime::{Error, queue};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    queue::serve(Comments::connect().await?, consumers::on_post).await
+}

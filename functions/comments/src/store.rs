@@ -1,0 +1,242 @@
+//! Comments in the table, one item each in their post's partition, beside copies of posts and users.
+
+use events::{CommentEvent, PostEvent};
+use kernel::{clock::Timestamp, event::CloudEvent, precondition, problem::Problem};
+use runtime::{
+    Error,
+    aggregate::{Origin, Stored, TOMBSTONE_LIFE},
+    copies::Standing,
+    table::{self, Found, Key, Query, Table, Written},
+    user_copies::{self, UserCopy},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::comment::{Body, Comment};
+
+/// A comment as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The comment.
+    #[serde(flatten)]
+    pub comment: Comment,
+    /// The digest of the request that wrote it.
+    pub request: String,
+    /// The version of the author's profile that the name is from.
+    author_sequence: u64,
+    /// The partition of the index `by_author`.
+    author_id: Uuid,
+    /// The sort key of both indexes.
+    pub created: String,
+}
+
+impl Record {
+    /// A new comment, written by the request with this digest, with a name from version `author_sequence`
+    /// of its author's profile.
+    pub fn new(comment: Comment, request: String, author_sequence: u64) -> Self {
+        Self {
+            request,
+            author_sequence,
+            author_id: comment.author.id,
+            created: format!("{}#{}", comment.created_at, comment.id),
+            comment,
+        }
+    }
+
+    /// The request that wrote it, and when.
+    pub fn origin(&self) -> Origin {
+        Origin { created_at: self.comment.created_at, request: self.request.clone() }
+    }
+}
+
+/// What this service knows of a post.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostCopy {
+    /// The post.
+    pub id: Uuid,
+    /// Who wrote it.
+    pub author_id: Uuid,
+    /// Whether it has been deleted.
+    pub deleted: bool,
+    /// The version of the post that this was copied from.
+    pub sequence: u64,
+    /// When DynamoDB may remove the copy of a deleted post (time to live).
+    pub expires_at: Option<i64>,
+}
+
+impl PostCopy {
+    /// What an event tells of its post.
+    pub fn of(event: &CloudEvent<PostEvent>) -> Self {
+        let (author_id, deleted) = match &event.payload {
+            PostEvent::Created(post) | PostEvent::Updated(post) => (post.author_id, false),
+            PostEvent::Deleted(post) => (post.author_id, true),
+        };
+        let expires_at = deleted.then(|| event.time.as_second() + TOMBSTONE_LIFE);
+        Self { id: event.subject, author_id, deleted, sequence: event.sequence, expires_at }
+    }
+}
+
+/// The comments.
+#[derive(Clone, Debug)]
+pub struct Comments {
+    table: Table,
+}
+
+fn partition(post: Uuid) -> String {
+    format!("post#{post}")
+}
+
+fn key(post: Uuid, comment: Uuid) -> Key {
+    Key::new(partition(post), format!("comment#{comment}"))
+}
+
+fn post_key(post: Uuid) -> Key {
+    Key::new(partition(post), "post")
+}
+
+impl Comments {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The table, for the consumers' cascades.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The post, 404 where this service knows of none, and what it knows of a user.
+    pub async fn post_and_user(
+        &self,
+        post: Uuid,
+        user: Uuid,
+    ) -> Result<(PostCopy, Option<UserCopy>), Problem> {
+        let (post, user) = (post_key(post), user_copies::key(user));
+        let mut items = self.table.read(&[post.clone(), user.clone()]).await?;
+        let user = items.take(&user)?;
+        Ok((existing(items.take(&post)?)?, user))
+    }
+
+    /// 404 where this service knows of no such post.
+    pub async fn require_post(&self, post: Uuid) -> Result<(), Problem> {
+        existing(self.table.get(post_key(post)).await?).map(drop)
+    }
+
+    /// The comment, for a caller who wants to change it, and who wrote its post; 404 where there is none.
+    pub async fn find(
+        &self,
+        post: Uuid,
+        comment: Uuid,
+        caller: Uuid,
+    ) -> Result<(Record, Option<Uuid>), Problem> {
+        let (comment, post, user) = (key(post, comment), post_key(post), user_copies::key(caller));
+        let mut items = self.table.read(&[comment.clone(), post.clone(), user.clone()]).await?;
+        user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
+        let stored: Option<Stored<Record>> = items.take(&comment)?;
+        let record = stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("comment"))?;
+        let post: Option<PostCopy> = items.take(&post)?;
+        Ok((record, post.map(|post| post.author_id)))
+    }
+
+    /// A page of a post's comments, oldest first.
+    pub async fn list(
+        &self,
+        post: Uuid,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Found<Record>, table::Error> {
+        self.table.query(&Query { after, limit, ..Self::of_post(post) }).await
+    }
+
+    /// Stores a new comment.
+    pub async fn create(
+        &self,
+        record: &Record,
+        event: CloudEvent<CommentEvent>,
+    ) -> Result<Written<Stored<Record>>, table::Error> {
+        let Comment { id, post_id, .. } = record.comment;
+        self.table.create(key(post_id, id), record, event).await
+    }
+
+    /// Stores an edit over version `read`; 412 where it is no longer the current one.
+    pub async fn save(
+        &self,
+        read: u64,
+        comment: &Comment,
+        event: CloudEvent<CommentEvent>,
+    ) -> Result<(), Problem> {
+        #[derive(Serialize)]
+        struct Edited<'a> {
+            body: &'a Body,
+            updated_at: Timestamp,
+            version: u64,
+        }
+        let Comment { id, post_id, body, updated_at, version, .. } = comment;
+        let edited = Edited { body, updated_at: *updated_at, version: *version };
+        self.table.save(key(*post_id, *id), read, &edited, event).await?.done_or(precondition::stale)
+    }
+
+    /// Deletes a comment; 409 where it changed at the same moment.
+    pub async fn delete(&self, record: &Record, event: CloudEvent<CommentEvent>) -> Result<(), Problem> {
+        let Comment { id, post_id, version, .. } = record.comment;
+        let written = self.table.bury(key(post_id, id), version, Some(record.origin()), event).await?;
+        written.done_or(Problem::concurrent_change)
+    }
+
+    /// The list of a post's comments, oldest first.
+    pub fn of_post(post: Uuid) -> Query {
+        Query {
+            index: "by_time",
+            partition: ("pk", partition(post)),
+            sort: "created",
+            after: None,
+            newest_first: false,
+            limit: 0,
+        }
+    }
+
+    /// The list of an author's comments, for a cascade.
+    pub fn of_author(author: Uuid) -> Query {
+        Query { index: "by_author", partition: ("author_id", author.to_string()), ..Self::of_post(author) }
+    }
+
+    /// Writes what an event tells of its post, unless something later is known already.
+    pub async fn apply_post(&self, event: &CloudEvent<PostEvent>) -> Result<Standing, table::Error> {
+        self.table.put_copy(post_key(event.subject), &PostCopy::of(event), event.sequence).await
+    }
+
+    /// Deletes a comment with its author or its post.
+    pub async fn delete_with(
+        &self,
+        comment: Key,
+        delete: impl Fn(&Comment) -> CloudEvent<CommentEvent>,
+    ) -> Result<(), table::Error> {
+        let bury = |record: Record| (record.comment.version, Some(record.origin()), delete(&record.comment));
+        self.table.bury_latest(comment, bury).await
+    }
+}
+
+fn existing(post: Option<PostCopy>) -> Result<PostCopy, Problem> {
+    post.filter(|post| !post.deleted).ok_or_else(|| Problem::not_found("post"))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{PostDeleted, PostTitled};
+
+    use super::*;
+
+    #[test]
+    fn a_deleted_post_stays_known_as_deleted_until_no_event_about_it_can_arrive() {
+        let (id, author_id) = (Uuid::from_u128(1), Uuid::from_u128(7));
+        let now = Timestamp::from_microsecond(0);
+        let created = PostTitled { id, author_id, title: "Spring".to_owned() };
+        let copy = PostCopy::of(&CloudEvent::new(id, 1, now, PostEvent::Created(created)));
+        assert_eq!(existing(Some(copy.clone())).unwrap(), copy);
+
+        let deleted = PostDeleted { id, author_id };
+        let copy = PostCopy::of(&CloudEvent::new(id, 2, now, PostEvent::Deleted(deleted)));
+        assert_eq!((copy.sequence, copy.expires_at), (2, Some(TOMBSTONE_LIFE)));
+        assert!(existing(Some(copy)).is_err());
+    }
+}

@@ -1,0 +1,40 @@
+//! What follows from events.
+
+use events::UserEvent;
+use kernel::clock::Timestamp;
+use runtime::{
+    copies::Standing,
+    queue::{Delivery, Failure, Outcome},
+    user_copies::{self, Author},
+};
+
+use crate::store::Posts;
+
+/// Keeps the copy of the user's name, renames the user in their posts, deletes a deleted user's posts.
+pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
+    let event = &delivery.event;
+    if user_copies::apply(posts.table(), event).await? == Standing::Overtaken {
+        return Ok(Outcome::AlreadyApplied);
+    }
+    let list = Posts::of_author(event.subject);
+    match &event.payload {
+        UserEvent::Created(_) => Ok(Outcome::Applied),
+        UserEvent::Updated(user) => {
+            let author = Author { id: user.id, name: user.name.clone() };
+            let rename = async |post| user_copies::rename(posts.table(), post, &author, event.sequence).await;
+            delivery.cascade(posts.table(), list, rename).await
+        }
+        UserEvent::Deleted(_) => {
+            let delete = async |post| {
+                posts
+                    .delete_with_author(post, |post| {
+                        let mut deleted = post.delete(Timestamp::now());
+                        deleted.traceparent.clone_from(&event.traceparent);
+                        deleted
+                    })
+                    .await
+            };
+            delivery.cascade(posts.table(), list, delete).await
+        }
+    }
+}

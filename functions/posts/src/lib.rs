@@ -1,0 +1,13 @@
+//! Posts: what people write, newest first, with a copy of their names.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`post`] | the aggregate: what a post is and how it changes; no I/O |
+//! | [`store`] | posts in the table |
+//! | [`endpoints`] | the HTTP endpoints |
+//! | [`consumers`] | what follows from events |
+
+pub mod consumers;
+pub mod endpoints;
+pub mod post;
+pub mod store;
