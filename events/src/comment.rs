@@ -19,6 +19,7 @@ pub enum CommentEvent {
 
 impl Payload for CommentEvent {
     const SOURCE: &'static str = "madang.comments";
+    const TYPES: &'static [&'static str] = &["comment.created", "comment.updated", "comment.deleted"];
 }
 
 /// A new comment, with what it takes to tell the post's author about it.

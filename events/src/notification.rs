@@ -13,6 +13,7 @@ pub enum NotificationEvent {
 
 impl Payload for NotificationEvent {
     const SOURCE: &'static str = "madang.notifications";
+    const TYPES: &'static [&'static str] = &["notification.created"];
 }
 
 /// A new notification.

@@ -19,6 +19,7 @@ pub enum PostEvent {
 
 impl Payload for PostEvent {
     const SOURCE: &'static str = "madang.posts";
+    const TYPES: &'static [&'static str] = &["post.created", "post.updated", "post.deleted"];
 }
 
 /// A post, without its body.

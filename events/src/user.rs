@@ -19,6 +19,7 @@ pub enum UserEvent {
 
 impl Payload for UserEvent {
     const SOURCE: &'static str = "madang.users";
+    const TYPES: &'static [&'static str] = &["user.created", "user.updated", "user.deleted"];
 }
 
 /// A user and the display name, the only personal data that events carry.

@@ -12,6 +12,8 @@ pub const SPECVERSION: &str = "1.0";
 pub trait Payload: Serialize {
     /// The publishing service, as CloudEvents and EventBridge `source`: `madang.<service>`.
     const SOURCE: &'static str;
+    /// The names of its events.
+    const TYPES: &'static [&'static str];
     /// The version of the data's schema.
     const SCHEMA_VERSION: u32 = 1;
 }
