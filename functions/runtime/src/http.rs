@@ -156,6 +156,11 @@ impl Request {
         if self.headers().contains_key(header::IF_MATCH) { self.require_match(version) } else { Ok(()) }
     }
 
+    /// Whether the client wants to create, and not to replace what is there: `If-None-Match: *`.
+    pub fn creates_only(&self) -> bool {
+        self.headers().get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*")
+    }
+
     /// The trace this request belongs to, for the events it leads to.
     pub fn traceparent(&self) -> Option<String> {
         self.context.xray_trace_id.as_deref().and_then(trace::traceparent)

@@ -101,6 +101,11 @@ pub struct Delivery<P> {
 }
 
 impl<P> Delivery<P> {
+    /// How long the function still has.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Applies a change to every item of a list, page by page.
     ///
     /// Before the time runs out the rest is handed to a new message with the place it stopped at; a
@@ -129,7 +134,7 @@ impl<P> Delivery<P> {
                 }
                 _ => return Ok(Outcome::Applied),
             }
-            if self.deadline.saturating_duration_since(Instant::now()) < HAND_OVER {
+            if self.time_left() < HAND_OVER {
                 return Ok(Outcome::Continues(progress));
             }
         }

@@ -1,0 +1,124 @@
+//! What follows from events.
+//!
+//! # Mail is sent at least once
+//!
+//! SES takes no idempotency key, so a notification can be mailed twice, and only in these ways:
+//!
+//! - The function dies after SES took the mail and before `emailed_at` is written. The event is delivered
+//!   again after its visibility time-out, finds the lease expired, and mails once more.
+//! - SES took the mail but its answer was lost or late; the SDK then tries again by itself, and the event is
+//!   delivered again where its last attempt failed too.
+//! - `emailed_at` could not be written, and the same event comes a second time, from the bus, after the
+//!   lease has expired.
+//!
+//! Two deliveries at the same time do not do it: one of them holds the lease, the other is tried again later
+//! and finds `emailed_at`.
+
+use events::{CommentEvent, NotificationEvent, UserEvent};
+use kernel::{clock::Timestamp, event::CloudEvent};
+use runtime::{
+    copies::Standing,
+    mail::Mailer,
+    queue::{Delivery, Failure, Outcome},
+    table::Written,
+    user_copies,
+    users::UsersClient,
+};
+use uuid::Uuid;
+
+use crate::{
+    notification::{About, Notification},
+    store::{Mail, Notifications, Record},
+};
+
+/// Keeps the copy of the user's name, welcomes a new user, deletes what is kept for a deleted one.
+pub async fn on_user(
+    notifications: &Notifications,
+    delivery: &Delivery<UserEvent>,
+) -> Result<Outcome, Failure> {
+    let event = &delivery.event;
+    let standing = user_copies::apply(notifications.table(), event).await?;
+    match &event.payload {
+        UserEvent::Created(user) => {
+            // A rename may overtake the welcome and does not replace it; a deletion does.
+            if standing == Standing::Overtaken && notifications.is_deleted(user.id).await? {
+                return Ok(Outcome::AlreadyApplied);
+            }
+            tell(notifications, event, user.id, About::registration(user)).await
+        }
+        UserEvent::Updated(_) if standing == Standing::Overtaken => Ok(Outcome::AlreadyApplied),
+        UserEvent::Updated(_) => Ok(Outcome::Applied),
+        // Nothing overtakes a deletion. Both are done again in the cascade's second pass, for what was being
+        // written during the first.
+        UserEvent::Deleted(user) => {
+            notifications.delete_settings(user.id).await?;
+            let delete = async |notification| notifications.table().delete(notification).await;
+            delivery.cascade(notifications.table(), Notifications::of(user.id), delete).await
+        }
+    }
+}
+
+/// Tells a post's author about a comment of another person.
+pub async fn on_comment(
+    notifications: &Notifications,
+    delivery: &Delivery<CommentEvent>,
+) -> Result<Outcome, Failure> {
+    let event = &delivery.event;
+    let CommentEvent::Created(comment) = &event.payload else { return Ok(Outcome::AlreadyApplied) };
+    let Some(about) = About::comment(comment) else { return Ok(Outcome::AlreadyApplied) };
+    if notifications.is_deleted(comment.post_author_id).await? {
+        return Ok(Outcome::AlreadyApplied);
+    }
+    tell(notifications, event, comment.post_author_id, about).await
+}
+
+/// Stores a notification as a consequence of an event, in the same trace, unless that was done before.
+async fn tell<P>(
+    notifications: &Notifications,
+    cause: &CloudEvent<P>,
+    user: Uuid,
+    about: About,
+) -> Result<Outcome, Failure> {
+    let (notification, mut event) = Notification::tell(cause.id, user, about, Timestamp::now());
+    event.traceparent.clone_from(&cause.traceparent);
+    Ok(match notifications.create(&Record::new(notification), event).await? {
+        Written::Done => Outcome::Applied,
+        Written::Refused(_) => Outcome::AlreadyApplied,
+    })
+}
+
+/// Mails a notification to who wants mail.
+pub async fn email(
+    (notifications, users, mailer): &(Notifications, UsersClient, Mailer),
+    delivery: &Delivery<NotificationEvent>,
+) -> Result<Outcome, Failure> {
+    let NotificationEvent::Created(created) = &delivery.event.payload;
+    let Some(notification) = notifications.to_mail(created.user_id, created.id).await? else {
+        return Ok(Outcome::AlreadyApplied);
+    };
+    // Asked before the lease is taken, so that a users service that is down holds none.
+    let user = users.get(created.user_id, delivery.time_left()).await;
+    let Some(user) = user.map_err(|error| Failure::Temporary(error.into()))? else {
+        return Ok(Outcome::AlreadyApplied);
+    };
+    let lease = match notifications.claim_mail(&notification, Timestamp::now()).await? {
+        Mail::Granted { lease } => lease,
+        Mail::Taken => return Err(Failure::Temporary("another delivery is mailing it".into())),
+        Mail::NotNeeded => return Ok(Outcome::AlreadyApplied),
+    };
+    let about = &notification.about;
+    if let Err(failure) = mailer.send(&user.email, &about.subject(), &about.message()).await {
+        // Where this fails too, the next delivery waits until the lease has expired.
+        if let Err(error) = notifications.release_mail(&notification, lease).await {
+            let cause = Failure::from(error);
+            tracing::warn!(notification_id = %created.id, %cause, "the lease stays until it expires");
+        }
+        return Err(failure);
+    }
+    // The mail is on its way: another attempt, for the sake of the note, would send it again.
+    if let Err(error) = notifications.mark_mailed(&notification, Timestamp::now()).await {
+        let cause = Failure::from(error);
+        tracing::error!(notification_id = %created.id, %cause, "mailed, but not noted as such");
+    }
+    Ok(Outcome::Applied)
+}

@@ -1,0 +1,140 @@
+//! The HTTP endpoints.
+
+use kernel::{
+    clock::Timestamp,
+    page::{self, Cursor, Page},
+    precondition,
+    problem::Problem,
+};
+use runtime::http::{Reply, Request};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    notification::{Notification, Preferences},
+    store::Notifications,
+};
+
+/// A notification as the API shows it.
+#[derive(Serialize)]
+struct NotificationView {
+    id: Uuid,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    subject: String,
+    message: String,
+    read: bool,
+    created_at: Timestamp,
+}
+
+impl NotificationView {
+    fn new(notification: &Notification, read_until: Option<Timestamp>) -> Self {
+        let Notification { id, about, created_at, .. } = notification;
+        Self {
+            id: *id,
+            kind: about.kind(),
+            subject: about.subject(),
+            message: about.message(),
+            read: notification.is_read(read_until),
+            created_at: *created_at,
+        }
+    }
+}
+
+/// `GET /notifications`, newest first; with `?unread=true` those alone that are unread. Who has no profile
+/// has none.
+pub async fn list(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
+    #[derive(Serialize)]
+    struct Listing {
+        #[serde(flatten)]
+        page: Page<NotificationView>,
+        unread_count: u64,
+    }
+    let caller = request.caller()?.id;
+    let unread = unread_only(request.query("unread"))?;
+    let list = format!("{} of {caller}", if unread { "unread" } else { "notifications" });
+    let limit = page::limit(request.query("limit"))?;
+    let after = Cursor::decode(&list, request.query("cursor"))?;
+
+    let read_until = notifications.settings(caller).await?.read_until;
+    let found = async {
+        if unread {
+            notifications.list_unread(caller, read_until, after, limit).await
+        } else {
+            notifications.list(caller, after, limit).await
+        }
+    };
+    let (found, unread_count) = tokio::try_join!(found, notifications.count_unread(caller, read_until))?;
+    let last = found.items.last().filter(|_| found.more);
+    let next_cursor = last.map(|record| Cursor::encode(&list, &record.created));
+    let view = |record| NotificationView::new(record, read_until);
+    let items = found.items.iter().map(|record| &record.notification).map(view).collect();
+    Reply::ok(&Listing { page: Page { items, next_cursor }, unread_count })
+}
+
+/// Reads the query parameter `unread`: false where it is missing.
+fn unread_only(parameter: Option<&str>) -> Result<bool, Problem> {
+    parameter.map_or(Ok(false), |text| {
+        text.parse().map_err(|_| Problem::invalid_field("/unread", "must be true or false"))
+    })
+}
+
+/// `POST /notifications/{id}/read`. Repeating it changes nothing.
+pub async fn read(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
+    let (caller, id) = (request.caller()?.id, request.id("id")?);
+    let notification = notifications.find_own(caller, id).await?;
+    if notification.read_at.is_none() {
+        notifications.mark_read(&notification, Timestamp::now()).await?;
+    }
+    Ok(Reply::no_content())
+}
+
+/// `POST /notifications/read-all`: whatever has come so far.
+pub async fn read_all(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
+    let caller = request.caller()?.id;
+    notifications.own_settings(caller).await?;
+    notifications.mark_all_read(caller, Timestamp::now()).await?;
+    Ok(Reply::no_content())
+}
+
+/// `GET /notifications/preferences`: version 0, without mail, for who has never set any.
+pub async fn preferences(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
+    let settings = notifications.settings(request.caller()?.id).await?;
+    Ok(Reply::ok(&settings.preferences())?.etag(settings.version))
+}
+
+/// `PUT /notifications/preferences`. The first ones replace version 0, or are made with `If-None-Match: *`.
+pub async fn set_preferences(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
+    let caller = request.caller()?.id;
+    let preferences = Preferences::read(request.json()?)?;
+
+    let standing = notifications.own_settings(caller).await?.version;
+    let creates = request.creates_only();
+    if !creates {
+        request.require_match(standing)?;
+    } else if standing > 0 {
+        return Err(precondition::stale());
+    }
+    let version = notifications.save_preferences(caller, standing, preferences).await?;
+    let reply = if creates {
+        Reply::created(&preferences, "/notifications/preferences")?
+    } else {
+        Reply::ok(&preferences)?
+    };
+    Ok(reply.etag(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unread_is_true_or_false_and_nothing_else() {
+        assert!(!unread_only(None).unwrap());
+        assert!(!unread_only(Some("false")).unwrap());
+        assert!(unread_only(Some("true")).unwrap());
+        for bad in ["", "1", "True", "yes"] {
+            assert_eq!(unread_only(Some(bad)).unwrap_err().errors[0].pointer, "/unread", "{bad}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What a notification says, when it counts as read, and who is told of what.
+
+use events::{CommentCreated, NotificationCreated, NotificationEvent, UserNamed};
+use kernel::{clock::Timestamp, event::CloudEvent, id, input::Fields, problem::Problem};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What a notification is about. A further kind is a variant here, with its name and its words.
+///
+/// Names are as they were when it happened: a notification tells the past.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum About {
+    /// The person has registered.
+    Welcome {
+        /// The person's name.
+        name: String,
+    },
+    /// Somebody commented on the person's post.
+    Comment {
+        /// The post.
+        post_id: Uuid,
+        /// Who wrote the comment.
+        author_name: String,
+        /// How the comment begins.
+        excerpt: String,
+    },
+}
+
+impl About {
+    /// A new user is welcomed.
+    pub fn registration(user: &UserNamed) -> Self {
+        Self::Welcome { name: user.name.clone() }
+    }
+
+    /// A post's author is told of a comment, unless it is the author's own.
+    pub fn comment(comment: &CommentCreated) -> Option<Self> {
+        (comment.author_id != comment.post_author_id).then(|| Self::Comment {
+            post_id: comment.post_id,
+            author_name: comment.author_name.clone(),
+            excerpt: comment.excerpt.clone(),
+        })
+    }
+
+    /// The kind's name, in the API and in events.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Welcome { .. } => "welcome",
+            Self::Comment { .. } => "comment",
+        }
+    }
+
+    /// What it is about in one line: a mail's subject.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Welcome { name } => format!("Welcome to Madang, {name}"),
+            Self::Comment { author_name, .. } => format!("{author_name} commented on your post"),
+        }
+    }
+
+    /// What it says: a mail's text.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Welcome { name } => {
+                format!("Hello {name}, good to have you here. Write a first post, or comment on someone's.")
+            }
+            Self::Comment { author_name, excerpt, .. } => format!("{author_name} wrote: {excerpt}"),
+        }
+    }
+}
+
+/// A notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The notification's id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user_id: Uuid,
+    /// What it is about.
+    #[serde(flatten)]
+    pub about: About,
+    /// When it came here, which may be later than what it is about.
+    pub created_at: Timestamp,
+    /// When its owner marked it as read, one by one.
+    pub read_at: Option<Timestamp>,
+}
+
+impl Notification {
+    /// `user` is told of something that the event `cause` says. The id is derived from both, so that an
+    /// event that comes twenty times leads to one notification.
+    pub fn tell(
+        cause: Uuid,
+        user: Uuid,
+        about: About,
+        now: Timestamp,
+    ) -> (Self, CloudEvent<NotificationEvent>) {
+        let id = id::derived(&[cause.as_bytes(), user.as_bytes()]);
+        let created = NotificationCreated { id, user_id: user, kind: about.kind().to_owned() };
+        let event = CloudEvent::new(id, 1, now, NotificationEvent::Created(created));
+        (Self { id, user_id: user, about, created_at: now, read_at: None }, event)
+    }
+
+    /// Whether it counts as read: its owner marked it, or everything up to `read_until`.
+    pub fn is_read(&self, read_until: Option<Timestamp>) -> bool {
+        self.read_at.is_some() || read_until.is_some_and(|read_until| self.created_at <= read_until)
+    }
+}
+
+/// What a person wants: the body of `PUT /notifications/preferences`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Preferences {
+    /// Whether notifications come by mail as well.
+    pub email: bool,
+}
+
+impl Preferences {
+    /// Reads `{"email": …}`.
+    pub fn read(mut fields: Fields) -> Result<Self, Problem> {
+        let email = fields.required("email");
+        Ok(Self { email: fields.finish(email)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAUSE: Uuid = Uuid::from_u128(1);
+    const ARA: Uuid = Uuid::from_u128(7);
+    const BADA: Uuid = Uuid::from_u128(8);
+
+    fn comment_by(author: Uuid) -> CommentCreated {
+        CommentCreated {
+            id: Uuid::from_u128(3),
+            post_id: Uuid::from_u128(2),
+            post_author_id: ARA,
+            author_id: author,
+            author_name: "Bada".to_owned(),
+            excerpt: "It rains here too.".to_owned(),
+        }
+    }
+
+    fn given_a_welcome(now: Timestamp) -> (Notification, CloudEvent<NotificationEvent>) {
+        let about = About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() });
+        Notification::tell(CAUSE, ARA, about, now)
+    }
+
+    #[test]
+    fn a_new_user_is_welcomed_by_name_and_the_event_tells_no_name() {
+        let now = Timestamp::from_microsecond(5);
+        let (welcome, event) = given_a_welcome(now);
+        assert_eq!(welcome.about.subject(), "Welcome to Madang, Ara");
+        assert_eq!(
+            welcome.about.message(),
+            "Hello Ara, good to have you here. Write a first post, or comment on someone's."
+        );
+        assert_eq!((welcome.user_id, welcome.created_at, welcome.read_at), (ARA, now, None));
+        assert_eq!((event.subject, event.sequence, event.time), (welcome.id, 1, now));
+        let created = NotificationCreated { id: welcome.id, user_id: ARA, kind: "welcome".to_owned() };
+        assert_eq!(event.payload, NotificationEvent::Created(created));
+    }
+
+    #[test]
+    fn a_posts_author_is_told_who_commented_and_how_it_begins() {
+        let about = About::comment(&comment_by(BADA)).unwrap();
+        assert_eq!(about.kind(), "comment");
+        assert_eq!(about.subject(), "Bada commented on your post");
+        assert_eq!(about.message(), "Bada wrote: It rains here too.");
+    }
+
+    #[test]
+    fn who_comments_on_their_own_post_is_not_told() {
+        assert_eq!(About::comment(&comment_by(ARA)), None);
+    }
+
+    #[test]
+    fn the_same_event_leads_to_the_same_notification_and_another_to_another() {
+        let about = About::comment(&comment_by(BADA)).unwrap();
+        let tell = |cause, user| Notification::tell(cause, user, about.clone(), Timestamp::now()).0.id;
+        assert_eq!(tell(CAUSE, ARA), tell(CAUSE, ARA));
+        assert_ne!(tell(CAUSE, ARA), tell(Uuid::from_u128(2), ARA));
+        assert_ne!(tell(CAUSE, ARA), tell(CAUSE, BADA));
+    }
+
+    #[test]
+    fn read_is_what_was_marked_or_came_no_later_than_all_was_read() {
+        let now = Timestamp::from_microsecond(5);
+        let (notification, _) = given_a_welcome(now);
+        assert!(!notification.is_read(None));
+        assert!(!notification.is_read(Some(Timestamp::from_microsecond(4))));
+        assert!(notification.is_read(Some(now)));
+        assert!(notification.is_read(Some(now.plus_seconds(1))));
+        assert!(Notification { read_at: Some(now), ..notification }.is_read(None));
+    }
+
+    #[test]
+    fn the_stored_type_is_the_kinds_name() {
+        for about in [
+            About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() }),
+            About::comment(&comment_by(BADA)).unwrap(),
+        ] {
+            assert_eq!(serde_json::to_value(&about).unwrap()["type"], about.kind());
+        }
+    }
+
+    #[test]
+    fn preferences_say_whether_to_mail_and_nothing_else() {
+        let read = |body: &str| Preferences::read(Fields::read(body.as_bytes()).unwrap());
+        assert_eq!(read(r#"{"email": true}"#).unwrap(), Preferences { email: true });
+        for bad in ["{}", r#"{"email": "yes"}"#, r#"{"email": null}"#, r#"{"email": true, "sms": true}"#] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! Notifications in the table, one item each in their owner's partition, beside the owner's settings and
+//! the copy of the owner's name.
+//!
+//! | sort key | item |
+//! |---|---|
+//! | `user` | what the users' events told of the owner ([`user_copies`]) |
+//! | `settings` | [`Settings`]: up to when all is read, and the preferences |
+//! | `notification#<id>` | a [`Record`] |
+//!
+//! The index `by_time` has all of the owner's notifications, the index `unread` those that were not marked
+//! one by one. Reading all of them moves the watermark `read_until` and touches no notification: it is one
+//! write, however many there are, and those up to the watermark do not count as unread.
+
+use events::NotificationEvent;
+use kernel::{clock::Timestamp, event::CloudEvent, precondition, problem::Problem};
+use runtime::{
+    Error,
+    aggregate::Stored,
+    table::{self, Condition, Found, Key, Query, Table, Written},
+    user_copies::{self, UserCopy},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use uuid::Uuid;
+
+use crate::notification::{Notification, Preferences};
+
+/// How long a notification is kept, in seconds: 90 days. DynamoDB removes it then, read or not.
+pub const NOTIFICATION_LIFE: i64 = 90 * 24 * 60 * 60;
+/// How long the right to mail a notification lasts, in seconds: longer than the function that holds it can
+/// live (15 s), and no longer than need be, since a delivery that meets it is given up after five attempts,
+/// between which lie 30 s at most.
+const MAIL_LEASE: i64 = 20;
+
+/// A notification as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The notification.
+    #[serde(flatten)]
+    pub notification: Notification,
+    /// When it was mailed.
+    pub emailed_at: Option<Timestamp>,
+    /// Until when one delivery alone may mail it, in seconds since 1970.
+    email_lease_until: Option<i64>,
+    /// The sort key of the index `by_time`.
+    pub created: String,
+    /// The sort key of the index `unread`: the same, until the notification is marked as read.
+    unread: Option<String>,
+    /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
+    expires_at: i64,
+}
+
+impl Record {
+    /// A new notification.
+    pub fn new(notification: Notification) -> Self {
+        let created = format!("{}#{}", notification.created_at, notification.id);
+        Self {
+            emailed_at: None,
+            email_lease_until: None,
+            unread: Some(created.clone()),
+            created,
+            expires_at: notification.created_at.as_second() + NOTIFICATION_LIFE,
+            notification,
+        }
+    }
+}
+
+/// What a person has set: nothing at first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Notifications that came no later than this count as read.
+    pub read_until: Option<Timestamp>,
+    /// Whether notifications are mailed.
+    pub email: bool,
+    /// The preferences' version: 0 as long as there are none.
+    pub version: u64,
+}
+
+impl Settings {
+    /// What the person wants.
+    pub fn preferences(&self) -> Preferences {
+        Preferences { email: self.email }
+    }
+}
+
+/// Whether a delivery may mail a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// It may, and no other until `lease`.
+    Granted {
+        /// When the right ends, in seconds since 1970.
+        lease: i64,
+    },
+    /// Another delivery may, at this moment.
+    Taken,
+    /// It has been mailed, or is gone.
+    NotNeeded,
+}
+
+/// The notifications.
+#[derive(Clone, Debug)]
+pub struct Notifications {
+    table: Table,
+}
+
+fn partition(user: Uuid) -> String {
+    format!("user#{user}")
+}
+
+fn key(user: Uuid, notification: Uuid) -> Key {
+    Key::new(partition(user), format!("notification#{notification}"))
+}
+
+fn settings_key(user: Uuid) -> Key {
+    Key::new(partition(user), "settings")
+}
+
+fn unread_of(user: Uuid) -> Query {
+    Query { index: "unread", sort: "unread", ..Notifications::of(user) }
+}
+
+impl Notifications {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The table, for the copy of the users and for a cascade.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Whether a user is known here to be deleted.
+    pub async fn is_deleted(&self, user: Uuid) -> Result<bool, table::Error> {
+        let copy: Option<UserCopy> = self.table.get(user_copies::key(user)).await?;
+        Ok(user_copies::refuse_deleted(copy.as_ref()).is_err())
+    }
+
+    /// A person's settings.
+    pub async fn settings(&self, user: Uuid) -> Result<Settings, table::Error> {
+        Ok(self.table.get(settings_key(user)).await?.unwrap_or_default())
+    }
+
+    /// The list of a person's notifications, newest first.
+    pub fn of(user: Uuid) -> Query {
+        Query {
+            index: "by_time",
+            partition: ("pk", partition(user)),
+            sort: "created",
+            after: None,
+            newest_first: true,
+            limit: 0,
+        }
+    }
+
+    /// A page of a person's notifications, newest first.
+    pub async fn list(
+        &self,
+        user: Uuid,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Found<Record>, table::Error> {
+        self.table.query(&Query { after, limit, ..Self::of(user) }).await
+    }
+
+    /// A page of those that are unread, newest first.
+    pub async fn list_unread(
+        &self,
+        user: Uuid,
+        read_until: Option<Timestamp>,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<Found<Record>, table::Error> {
+        // One more than the page, to see whether the next one would begin below the watermark.
+        let found = self.table.query(&Query { after, limit: limit + 1, ..unread_of(user) }).await?;
+        Ok(cut(found, read_until, limit as usize))
+    }
+
+    /// How many are unread.
+    pub async fn count_unread(&self, user: Uuid, read_until: Option<Timestamp>) -> Result<u64, table::Error> {
+        let after = read_until.map(last_key_of);
+        self.table.count(&Query { after, newest_first: false, ..unread_of(user) }).await
+    }
+
+    /// Stores a new notification.
+    pub async fn create(
+        &self,
+        record: &Record,
+        event: CloudEvent<NotificationEvent>,
+    ) -> Result<Written<Stored<Record>>, table::Error> {
+        let Notification { id, user_id, .. } = record.notification;
+        self.table.create(key(user_id, id), record, event).await
+    }
+
+    /// A notification of a registered caller; 404 where it is not theirs.
+    pub async fn find_own(&self, caller: Uuid, id: Uuid) -> Result<Notification, Problem> {
+        let record: Option<Record> = self.of_registered(caller, key(caller, id)).await?;
+        Ok(record.ok_or_else(|| Problem::not_found("notification"))?.notification)
+    }
+
+    /// The settings of a registered caller.
+    pub async fn own_settings(&self, caller: Uuid) -> Result<Settings, Problem> {
+        Ok(self.of_registered(caller, settings_key(caller)).await?.unwrap_or_default())
+    }
+
+    /// An item of a caller who wants to change it: 403 where there is no profile, or none any more.
+    ///
+    /// Whose `user.created` is still on its way here, a second or so after `POST /users`, has none yet.
+    async fn of_registered<T>(&self, caller: Uuid, item: Key) -> Result<Option<T>, Problem>
+    where
+        T: serde::de::DeserializeOwned,
+    {
+        let user = user_copies::key(caller);
+        let mut items = self.table.read(&[user.clone(), item.clone()]).await?;
+        let copy: UserCopy = items.take(&user)?.ok_or_else(Problem::profile_required)?;
+        user_copies::refuse_deleted(Some(&copy))?;
+        Ok(items.take(&item)?)
+    }
+
+    /// Marks a notification as read; 404 where it has gone meanwhile.
+    pub async fn mark_read(&self, notification: &Notification, now: Timestamp) -> Result<(), Problem> {
+        #[derive(Serialize)]
+        struct Read {
+            read_at: Timestamp,
+        }
+        let Notification { id, user_id, .. } = *notification;
+        let exists = Condition::new("attribute_exists(#pk)");
+        let read = Read { read_at: now };
+        let written = self.table.update::<IgnoredAny>(key(user_id, id), &read, &["unread"], exists).await?;
+        written.done_or(|| Problem::not_found("notification"))
+    }
+
+    /// Counts all that came up to `now` as read. The watermark never turns back.
+    pub async fn mark_all_read(&self, user: Uuid, now: Timestamp) -> Result<(), table::Error> {
+        #[derive(Serialize)]
+        struct AllRead {
+            read_until: Timestamp,
+        }
+        let later = Condition::new("attribute_not_exists(#read_until) OR #read_until < :now")
+            .value("now", now.to_string().as_str());
+        let all_read = AllRead { read_until: now };
+        self.table.update::<IgnoredAny>(settings_key(user), &all_read, &[], later).await?;
+        Ok(())
+    }
+
+    /// Stores preferences over version `read`, and gives their new version; 412 where `read` is no longer
+    /// the current one.
+    pub async fn save_preferences(
+        &self,
+        user: Uuid,
+        read: u64,
+        preferences: Preferences,
+    ) -> Result<u64, Problem> {
+        #[derive(Serialize)]
+        struct Changed {
+            #[serde(flatten)]
+            preferences: Preferences,
+            version: u64,
+        }
+        // The item may be there without preferences, for its watermark.
+        let unchanged = match read {
+            0 => Condition::new("attribute_not_exists(#version)"),
+            read => Condition::version(read),
+        };
+        let changed = Changed { preferences, version: read + 1 };
+        let written = self.table.update::<IgnoredAny>(settings_key(user), &changed, &[], unchanged).await?;
+        written.done_or(precondition::stale)?;
+        Ok(changed.version)
+    }
+
+    /// Forgets a person's settings.
+    pub async fn delete_settings(&self, user: Uuid) -> Result<(), table::Error> {
+        self.table.delete(settings_key(user)).await
+    }
+
+    /// The notification, where its owner wants mail and has not had it yet.
+    pub async fn to_mail(&self, user: Uuid, id: Uuid) -> Result<Option<Notification>, table::Error> {
+        let (settings, record) = (settings_key(user), key(user, id));
+        let mut items = self.table.read(&[settings.clone(), record.clone()]).await?;
+        let settings: Settings = items.take(&settings)?.unwrap_or_default();
+        let record: Option<Record> = items.take(&record)?;
+        let unsent = record.filter(|record| settings.email && record.emailed_at.is_none());
+        Ok(unsent.map(|record| record.notification))
+    }
+
+    /// Asks for the right to mail a notification.
+    pub async fn claim_mail(
+        &self,
+        notification: &Notification,
+        now: Timestamp,
+    ) -> Result<Mail, table::Error> {
+        let free = Condition::new(
+            "attribute_exists(#pk) AND attribute_not_exists(#emailed_at) \
+             AND (attribute_not_exists(#email_lease_until) OR #email_lease_until < :now)",
+        )
+        .value("now", now.as_second());
+        let lease = now.as_second() + MAIL_LEASE;
+        let claim = Lease { email_lease_until: lease };
+        let Notification { id, user_id, .. } = *notification;
+        Ok(match self.table.update::<Record>(key(user_id, id), &claim, &[], free).await? {
+            Written::Done => Mail::Granted { lease },
+            Written::Refused(Some(record)) if record.emailed_at.is_none() => Mail::Taken,
+            Written::Refused(_) => Mail::NotNeeded,
+        })
+    }
+
+    /// Gives the right to mail a notification back, for another delivery to take at once.
+    pub async fn release_mail(&self, notification: &Notification, lease: i64) -> Result<(), table::Error> {
+        let own = Condition::new("#email_lease_until = :own").value("own", lease);
+        let released = Lease { email_lease_until: 0 };
+        let Notification { id, user_id, .. } = *notification;
+        self.table.update::<IgnoredAny>(key(user_id, id), &released, &[], own).await?;
+        Ok(())
+    }
+
+    /// Notes that a notification was mailed, where it has not gone meanwhile.
+    pub async fn mark_mailed(&self, notification: &Notification, now: Timestamp) -> Result<(), table::Error> {
+        #[derive(Serialize)]
+        struct Mailed {
+            emailed_at: Timestamp,
+        }
+        let exists = Condition::new("attribute_exists(#pk)");
+        let mailed = Mailed { emailed_at: now };
+        let Notification { id, user_id, .. } = *notification;
+        self.table.update::<IgnoredAny>(key(user_id, id), &mailed, &["email_lease_until"], exists).await?;
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+struct Lease {
+    email_lease_until: i64,
+}
+
+/// Behind the sort key of everything that came at `time`: an id has no character as large as `~`.
+fn last_key_of(time: Timestamp) -> String {
+    format!("{time}#~")
+}
+
+/// A page of at most `limit` notifications, newest first, that ends where all is read.
+fn cut(mut found: Found<Record>, read_until: Option<Timestamp>, limit: usize) -> Found<Record> {
+    let unread = found.items.partition_point(|record| !record.notification.is_read(read_until));
+    let more = unread > limit || (unread == found.items.len() && found.more);
+    found.items.truncate(unread.min(limit));
+    Found { items: found.items, more }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notification::About;
+
+    fn given(microsecond: i64) -> Record {
+        let about = About::Welcome { name: "Ara".to_owned() };
+        let now = Timestamp::from_microsecond(microsecond);
+        Record::new(Notification::tell(Uuid::now_v7(), Uuid::from_u128(7), about, now).0)
+    }
+
+    /// The times of a page of two, from what three reads found, and whether there is more behind it.
+    fn page(found: &[i64], more: bool, read_until: Option<i64>) -> (usize, bool) {
+        let found = Found { items: found.iter().copied().map(given).collect(), more };
+        let page = cut(found, read_until.map(Timestamp::from_microsecond), 2);
+        (page.items.len(), page.more)
+    }
+
+    #[test]
+    fn a_page_of_unread_ones_ends_at_the_watermark_and_never_leads_to_an_empty_one() {
+        assert_eq!(page(&[9, 8, 7], true, None), (2, true));
+        assert_eq!(page(&[9, 8, 7], false, None), (2, true));
+        assert_eq!(page(&[9, 8, 7], true, Some(7)), (2, false));
+        assert_eq!(page(&[9, 8, 7], true, Some(8)), (1, false));
+        assert_eq!(page(&[9, 8, 7], true, Some(9)), (0, false));
+        assert_eq!(page(&[9, 8], false, None), (2, false));
+        assert_eq!(page(&[], false, Some(9)), (0, false));
+    }
+
+    #[test]
+    fn the_watermark_is_behind_every_key_of_its_time_and_before_those_of_the_next() {
+        let watermark = last_key_of(Timestamp::from_microsecond(5));
+        assert!(given(5).created < watermark);
+        assert!(watermark < given(6).created);
+    }
+
+    #[test]
+    fn a_new_notification_is_unread_and_is_kept_for_ninety_days() {
+        let record = given(0);
+        assert_eq!(record.unread.as_ref(), Some(&record.created));
+        assert_eq!(record.expires_at, 90 * 86_400);
+    }
+
+    #[test]
+    fn what_is_stored_reads_back_the_same() {
+        let record = given(5);
+        let stored = serde_json::to_value(Stored::Live(&record)).unwrap();
+        assert_eq!(serde_json::from_value::<Stored<Record>>(stored.clone()).unwrap(), Stored::Live(record));
+        assert_eq!((&stored["type"], &stored["state"]), (&"welcome".into(), &"live".into()));
+    }
+
+    #[test]
+    fn settings_without_preferences_are_version_zero_and_want_no_mail() {
+        let settings: Settings = serde_json::from_str(r#"{"read_until": "2023-11-14T22:13:20Z"}"#).unwrap();
+        assert_eq!((settings.version, settings.preferences()), (0, Preferences { email: false }));
+        assert!(settings.read_until.is_some());
+    }
+}
