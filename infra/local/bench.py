@@ -1,0 +1,108 @@
+"""Prints how large the deployed functions are and how fast they start, beside a function that does nothing.
+
+Cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
+profile on this machine. It has neither Lambda's own part (fetching the artifact, starting a sandbox) nor a network.
+"""
+
+import io
+import os
+import socket
+import statistics
+import subprocess
+import time
+import zipfile
+from pathlib import Path
+
+from rich.table import Table
+
+from . import build
+from .progress import console
+from .settings import ROOT, Trouble
+
+EMPTY = "empty"
+RUNS = 40
+LARGEST_ARTIFACT = 5 * 1024 * 1024
+LARGEST_RATIO = 3.0
+# Names that a function wants to find; nothing is called before the first poll.
+ENVIRONMENT = {
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_LAMBDA_FUNCTION_NAME": "bench",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+    "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+    "AWS_LAMBDA_LOG_GROUP_NAME": "bench",
+    "AWS_LAMBDA_LOG_STREAM_NAME": "bench",
+    "TABLE": "bench",
+    "EVENT_BUS": "bench",
+    "USER_POOL_ID": "us-east-1_bench",
+    "USERS_LOOKUP": "bench",
+    "MAIL_FROM": "bench@example.com",
+    "QUEUE_URL": "http://127.0.0.1:1/bench",
+    "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:1/bench",
+}
+
+
+def run() -> None:
+    console.print("Building in the release profile (minutes the first time, with link-time optimisation)")
+    names = build.names()
+    command = ["cargo", "build", "--release", "--workspace", "--bins"]
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        raise Trouble("The functions do not compile: see the messages above.")
+    command = ["cargo", "build", "--release", "--package", "runtime", "--example", EMPTY]
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        raise Trouble("The empty function does not compile: see the messages above.")
+
+    release = ROOT / "target" / "release"
+    programs = {EMPTY: release / "examples" / EMPTY} | {name: release / name for name in names}
+    console.print(f"Starting each of {len(programs)} functions {RUNS} times, in turns")
+    starts: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(RUNS):
+        for name, program in programs.items():
+            starts[name].append(cold_start(program))
+    report(programs, {name: statistics.median(times) for name, times in starts.items()})
+
+
+def cold_start(program: Path) -> float:
+    """Milliseconds from the start of the process to its first request to the Runtime API."""
+    with socket.create_server(("127.0.0.1", 0)) as runtime_api:
+        runtime_api.settimeout(10)
+        environment = ENVIRONMENT | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.getsockname()[1]}"}
+        began = time.perf_counter()
+        process = subprocess.Popen([program], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            connection, _ = runtime_api.accept()
+            with connection:
+                connection.recv(1)
+                return (time.perf_counter() - began) * 1e3
+        except TimeoutError:
+            raise Trouble(f"{program.name} did not poll the Runtime API within 10 s.") from None
+        finally:
+            process.kill()
+            process.wait()
+
+
+def report(programs: dict[str, Path], medians: dict[str, float]) -> None:
+    table = Table("function", "zipped KiB", "cold start ms", "ratio to empty", box=None, padding=(0, 2))
+    too_much = []
+    for name, program in programs.items():
+        size, ratio = zipped(program), medians[name] / medians[EMPTY]
+        table.add_row(name, f"{size / 1024:,.0f}", f"{medians[name]:.1f}", f"{ratio:.2f}")
+        if size > LARGEST_ARTIFACT:
+            too_much.append(f"{name} has {size / 1024 / 1024:.1f} MiB zipped, more than 5")
+        if name == "users-get" and ratio > LARGEST_RATIO:
+            too_much.append(
+                f"{name} starts {ratio:.2f} times as slowly as an empty function, more than {LARGEST_RATIO:g}"
+            )
+    console.print(table)
+    console.print(f"Medians of {RUNS} starts each, {os.cpu_count()} cores")
+    if too_much:
+        raise Trouble("; ".join(too_much))
+
+
+def zipped(program: Path) -> int:
+    """Bytes of the artifact as it is uploaded."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.write(program, "bootstrap")
+    return archive.tell()
