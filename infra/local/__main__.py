@@ -22,7 +22,7 @@ def up(_: argparse.Namespace) -> None:
 
         began = time.monotonic()
         console.print("Building the functions")
-        built = build.functions()
+        built = build.functions(zipped=any(stack.wants_zips() for stack in wanted))
         console.print(f"{len(built)} functions built {since(began)}")
 
         console.print("Deploying the stacks")

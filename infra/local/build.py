@@ -1,33 +1,41 @@
 """Builds every function for this machine and lays it out where the templates expect it."""
 
-import filecmp
 import json
+import os
 import shutil
+import stat
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from .settings import ARTIFACTS, ROOT, Trouble
 
 PROFILE = "local"
 
 
-def functions() -> list[str]:
-    """Compiles the functions; answers their names, each placed in target/lambda/<name>/."""
+def functions(zipped: bool) -> list[str]:
+    """Compiles the functions; answers their names, each placed in target/lambda/<name>/ as the templates want it."""
     # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
     # another one than the tests' would compile the AWS SDKs twice.
     command = ["cargo", "build", "--workspace", "--profile", PROFILE, "--message-format", "json-render-diagnostics"]
-    for name in (names := _names()):
+    for name in (wanted := names()):
         command += ["--bin", name]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
         raise Trouble("The functions do not compile: see the messages above.")
-    for line in done.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["target"]["name"] in names:
-            _place(message["executable"], message["target"]["name"])
-    return names
+    with ThreadPoolExecutor() as pool:
+        placed = [
+            pool.submit(_place, message["executable"], message["target"]["name"], zipped)
+            for message in map(json.loads, done.stdout.splitlines())
+            if message.get("executable") and message["target"]["name"] in wanted
+        ]
+    for future in placed:
+        future.result()
+    return wanted
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
     """Every binary of a crate in functions/ is a Lambda function."""
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -41,9 +49,27 @@ def _names() -> list[str]:
     return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
 
 
-def _place(executable: str, name: str) -> None:
-    bootstrap = ARTIFACTS / name / "bootstrap"
-    if bootstrap.exists() and filecmp.cmp(executable, bootstrap):  # same size and time, or same bytes
+def _place(executable: str, name: str, zipped: bool) -> None:
+    built = os.stat(executable).st_mtime_ns
+    wanted, other = ("bootstrap.zip", "bootstrap") if zipped else ("bootstrap", "bootstrap.zip")
+    artifact = ARTIFACTS / name / wanted
+    artifact.with_name(other).unlink(missing_ok=True)
+    if artifact.exists() and artifact.stat().st_mtime_ns == built:
         return
-    bootstrap.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(executable, bootstrap)
+    artifact.parent.mkdir(parents=True, exist_ok=True)
+    if zipped:
+        _zip(executable, artifact)
+    else:
+        shutil.copyfile(executable, artifact)
+        artifact.chmod(0o755)
+    os.utime(artifact, ns=(built, built))
+
+
+def _zip(executable: str, archive: Path) -> None:
+    """As `cargo lambda build --output-format zip` does. The same binary makes the same bytes, and sam uploads a zip
+    as it is; given a folder it compresses all functions of a stack for a change in one (40 s instead of 10)."""
+    entry = ZipInfo("bootstrap")
+    entry.external_attr = (stat.S_IFREG | 0o755) << 16
+    with ZipFile(archive, "w") as file:
+        # Fast rather than small: it does not travel far.
+        file.writestr(entry, Path(executable).read_bytes(), ZIP_DEFLATED, compresslevel=1)
