@@ -5,7 +5,7 @@ LOCAL := .local/venv/bin/python -m infra.local
 
 build: bootstrap ## Build every function for AWS (arm64)
 	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements-build.txt
-	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --workspace --exclude system-tests
+	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --output-format zip --workspace --exclude system-tests
 
 up: bootstrap ## Build, start the local AWS and deploy what has changed
 	@$(LOCAL) up
@@ -23,7 +23,7 @@ watch: bootstrap ## Serve the code being edited on port 9000, with the local AWS
 	@$(LOCAL) watch
 
 bench: bootstrap ## Print the numbers: calls per request, cold start, artifact sizes
-	@cargo run --quiet --release -p system-tests --bin bench
+	@$(LOCAL) bench
 
 audit: ## Check the dependencies for known vulnerabilities
 	@infra/local/audit

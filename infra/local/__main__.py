@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import build, cloud, demo, deploy, outputs, stacks, watch
+from . import bench, build, cloud, demo, deploy, outputs, stacks, watch
 from .progress import Progress, console
 from .settings import LOCAL, OUTPUTS, ROOT, Trouble
 
@@ -22,7 +22,7 @@ def up(_: argparse.Namespace) -> None:
 
         began = time.monotonic()
         console.print("Building the functions")
-        built = build.functions(zipped=any(stack.wants_zips() for stack in wanted))
+        built = build.functions()
         console.print(f"{len(built)} functions built {since(began)}")
 
         console.print("Deploying the stacks")
@@ -61,12 +61,17 @@ def develop(_: argparse.Namespace) -> None:
     watch.run(outputs.read())
 
 
+def measure(_: argparse.Namespace) -> None:
+    bench.run()
+
+
 COMMANDS = {
     "up": (up, "build, start the local cloud, deploy what has changed"),
     "down": (down, "stop the local cloud and keep its state"),
     "clean": (clean, "stop it and forget its state"),
     "demo": (play, "play the community's story through the API"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
+    "bench": (measure, "print sizes and cold starts of the deployed functions"),
 }
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +10,12 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from .settings import ARTIFACTS, ROOT, Trouble
 
-PROFILE = "local"
 
-
-def functions(zipped: bool) -> list[str]:
-    """Compiles the functions; answers their names, each placed in target/lambda/<name>/ as the templates want it."""
+def functions() -> list[str]:
+    """Compiles the functions; answers their names, each packed as target/lambda/<name>/bootstrap.zip."""
     # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
     # another one than the tests' would compile the AWS SDKs twice.
-    command = ["cargo", "build", "--workspace", "--profile", PROFILE, "--message-format", "json-render-diagnostics"]
+    command = ["cargo", "build", "--workspace", "--message-format", "json-render-diagnostics"]
     for name in (wanted := names()):
         command += ["--bin", name]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -26,7 +23,7 @@ def functions(zipped: bool) -> list[str]:
         raise Trouble("The functions do not compile: see the messages above.")
     with ThreadPoolExecutor() as pool:
         placed = [
-            pool.submit(_place, message["executable"], message["target"]["name"], zipped)
+            pool.submit(_place, message["executable"], message["target"]["name"])
             for message in map(json.loads, done.stdout.splitlines())
             if message.get("executable") and message["target"]["name"] in wanted
         ]
@@ -49,20 +46,14 @@ def names() -> list[str]:
     return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
 
 
-def _place(executable: str, name: str, zipped: bool) -> None:
+def _place(executable: str, name: str) -> None:
     built = os.stat(executable).st_mtime_ns
-    wanted, other = ("bootstrap.zip", "bootstrap") if zipped else ("bootstrap", "bootstrap.zip")
-    artifact = ARTIFACTS / name / wanted
-    artifact.with_name(other).unlink(missing_ok=True)
-    if artifact.exists() and artifact.stat().st_mtime_ns == built:
+    archive = ARTIFACTS / name / "bootstrap.zip"
+    if archive.exists() and archive.stat().st_mtime_ns == built:
         return
-    artifact.parent.mkdir(parents=True, exist_ok=True)
-    if zipped:
-        _zip(executable, artifact)
-    else:
-        shutil.copyfile(executable, artifact)
-        artifact.chmod(0o755)
-    os.utime(artifact, ns=(built, built))
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    _zip(executable, archive)
+    os.utime(archive, ns=(built, built))
 
 
 def _zip(executable: str, archive: Path) -> None:

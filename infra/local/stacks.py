@@ -36,10 +36,6 @@ class Stack:
     def name(self) -> str:
         return "madang-" + re.sub(r"(?<!^)(?=[A-Z])", "-", self.logical_id).lower()
 
-    def wants_zips(self) -> bool:
-        """Whether its functions are named as zips, not as folders."""
-        return any(uri.endswith(".zip") for uri in _uploads(load(self.template)))
-
     def digest(self, values: dict[str, str], inherited: dict[str, str]) -> str:
         """Changes with everything that a deployment of this stack could change."""
         digest = hashlib.sha256(self.template.read_bytes())

@@ -26,8 +26,7 @@ def run(outputs: dict) -> None:
     console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved.")
     console.print(f"  curl http://{HOST}:{PORT}/posts")
     console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
-    # The profile of `make up`, so that nothing is compiled twice.
-    command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT), "--profile", "local"]
+    command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT)]
     command += ["--env-file", str(common)]
     environment = os.environ | {_runner_variable(): f"{RUNNER} {ENVIRONMENTS}"}
     with suppress(KeyboardInterrupt):  # how it is meant to end

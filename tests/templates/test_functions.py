@@ -18,7 +18,7 @@ def test_a_function_is_named_for_its_service(stack, function):
 def test_a_function_is_built_from_a_binary_that_exists(stack, function):
     name = stack.functions[function]["FunctionName"]
     directory = re.fullmatch(
-        r"\.\./target/lambda/([a-z-]+)/", stack.template["Resources"][function]["Properties"]["CodeUri"]
+        r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", stack.template["Resources"][function]["Properties"]["CodeUri"]
     )[1]
     if directory == "relay":
         sources = [ROOT / "functions/relay/src/main.rs", ROOT / "functions/relay/src/bin/relay.rs"]
