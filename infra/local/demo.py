@@ -68,7 +68,10 @@ def talk(story: Story, cast: Cast) -> None:
     notification = story.effect("comment.created", "notifications-on-comment", "Ana is notified", new)[0]
     story.note(f"“{notification['subject']}”: {notification['message']}")
     mail = story.effect(
-        "notification.created", "notifications-email", "a mail goes out", lambda: story.mails_to(cast.ana.email)
+        "notification.created",
+        "notifications-email",
+        "a mail goes out",
+        lambda: story.mails_to(cast.ana.email, notification["subject"]),
     )[-1]
     story.note(f"to {', '.join(mail['To'])}: “{mail['Subject']}”")
     story.request("POST", f"/notifications/{notification['id']}/read", cast.ana, expect=(204,))

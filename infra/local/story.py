@@ -97,10 +97,10 @@ class Story:
         """A GET that is repeated until something is seen, and so not printed."""
         return self._send("GET", path, person)
 
-    def mails_to(self, email: str) -> list[dict]:
+    def mails_to(self, email: str, subject: str) -> list[dict]:
         answer = self.session.get(f"{self.outputs['endpoint_url']}/_ministack/ses/messages", timeout=10)
         mails = [mail for account in answer.json()["messages"].values() for mail in account]
-        return [mail for mail in mails if email in mail["To"]]
+        return [mail for mail in mails if email in mail["To"] and mail["Subject"] == subject]
 
     def note(self, text: str) -> None:
         console.print(f"    {escape(text)}")
@@ -120,7 +120,7 @@ class Story:
         except requests.RequestException as error:
             raise Trouble(f"{method} {path} got no answer: {error}") from None
         is_json = "json" in answer.headers.get("content-type", "")
-        return Answer(answer.status_code, answer.headers.get("etag"), answer.json() if is_json else answer.text)
+        return Answer(answer.status_code, answer.headers.get("etag"), answer.json() if is_json and answer.content else answer.text)
 
     def _line(self, who: str, what: str, status: str, took: str) -> None:
         colour = "green" if status.startswith("2") else "yellow"
