@@ -1,0 +1,400 @@
+//! Stands between a function and AWS: counts the calls it makes, and refuses those a test wants refused.
+//!
+//! The function is a copy, deployed beside the real one with the same code and role, whose AWS client is
+//! pointed here by `AWS_ENDPOINT_URL_<SERVICE>`. Nothing in the function's code knows of this.
+
+use std::{
+    collections::HashMap,
+    fs,
+    panic::{AssertUnwindSafe, resume_unwind},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_sdk_lambda::{
+    primitives::Blob,
+    types::{Environment, FunctionCode, LogType, Runtime},
+};
+use aws_sdk_sqs::types::QueueAttributeName;
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::{Request, State},
+    response::Response,
+};
+use futures::FutureExt;
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+use uuid::Uuid;
+
+use crate::{Answer, System, eventually};
+
+/// A call that a function made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The operation: `GetItem`, `PutEvents`.
+    pub operation: String,
+    /// What it asked for.
+    pub input: Value,
+}
+
+/// What a refused call is answered.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// The JSON body.
+    pub body: Value,
+}
+
+impl Refusal {
+    /// DynamoDB has no capacity left.
+    pub fn throttled() -> Self {
+        let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+        Self { status: 400, body: json!({"__type": kind, "message": "slow down"}) }
+    }
+
+    /// AWS has a fault of its own.
+    pub fn failure() -> Self {
+        Self { status: 500, body: json!({"__type": "InternalFailure", "message": "out of order"}) }
+    }
+
+    /// `PutEvents` takes the entries but those that the rule names. Nothing reaches the bus: the answer is
+    /// all there is.
+    pub fn entries(call: &Call, refused: impl Fn(&Value) -> bool) -> Self {
+        let entries = call.input["Entries"].as_array().expect("PutEvents has entries");
+        let failed = entries.iter().filter(|entry| refused(entry)).count();
+        let of_one = |entry| {
+            if refused(entry) {
+                json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"})
+            } else {
+                json!({"EventId": Uuid::now_v7()})
+            }
+        };
+        let answers: Vec<Value> = entries.iter().map(of_one).collect();
+        Self { status: 200, body: json!({"FailedEntryCount": failed, "Entries": answers}) }
+    }
+}
+
+type Rule = Box<dyn Fn(&Call) -> Option<Refusal> + Send + Sync>;
+
+struct Shared {
+    endpoint: String,
+    http: reqwest::Client,
+    calls: Mutex<Vec<Call>>,
+    rule: Mutex<Rule>,
+    delay: Mutex<Duration>,
+}
+
+/// A proxy in front of the local cloud.
+pub struct Proxy {
+    /// Where it listens.
+    pub url: String,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Proxy {
+    /// Starts one that lets every call through.
+    pub async fn start(system: &System) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shared = Arc::new(Shared {
+            endpoint: system.output("endpoint_url").to_owned(),
+            http: reqwest::Client::new(),
+            calls: Mutex::default(),
+            rule: Mutex::new(Box::new(|_| None)),
+            delay: Mutex::default(),
+        });
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async { axum::serve(listener, router).await.expect("the proxy serves") });
+        Self { url, shared, server }
+    }
+
+    /// Refuses the calls that the rule gives a refusal for, from now on.
+    pub fn refuse(&self, rule: impl Fn(&Call) -> Option<Refusal> + Send + Sync + 'static) {
+        *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Lets every call through, from now on.
+    pub fn let_go(&self) {
+        self.refuse(|_| None);
+    }
+
+    /// Makes every call take this much longer, from now on.
+    pub fn slow_down(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
+    }
+
+    /// The calls so far, oldest first.
+    pub fn calls(&self) -> Vec<Call> {
+        self.shared.calls.lock().unwrap().clone()
+    }
+
+    /// The operations called so far, oldest first.
+    pub fn operations(&self) -> Vec<String> {
+        self.calls().into_iter().map(|call| call.operation).collect()
+    }
+}
+
+async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body: Bytes = to_bytes(body, usize::MAX).await.expect("the call's body");
+    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+    let call = Call { operation, input: serde_json::from_slice(&body).unwrap_or_default() };
+    shared.calls.lock().unwrap().push(call.clone());
+    let delay = *shared.delay.lock().unwrap();
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+    let refusal = shared.rule.lock().unwrap()(&call);
+    if let Some(refusal) = refusal {
+        let answer =
+            Response::builder().status(refusal.status).header("content-type", "application/x-amz-json-1.0");
+        return answer.body(Body::from(refusal.body.to_string())).unwrap();
+    }
+    // The headers go along as they are, `Host` among them: the signature covers it.
+    let url = format!("{}{}", shared.endpoint, head.uri);
+    let answer = shared.http.request(head.method, url).headers(head.headers).body(body).send().await;
+    let answer = answer.expect("the local cloud answers");
+    let mut response = Response::builder().status(answer.status());
+    response.headers_mut().unwrap().extend(answer.headers().clone());
+    response.headers_mut().unwrap().remove("transfer-encoding");
+    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+/// How a copy of a function differs from the real one.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Variables added to its environment.
+    pub variables: HashMap<String, String>,
+    /// The function whose role it gets, where not the real one's.
+    pub role_of: Option<&'static str>,
+}
+
+impl Changes {
+    /// Points one AWS client at a proxy, by the service's name in `AWS_ENDPOINT_URL_<SERVICE>`.
+    pub fn endpoint(service: &str, proxy: &Proxy) -> Self {
+        let variables = HashMap::from([(format!("AWS_ENDPOINT_URL_{service}"), proxy.url.clone())]);
+        Self { variables, role_of: None }
+    }
+}
+
+/// A copy of a function.
+pub struct Copy {
+    name: String,
+    lambda: aws_sdk_lambda::Client,
+}
+
+/// What a copy answered, and what it logged.
+#[derive(Debug)]
+pub struct Invoked {
+    /// The answer.
+    pub answer: Value,
+    /// The end of its log.
+    pub log: String,
+}
+
+impl Invoked {
+    /// The HTTP answer, as API Gateway would have sent it.
+    pub fn http(&self) -> Answer {
+        let status = self.answer["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok());
+        let status = status.unwrap_or_else(|| panic!("no HTTP answer: {self:?}"));
+        let header = |(name, value): (&String, &Value)| {
+            let value = HeaderValue::from_str(value.as_str()?).ok()?;
+            Some((name.parse::<HeaderName>().ok()?, value))
+        };
+        let headers: HeaderMap =
+            self.answer["headers"].as_object().into_iter().flatten().filter_map(header).collect();
+        let body = serde_json::from_str(self.answer["body"].as_str().unwrap_or("null")).unwrap();
+        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body }
+    }
+}
+
+impl Copy {
+    /// Invokes the copy.
+    pub async fn invoke(&self, event: &Value) -> Invoked {
+        let invoked = self
+            .lambda
+            .invoke()
+            .function_name(&self.name)
+            .payload(Blob::new(event.to_string()))
+            .log_type(LogType::Tail)
+            .send()
+            .await
+            .expect("Invoke");
+        assert_eq!(invoked.function_error(), None, "{invoked:?}");
+        let log = invoked.log_result().map(decoded).unwrap_or_default();
+        Invoked { answer: serde_json::from_slice(invoked.payload().unwrap().as_ref()).unwrap(), log }
+    }
+}
+
+fn decoded(base64: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    String::from_utf8_lossy(&STANDARD.decode(base64).unwrap_or_default()).into_owned()
+}
+
+/// Deploys a copy of a function, uses it, and removes it whatever happens in between.
+pub async fn with_copy(system: &System, function: &str, changes: Changes, test: impl AsyncFnOnce(&Copy)) {
+    let lambda = aws_sdk_lambda::Client::new(&system.aws);
+    let configuration = async |name: &str| {
+        lambda
+            .get_function_configuration()
+            .function_name(name)
+            .send()
+            .await
+            .expect("GetFunctionConfiguration")
+    };
+    let real = configuration(function).await;
+    let role = match changes.role_of {
+        Some(other) => configuration(other).await.role,
+        None => real.role,
+    };
+    let mut variables = real.environment.and_then(|environment| environment.variables).unwrap_or_default();
+    variables.extend(changes.variables);
+    let bin = if function.ends_with("-relay") { "relay" } else { function };
+    let zip =
+        fs::read(root().join(format!("target/lambda/{bin}/bootstrap.zip"))).expect("the artifact of make up");
+    let name = format!("{function}-{}", Uuid::now_v7().simple());
+    let create = lambda
+        .create_function()
+        .function_name(&name)
+        .runtime(Runtime::Providedal2023)
+        .handler("bootstrap")
+        .set_role(role)
+        .timeout(30)
+        .environment(Environment::builder().set_variables(Some(variables)).build())
+        .code(FunctionCode::builder().zip_file(Blob::new(zip)).build());
+    create.send().await.expect("CreateFunction");
+    let copy = Copy { name, lambda: lambda.clone() };
+    finally(test(&copy), async {
+        lambda.delete_function().function_name(&copy.name).send().await.expect("DeleteFunction");
+    })
+    .await;
+}
+
+/// Runs a test and restores what it disturbed, whatever happens in between.
+async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
+    let result = AssertUnwindSafe(test).catch_unwind().await;
+    restore.await;
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+/// Points a real function's client at a proxy while `test` runs, and back again whatever happens.
+pub async fn with_endpoint(
+    system: &System,
+    function: &str,
+    service: &str,
+    proxy: &Proxy,
+    test: impl AsyncFnOnce(),
+) {
+    let lambda = aws_sdk_lambda::Client::new(&system.aws);
+    let name = format!("AWS_ENDPOINT_URL_{service}");
+    let set = async |value: Option<String>| {
+        let configuration = lambda.get_function_configuration().function_name(function).send().await;
+        let environment = configuration.expect("GetFunctionConfiguration").environment;
+        let mut variables = environment.and_then(|environment| environment.variables).unwrap_or_default();
+        match value {
+            Some(value) => variables.insert(name.clone(), value),
+            None => variables.remove(&name),
+        };
+        let update = lambda.update_function_configuration().function_name(function);
+        let environment = Environment::builder().set_variables(Some(variables)).build();
+        update.environment(environment).send().await.expect("UpdateFunctionConfiguration");
+    };
+    set(Some(proxy.url.clone())).await;
+    finally(test(), set(None)).await;
+}
+
+/// Lets a queue deliver a message again sooner than its template says while `test` runs, for tests that
+/// would otherwise wait for it.
+pub async fn with_visibility_timeout(system: &System, queue: &str, seconds: u32, test: impl AsyncFnOnce()) {
+    let sqs = aws_sdk_sqs::Client::new(&system.aws);
+    let url = system.queue(queue);
+    let name = QueueAttributeName::VisibilityTimeout;
+    let standing = sqs.get_queue_attributes().queue_url(&url).attribute_names(name.clone()).send().await;
+    let standing = standing.expect("GetQueueAttributes").attributes.unwrap()[&name].clone();
+    let set = async |value: String| {
+        let request = sqs.set_queue_attributes().queue_url(&url).attributes(name.clone(), value);
+        request.send().await.expect("SetQueueAttributes");
+    };
+    set(seconds.to_string()).await;
+    finally(test(), set(standing)).await;
+}
+
+/// The bodies of the messages in a dead-letter queue.
+pub async fn dead_letters(system: &System, function: &str) -> Vec<String> {
+    let sqs = aws_sdk_sqs::Client::new(&system.aws);
+    let request = sqs.receive_message().queue_url(system.queue(&format!("{function}-dead-letters")));
+    let received = request.max_number_of_messages(10).visibility_timeout(0).send().await;
+    let messages = received.expect("ReceiveMessage").messages.unwrap_or_default();
+    messages.into_iter().filter_map(|message| message.body).collect()
+}
+
+/// The input of a function from `events/invoke/`, to be changed as a test needs it.
+pub fn input(function: &str) -> Value {
+    let path = root().join(format!("events/invoke/{function}.json"));
+    serde_json::from_str(&fs::read_to_string(path).expect("events/invoke")).unwrap()
+}
+
+/// The input of an HTTP function, from a person, at a path.
+pub fn http_input(function: &str, caller: Uuid, path: &str, parameters: &Value) -> Value {
+    let mut input = input(function);
+    input["rawPath"] = json!(path);
+    input["requestContext"]["http"]["path"] = json!(path);
+    input["pathParameters"] = parameters.clone();
+    if !input["requestContext"]["authorizer"].is_null() {
+        let claims = &mut input["requestContext"]["authorizer"]["jwt"]["claims"];
+        claims["sub"] = json!(caller);
+        claims["username"] = json!(caller);
+    }
+    input
+}
+
+/// The processes of a function that run on this machine.
+pub fn processes(function: &str) -> Vec<u32> {
+    let wanted = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
+    let folders = fs::read_dir("/proc").expect("/proc").flatten();
+    let ids = folders.filter_map(|folder| folder.file_name().to_str()?.parse().ok());
+    ids.filter(|id: &u32| {
+        let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
+    })
+    .collect()
+}
+
+/// Kills a function's processes at once, as a crash would, when there are any.
+pub async fn kill(function: &str) -> usize {
+    let killed = eventually(&format!("{function} runs"), async || {
+        let ids = processes(function);
+        (!ids.is_empty()).then_some(ids)
+    })
+    .await;
+    for id in &killed {
+        // No crate for one signal.
+        let status = std::process::Command::new("kill").args(["-9", &id.to_string()]).status();
+        assert!(
+            status.is_ok_and(|status| status.success()) || !processes(function).contains(id),
+            "kill -9 {id}"
+        );
+    }
+    killed.len()
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
