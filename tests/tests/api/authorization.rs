@@ -1,0 +1,133 @@
+//! Who may do what.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{Answer, Person, System, eventually};
+use uuid::Uuid;
+
+/// Every endpoint that needs somebody signed in.
+fn endpoints(post: Uuid, comment: Uuid) -> Vec<(Method, String)> {
+    vec![
+        (Method::POST, "/users".to_owned()),
+        (Method::GET, "/users/me".to_owned()),
+        (Method::GET, format!("/users/{}", Uuid::now_v7())),
+        (Method::PATCH, "/users/me".to_owned()),
+        (Method::DELETE, "/users/me".to_owned()),
+        (Method::POST, "/posts".to_owned()),
+        (Method::PATCH, format!("/posts/{post}")),
+        (Method::DELETE, format!("/posts/{post}")),
+        (Method::POST, format!("/posts/{post}/comments")),
+        (Method::PATCH, format!("/posts/{post}/comments/{comment}")),
+        (Method::DELETE, format!("/posts/{post}/comments/{comment}")),
+        (Method::GET, "/notifications".to_owned()),
+        (Method::POST, format!("/notifications/{}/read", Uuid::now_v7())),
+        (Method::POST, "/notifications/read-all".to_owned()),
+        (Method::GET, "/notifications/preferences".to_owned()),
+        (Method::PUT, "/notifications/preferences".to_owned()),
+    ]
+}
+
+/// A token that says something else than what was signed.
+fn tampered(token: &str, change: impl Fn(&mut Value)) -> String {
+    let parts: Vec<&str> = token.split('.').collect();
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+    change(&mut claims);
+    format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims.to_string()), parts[2])
+}
+
+#[tokio::test]
+async fn without_a_valid_token_nothing_is_done() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let post = ara.writes_known_post("Spring").await;
+    let comment = ara.comments_on(post, "So do I.").await;
+    let unsigned = format!("{}.", ara.token.rsplit_once('.').unwrap().0);
+    let expired = tampered(&ara.token, |claims| claims["exp"] = json!(1_000_000_000));
+    let prolonged = tampered(&ara.token, |claims| claims["exp"] = json!(4_102_444_800_u64));
+    let anothers = tampered(&ara.token, |claims| claims["sub"] = json!(Uuid::now_v7()));
+    for (method, path) in endpoints(post, comment) {
+        let request = || system.request(method.clone(), &path).if_match(1).json(&json!({}));
+        let nobody = request().send().await;
+        assert_eq!(nobody.status, 401, "{method} {path}: {nobody:?}");
+        for token in ["rubbish", "", &unsigned, &expired, &prolonged, &anothers] {
+            let answer = request().header("authorization", &format!("Bearer {token}")).send().await;
+            assert_eq!(answer.status, 401, "{method} {path} with {token:.9}…: {answer:?}");
+        }
+    }
+    assert_eq!(system.get(&format!("/posts/{post}")).await.body["version"], 1);
+    assert_eq!(ara.get("/users/me").await.body["version"], 1);
+}
+
+#[tokio::test]
+async fn an_id_token_is_no_key_to_the_api() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let bearer = format!("Bearer {}", ara.id_token);
+    let answer = system.request(Method::GET, "/users/me").header("authorization", &bearer).send().await;
+    assert_eq!(answer.status, 401, "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_has_no_profile_is_told_to_register() {
+    let system = System::connect().await;
+    let (ara, nobody) = (system.registered("Ara").await, system.sign_up().await);
+    let post = ara.writes_known_post("Spring").await;
+    nobody.get("/users/me").await.is_problem(403, "profile-required");
+    nobody.patch("/users/me", 1, &json!({"name": "X"})).await.is_problem(403, "profile-required");
+    nobody.delete("/users/me").await.is_problem(403, "profile-required");
+    nobody.post("/posts", &json!({"title": "t", "body": "b"})).await.is_problem(403, "profile-required");
+    let comments = format!("/posts/{post}/comments");
+    nobody.post(&comments, &json!({"body": "b"})).await.is_problem(403, "profile-required");
+}
+
+#[tokio::test]
+async fn what_another_wrote_cannot_be_changed() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let path = format!("/posts/{}", ara.writes_post("Spring").await);
+    bada.patch(&path, 1, &json!({"title": "Mine now"})).await.is_problem(403, "forbidden");
+    bada.delete(&path).await.is_problem(403, "forbidden");
+    let post = system.get(&path).await;
+    assert_eq!((&post.body["title"], &post.body["version"]), (&json!("Spring"), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_deleted_users_token_writes_nothing() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.is_welcomed().await;
+    let post = bada.writes_known_post("Spring").await;
+    assert_eq!(ara.delete("/users/me").await.status, 202);
+
+    let comments = format!("/posts/{post}/comments");
+    refused(&ara, Method::POST, "/posts", &json!({"title": "t", "body": "b"})).await;
+    refused(&ara, Method::POST, &comments, &json!({"body": "b"})).await;
+    refused(&ara, Method::PUT, "/notifications/preferences", &json!({"email": true})).await;
+    refused(&ara, Method::POST, "/notifications/read-all", &json!({})).await;
+    eventually("nothing of hers is left", async || {
+        let posts = system.get(&format!("/posts?author={}", ara.id)).await;
+        let comments = system.get(&comments).await;
+        let empty = |answer: &Answer| answer.body["items"].as_array().is_some_and(Vec::is_empty);
+        (empty(&posts) && empty(&comments)).then_some(())
+    })
+    .await;
+}
+
+/// Awaits the moment from which on a deleted user's request is refused; from then on it stays so.
+async fn refused(person: &Person, method: Method, path: &str, body: &Value) {
+    let send = || person.request(method.clone(), path).if_match(0).json(body).send();
+    eventually(&format!("{path} is refused"), async || (send().await.status == 403).then_some(())).await;
+    send().await.is_problem(403, "profile-deleted");
+}
+
+#[tokio::test]
+async fn the_internal_lookup_wants_a_signature_and_takes_no_token() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/internal/users/{}", ara.id);
+    for answer in [system.get(&path).await, ara.get(&path).await] {
+        assert!([401, 403].contains(&answer.status.as_u16()), "{answer:?}");
+        assert!(!answer.body.to_string().contains(&ara.email), "{answer:?}");
+    }
+}

@@ -1,0 +1,125 @@
+//! `/posts/{id}/comments`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{System, eventually};
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_comment_is_answered_whole_and_listed() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let post = ara.writes_known_post("Spring").await;
+    let path = format!("/posts/{post}/comments");
+    let answer = bada.post(&path, &json!({"body": "So do I. 🌧"})).await;
+    let comment = json!({
+        "id": "<uuid>", "post_id": post, "author": {"id": bada.id, "name": "Bada"}, "body": "So do I. 🌧",
+        "created_at": "<time>", "updated_at": "<time>", "version": 1,
+    });
+    answer.is(201, &comment);
+    assert_eq!(answer.header("location"), Some(format!("{path}/{}", answer.id()).as_str()));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    system.get(&path).await.is(200, &json!({"items": [answer.body], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn comments_are_listed_oldest_first() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let post = ara.writes_known_post("Spring").await;
+    let mut written = Vec::new();
+    for text in ["one", "two", "three"] {
+        written.push(json!(ara.comments_on(post, text).await));
+    }
+    let listed = system.get(&format!("/posts/{post}/comments")).await;
+    let ids: Vec<Value> =
+        listed.body["items"].as_array().unwrap().iter().map(|item| item["id"].clone()).collect();
+    assert_eq!(ids, written);
+}
+
+#[tokio::test]
+async fn a_post_that_nobody_wrote_has_no_comments() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}/comments", Uuid::now_v7());
+    system.get(&path).await.is_problem(404, "not-found");
+    ara.post(&path, &json!({"body": "Hello?"})).await.is_problem(404, "not-found");
+    system.get("/posts/nonsense/comments").await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn its_author_edits_a_comment_and_nobody_else_does() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let post = ara.writes_known_post("Spring").await;
+    let path = format!("/posts/{post}/comments/{}", bada.comments_on(post, "So do I.").await);
+    let edit = json!({"body": "Not I."});
+
+    ara.patch(&path, 1, &edit).await.is_problem(403, "forbidden");
+    bada.request(Method::PATCH, &path).json(&edit).send().await.is_problem(428, "version-required");
+    bada.patch(&path, 2, &edit).await.is_problem(412, "stale-version");
+    bada.patch(&path, 1, &json!({"body": ""})).await.is_invalid(&["/body"]);
+    let answer = bada.patch(&path, 1, &edit).await;
+    assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"2\"")));
+    assert_eq!((&answer.body["body"], &answer.body["version"]), (&json!("Not I."), &json!(2)));
+    let listed = system.get(&format!("/posts/{post}/comments")).await;
+    listed.is(200, &json!({"items": [answer.body], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn its_author_and_the_posts_author_delete_a_comment_and_nobody_else_does() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let chan = system.registered("Chan").await;
+    let post = ara.writes_known_post("Spring").await;
+    let path = |comment: Uuid| format!("/posts/{post}/comments/{comment}");
+    let (first, second) = (bada.comments_on(post, "one").await, bada.comments_on(post, "two").await);
+
+    chan.delete(&path(first)).await.is_problem(403, "forbidden");
+    bada.delete(&path(first)).await.is(204, &Value::Null);
+    bada.delete(&path(first)).await.is_problem(404, "not-found");
+    ara.delete(&path(second)).await.is(204, &Value::Null);
+    let empty = json!({"items": [], "next_cursor": null});
+    system.get(&format!("/posts/{post}/comments")).await.is(200, &empty);
+}
+
+#[tokio::test]
+async fn a_comment_is_found_under_its_own_post_only() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let (one, other) = (ara.writes_known_post("One").await, ara.writes_known_post("Other").await);
+    let comment = ara.comments_on(one, "Here.").await;
+    ara.delete(&format!("/posts/{other}/comments/{comment}")).await.is_problem(404, "not-found");
+    ara.delete(&format!("/posts/{one}/comments/nonsense")).await.is_problem(404, "not-found");
+    ara.delete(&format!("/posts/{one}/comments/{comment}")).await.is(204, &Value::Null);
+}
+
+#[tokio::test]
+async fn a_comment_has_one_byte_to_four_kibibytes() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
+    assert_eq!(ara.post(&path, &json!({"body": "c".repeat(4096)})).await.status, 201);
+    ara.post(&path, &json!({"body": "c".repeat(4097)})).await.is_invalid(&["/body"]);
+    ara.post(&path, &json!({"body": " \n "})).await.is_invalid(&["/body"]);
+    ara.post(&path, &json!({"text": "wrong field"})).await.is_invalid(&["/body", "/text"]);
+}
+
+#[tokio::test]
+async fn deleting_a_post_deletes_its_comments() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let post = ara.writes_known_post("Spring").await;
+    let comments = format!("/posts/{post}/comments");
+    let comment = bada.comments_on(post, "So do I.").await;
+    assert_eq!(ara.delete(&format!("/posts/{post}")).await.status, 204);
+    eventually("the comment is gone", async || {
+        let answer = bada.patch(&format!("{comments}/{comment}"), 1, &json!({"body": ""})).await;
+        assert_eq!(answer.status, 422, "an empty edit changes nothing");
+        let answer = bada.patch(&format!("{comments}/{comment}"), 99, &json!({"body": "x"})).await;
+        (answer.status == 404).then_some(())
+    })
+    .await;
+    system.get(&comments).await.is_problem(404, "not-found");
+    bada.post(&comments, &json!({"body": "Late."})).await.is_problem(404, "not-found");
+}

@@ -1,0 +1,13 @@
+//! The running system, from outside: a module per URL group, and one per rule that holds for all.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail this way")]
+
+mod authorization;
+mod comments;
+mod errors;
+mod events;
+mod idempotency;
+mod notifications;
+mod pagination;
+mod posts;
+mod users;

@@ -1,0 +1,160 @@
+//! `/notifications`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{System, eventually};
+use uuid::Uuid;
+
+const PREFERENCES: &str = "/notifications/preferences";
+
+#[tokio::test]
+async fn a_comment_notifies_the_posts_author() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.is_welcomed().await;
+    let post = ara.writes_known_post("Spring").await;
+    bada.comments_on(post, "So do I.").await;
+    eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
+
+    let all = ara.get("/notifications").await;
+    let of_type = |kind: &str| {
+        json!({"id": "<uuid>", "type": kind, "subject": "<text>", "message": "<text>", "read": false,
+               "created_at": "<time>"})
+    };
+    let items = [of_type("comment"), of_type("welcome")];
+    all.is(200, &json!({"items": items, "next_cursor": null, "unread_count": 2}));
+    let comment = &all.body["items"][0];
+    assert!(comment["subject"].as_str().unwrap().contains("Bada"), "{comment}");
+    assert!(comment["message"].as_str().unwrap().contains("So do I."), "{comment}");
+}
+
+#[tokio::test]
+async fn a_comment_on_ones_own_post_notifies_nobody() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let post = ara.writes_known_post("Spring").await;
+    ara.comments_on(post, "My own.").await;
+    bada.comments_on(post, "Another's.").await;
+    eventually("the other's arrives", async || ara.notifications("comment").await.pop()).await;
+    system.worked_off("notifications-on-comment").await;
+    assert_eq!(ara.notifications("comment").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_notification_that_was_read_no_longer_counts() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    ara.is_welcomed().await;
+    let mut welcome = ara.notifications("welcome").await.remove(0);
+    let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
+
+    for _ in 0..2 {
+        ara.request(Method::POST, &path).send().await.is(204, &Value::Null);
+    }
+    welcome["read"] = json!(true);
+    let read = json!({"items": [welcome], "next_cursor": null, "unread_count": 0});
+    ara.get("/notifications").await.is(200, &read);
+    let none = json!({"items": [], "next_cursor": null, "unread_count": 0});
+    ara.get("/notifications?unread=true").await.is(200, &none);
+}
+
+#[tokio::test]
+async fn reading_all_reads_what_there_is_and_not_what_comes_later() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.is_welcomed().await;
+    let post = ara.writes_known_post("Spring").await;
+    bada.comments_on(post, "one").await;
+    eventually("one arrives", async || (ara.notifications("comment").await.len() == 1).then_some(())).await;
+
+    ara.request(Method::POST, "/notifications/read-all").send().await.is(204, &Value::Null);
+    let all = ara.get("/notifications").await;
+    assert_eq!(all.body["unread_count"], 0);
+    assert!(all.body["items"].as_array().unwrap().iter().all(|item| item["read"] == true), "{all:?}");
+
+    bada.comments_on(post, "two").await;
+    eventually("two arrives", async || (ara.notifications("comment").await.len() == 2).then_some(())).await;
+    let unread = ara.get("/notifications?unread=true").await;
+    assert_eq!(
+        (unread.body["items"].as_array().unwrap().len(), &unread.body["unread_count"]),
+        (1, &json!(1))
+    );
+    assert!(unread.body["items"][0]["message"].as_str().unwrap().contains("two"), "{unread:?}");
+}
+
+#[tokio::test]
+async fn anothers_notification_is_not_found_and_stays_unread() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    (ara.is_welcomed().await, bada.is_welcomed().await);
+    let welcome = ara.notifications("welcome").await.remove(0);
+    let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
+    bada.request(Method::POST, &path).send().await.is_problem(404, "not-found");
+    let unknown = format!("/notifications/{}/read", Uuid::now_v7());
+    ara.request(Method::POST, &unknown).send().await.is_problem(404, "not-found");
+    ara.request(Method::POST, "/notifications/x/read").send().await.is_problem(404, "not-found");
+    assert_eq!(ara.get("/notifications").await.body["unread_count"], 1);
+}
+
+#[tokio::test]
+async fn nobody_gets_mail_who_has_not_asked_for_it() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    ara.is_welcomed().await;
+    let preferences = ara.get(PREFERENCES).await;
+    preferences.is(200, &json!({"email": false}));
+    assert_eq!(preferences.header("etag"), Some("\"0\""));
+    system.worked_off("notifications-email").await;
+    let subject = ara.notifications("welcome").await[0]["subject"].as_str().unwrap().to_owned();
+    assert_eq!(system.mails(&ara.email, &subject).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn who_asks_for_mail_gets_one_for_each_notification() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.is_welcomed().await;
+    let request = || ara.request(Method::PUT, PREFERENCES).json(&json!({"email": true}));
+    request().send().await.is_problem(428, "version-required");
+    request().if_match(3).send().await.is_problem(412, "stale-version");
+    let answer = request().if_match(0).send().await;
+    answer.is(200, &json!({"email": true}));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    let stored = ara.get(PREFERENCES).await;
+    stored.is(200, &json!({"email": true}));
+    assert_eq!(stored.header("etag"), Some("\"1\""));
+    request().if_match(0).send().await.is_problem(412, "stale-version");
+
+    let post = ara.writes_known_post("Spring").await;
+    bada.comments_on(post, "So do I.").await;
+    let notification =
+        eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
+    let subject = notification["subject"].as_str().unwrap();
+    let mail = eventually("the mail goes out", async || system.mails(&ara.email, subject).await.pop()).await;
+    assert!(mail.to_string().contains("So do I."), "{mail}");
+    system.worked_off("notifications-email").await;
+    assert_eq!(system.mails(&ara.email, subject).await.len(), 1);
+}
+
+#[tokio::test]
+async fn preferences_are_true_or_false() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    ara.is_welcomed().await;
+    let put = |body: Value| ara.request(Method::PUT, PREFERENCES).if_match(0).json(&body).send();
+    put(json!({"email": "yes"})).await.is_invalid(&["/email"]);
+    put(json!({})).await.is_invalid(&["/email"]);
+    put(json!({"email": true, "sms": true})).await.is_invalid(&["/sms"]);
+    ara.get(PREFERENCES).await.is(200, &json!({"email": false}));
+}
+
+#[tokio::test]
+async fn only_who_is_registered_changes_anything() {
+    let system = System::connect().await;
+    let nobody = system.sign_up().await;
+    let none = json!({"items": [], "next_cursor": null, "unread_count": 0});
+    nobody.get("/notifications").await.is(200, &none);
+    nobody.request(Method::POST, "/notifications/read-all").send().await.is_problem(403, "profile-required");
+    let put = nobody.request(Method::PUT, PREFERENCES).if_match(0);
+    put.json(&json!({"email": true})).send().await.is_problem(403, "profile-required");
+}

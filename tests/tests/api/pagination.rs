@@ -1,0 +1,122 @@
+//! Lists, page by page, while they change.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+use system_tests::{Person, System, eventually};
+
+/// All pages of a list, as their ids.
+async fn pages(person: &Person, path: &str, limit: u32) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = person.get(&format!("{path}&limit={limit}{cursor}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        pages.push(ids(&page.body));
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return pages,
+        }
+    }
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Somebody's posts, oldest first, and the path of their list, once all are listed.
+async fn posts_of(person: &Person, bodies: &[&str]) -> (Vec<String>, String) {
+    let mut posts = Vec::new();
+    for (number, body) in bodies.iter().enumerate() {
+        let answer = person.post("/posts", &json!({"title": format!("Post {number}"), "body": body})).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        posts.push(answer.id().to_string());
+    }
+    let path = format!("/posts?author={}", person.id);
+    eventually("all are listed", async || {
+        (pages(person, &path, 100).await.concat().len() == posts.len()).then_some(())
+    })
+    .await;
+    (posts, path)
+}
+
+#[tokio::test]
+async fn pages_are_full_but_for_the_last_and_no_cursor_leads_to_an_empty_one() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let (mut newest_first, path) = posts_of(&ara, &["b"; 6]).await;
+    newest_first.reverse();
+    for (limit, sizes) in [(4, vec![4, 2]), (3, vec![3, 3]), (6, vec![6]), (1, vec![1; 6])] {
+        let pages = pages(&ara, &path, limit).await;
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "limit {limit}");
+        assert_eq!(pages.concat(), newest_first);
+    }
+}
+
+#[tokio::test]
+async fn twenty_come_when_nobody_says_how_many() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let post = ara.writes_known_post("Spring").await;
+    for number in 0..21 {
+        ara.comments_on(post, &format!("Comment {number}")).await;
+    }
+    let page = system.get(&format!("/posts/{post}/comments")).await;
+    assert_eq!(ids(&page.body).len(), 20);
+    let next = page.body["next_cursor"].as_str().unwrap();
+    let last = system.get(&format!("/posts/{post}/comments?cursor={next}")).await;
+    assert_eq!((ids(&last.body).len(), &last.body["next_cursor"]), (1, &Value::Null));
+}
+
+#[tokio::test]
+async fn what_is_written_and_deleted_meanwhile_neither_repeats_nor_skips_the_rest() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let (posts, path) = posts_of(&ara, &["b"; 9]).await;
+
+    let first = system.get(&format!("{path}&limit=2")).await;
+    let mut seen = ids(&first.body);
+    // A new one in front of the first page; one that was seen goes, and one that is still to come.
+    ara.writes_post("New").await;
+    for gone in [&posts[8], &posts[3]] {
+        assert_eq!(ara.delete(&format!("/posts/{gone}")).await.status, 204);
+    }
+    let mut next = first.body["next_cursor"].as_str().map(str::to_owned);
+    while let Some(cursor) = next {
+        let page = system.get(&format!("{path}&limit=2&cursor={cursor}")).await;
+        seen.extend(ids(&page.body));
+        next = page.body["next_cursor"].as_str().map(str::to_owned);
+    }
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "no repeats: {seen:?}");
+    let stable = posts.iter().enumerate().filter(|(number, _)| ![3, 8].contains(number));
+    assert!(stable.into_iter().all(|(_, id)| seen.contains(id)), "no skips: {seen:?}");
+}
+
+#[tokio::test]
+async fn everybodys_posts_are_listed_newest_first_and_whole() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let answer = ara.post("/posts", &json!({"title": "Listed", "body": "Whole."})).await;
+    let listed = eventually("it is listed", async || {
+        let page = system.get("/posts?limit=100").await;
+        page.body["items"].as_array().unwrap().iter().find(|post| post["id"] == answer.body["id"]).cloned()
+    })
+    .await;
+    assert_eq!(listed, answer.body);
+    let page = system.get("/posts?limit=100").await;
+    let items = page.body["items"].as_array().unwrap().iter();
+    let times: Vec<&str> = items.map(|post| post["created_at"].as_str().unwrap()).collect();
+    assert!(times.windows(2).all(|pair| pair[0] >= pair[1]), "{times:?}");
+}
+
+#[tokio::test]
+async fn a_page_of_the_longest_posts_fits_into_an_answer() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    // A quote takes four bytes of the six megabytes that Lambda's answer may have.
+    let longest = "\"".repeat(64 * 1024);
+    let (posts, path) = posts_of(&ara, &[longest.as_str(); 30]).await;
+    let pages = pages(&ara, &path, 100).await;
+    assert!(pages.iter().all(|page| page.len() * 64 * 1024 * 4 < 6_000_000), "{pages:?}");
+    assert_eq!(pages.concat().into_iter().rev().collect::<Vec<_>>(), posts);
+}

@@ -1,0 +1,141 @@
+//! `/posts`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::System;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_post_is_answered_whole_and_can_be_read_by_anybody() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let answer = ara.post("/posts", &json!({"title": "Spring 봄", "body": "It rains.\n\tStill."})).await;
+    let post = json!({
+        "id": "<uuid>", "author": {"id": ara.id, "name": "Ara"}, "title": "Spring 봄", "body": "It rains.\n\tStill.",
+        "created_at": "<time>", "updated_at": "<time>", "version": 1,
+    });
+    answer.is(201, &post);
+    assert_eq!(answer.id().get_version_num(), 7);
+    assert_eq!(answer.body["created_at"], answer.body["updated_at"]);
+    let path = format!("/posts/{}", answer.id());
+    assert_eq!(answer.header("location"), Some(path.as_str()));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+
+    let read = system.get(&path).await;
+    read.is(200, &answer.body);
+    assert_eq!(read.header("etag"), Some("\"1\""));
+}
+
+#[tokio::test]
+async fn who_has_just_registered_can_post_at_once() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    assert_eq!(ara.post("/users", &json!({"name": "Ara"})).await.status, 201);
+    assert_eq!(ara.post("/posts", &json!({"title": "First", "body": "!"})).await.status, 201);
+}
+
+#[tokio::test]
+async fn the_author_is_asked_for_at_the_users_service() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let post = ara.writes_post("Spring").await;
+    assert_eq!(ara.patch("/users/me", 1, &json!({"name": "Areum"})).await.status, 200);
+    // No event has to arrive for this: it is the users service that answers.
+    let author = json!({"id": ara.id, "name": "Areum", "created_at": "<time>", "version": 2});
+    system.get(&format!("/posts/{post}/author")).await.is(200, &author);
+    system.get(&format!("/posts/{}/author", Uuid::now_v7())).await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_post_that_nobody_wrote_is_not_found() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    for path in [format!("/posts/{}", Uuid::now_v7()), "/posts/not-a-uuid".to_owned()] {
+        system.get(&path).await.is_problem(404, "not-found");
+        ara.patch(&path, 1, &json!({"title": "x"})).await.is_problem(404, "not-found");
+        ara.delete(&path).await.is_problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn its_author_edits_a_post_in_part_or_whole() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let first = ara.post("/posts", &json!({"title": "Spring", "body": "It rains."})).await;
+    let path = format!("/posts/{}", first.id());
+
+    let second = ara.patch(&path, 1, &json!({"title": "Summer"})).await;
+    let mut expected = first.body.clone();
+    expected["title"] = json!("Summer");
+    expected["updated_at"] = second.body["updated_at"].clone();
+    expected["version"] = json!(2);
+    second.is(200, &expected);
+    assert_eq!(second.header("etag"), Some("\"2\""));
+    assert!(second.body["updated_at"].as_str() > first.body["updated_at"].as_str());
+
+    let third = ara.patch(&path, 2, &json!({"title": "Autumn", "body": "Wind."})).await;
+    assert_eq!((&third.body["title"], &third.body["body"]), (&json!("Autumn"), &json!("Wind.")));
+    system.get(&path).await.is(200, &third.body);
+}
+
+#[tokio::test]
+async fn an_edit_names_the_version_it_is_of() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}", ara.writes_post("Spring").await);
+    let request = || ara.request(Method::PATCH, &path).json(&json!({"title": "Summer"}));
+    request().send().await.is_problem(428, "version-required");
+    request().if_match(7).send().await.is_problem(412, "stale-version");
+    request().header("if-match", "W/\"1\"").send().await.is_problem(412, "stale-version");
+    assert_eq!(system.get(&path).await.body["title"], "Spring");
+    assert_eq!(request().header("if-match", "\"9\", \"1\"").send().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_edit_is_of_title_or_body_and_nothing_else() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}", ara.writes_post("Spring").await);
+    ara.patch(&path, 1, &json!({})).await.is_invalid(&[""]);
+    ara.patch(&path, 1, &json!({"title": null})).await.is_invalid(&["/title"]);
+    ara.patch(&path, 1, &json!({"title": "x", "author": {"id": ara.id}})).await.is_invalid(&["/author"]);
+    ara.patch(&path, 1, &json!({"version": 9, "body": ""})).await.is_invalid(&["/body", "/version"]);
+    assert_eq!(system.get(&path).await.body["version"], 1);
+}
+
+#[tokio::test]
+async fn a_deleted_post_is_gone() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}", ara.writes_post("Spring").await);
+    ara.delete(&path).await.is(204, &Value::Null);
+    system.get(&path).await.is_problem(404, "not-found");
+    system.get(&format!("{path}/author")).await.is_problem(404, "not-found");
+    ara.delete(&path).await.is_problem(404, "not-found");
+    ara.patch(&path, 1, &json!({"title": "Ghost"})).await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_deletion_keeps_to_the_version_it_names() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}", ara.writes_post("Spring").await);
+    let delete = |version| ara.request(Method::DELETE, &path).if_match(version).send();
+    delete(2).await.is_problem(412, "stale-version");
+    assert_eq!(delete(1).await.status, 204);
+}
+
+#[tokio::test]
+async fn texts_may_be_as_long_as_the_limits_say_and_no_longer() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let longest = json!({"title": "가".repeat(200), "body": "b".repeat(64 * 1024)});
+    let answer = ara.post("/posts", &longest).await;
+    assert_eq!(answer.status, 201);
+    assert_eq!(system.get(&format!("/posts/{}", answer.id())).await.body["body"], longest["body"]);
+    let too_long = json!({"title": "가".repeat(201), "body": "b".repeat(64 * 1024 + 1)});
+    ara.post("/posts", &too_long).await.is_invalid(&["/title", "/body"]);
+    // The limit of the body is in bytes.
+    let too_long = json!({"title": "t", "body": "가".repeat(64 * 1024 / 3 + 1)});
+    ara.post("/posts", &too_long).await.is_invalid(&["/body"]);
+}

@@ -1,0 +1,157 @@
+//! `/users`.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{System, eventually};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn registering_makes_a_profile_of_the_signed_in_person() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+
+    let answer = ara.post("/users", &json!({"name": "Ara"})).await;
+    let profile =
+        json!({"id": ara.id, "name": "Ara", "email": ara.email, "created_at": "<time>", "version": 1});
+    answer.is(201, &profile);
+    assert_eq!(answer.header("location"), Some(format!("/users/{}", ara.id).as_str()));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+
+    let own = ara.get("/users/me").await;
+    own.is(200, &answer.body);
+    assert_eq!(own.header("etag"), Some("\"1\""));
+}
+
+#[tokio::test]
+async fn registering_again_answers_the_profile_that_is_there() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    let first = ara.post("/users", &json!({"name": "Ara"})).await;
+    let second = ara.post("/users", &json!({"name": "Somebody else"})).await;
+    second.is(200, &first.body);
+    assert_eq!(second.header("etag"), Some("\"1\""));
+}
+
+#[tokio::test]
+async fn an_id_or_a_role_in_the_body_is_refused() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    let body = json!({"name": "Ara", "id": Uuid::nil(), "is_admin": true});
+    ara.post("/users", &body).await.is_invalid(&["/id", "/is_admin"]);
+    ara.get("/users/me").await.is_problem(403, "profile-required");
+}
+
+#[tokio::test]
+async fn others_see_a_profile_without_its_address() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let path = format!("/users/{}", ara.id);
+    let public = json!({"id": ara.id, "name": "Ara", "created_at": "<time>", "version": 1});
+    bada.get(&path).await.is(200, &public);
+
+    let own = json!({"id": ara.id, "name": "Ara", "email": ara.email, "created_at": "<time>", "version": 1});
+    ara.get(&path).await.is(200, &own);
+}
+
+#[tokio::test]
+async fn a_profile_that_nobody_has_is_not_found() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    ara.get(&format!("/users/{}", Uuid::now_v7())).await.is_problem(404, "not-found");
+    ara.get("/users/not-a-uuid").await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_new_name_is_a_new_version() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let answer = ara.patch("/users/me", 1, &json!({"name": "Areum"})).await;
+    let profile =
+        json!({"id": ara.id, "name": "Areum", "email": ara.email, "created_at": "<time>", "version": 2});
+    answer.is(200, &profile);
+    assert_eq!(answer.header("etag"), Some("\"2\""));
+    ara.get("/users/me").await.is(200, &answer.body);
+}
+
+#[tokio::test]
+async fn a_change_names_the_version_it_is_of() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let rename = ara.request(Method::PATCH, "/users/me").json(&json!({"name": "Areum"}));
+    rename.send().await.is_problem(428, "version-required");
+    ara.patch("/users/me", 2, &json!({"name": "Areum"})).await.is_problem(412, "stale-version");
+    assert_eq!(ara.get("/users/me").await.body["name"], "Ara");
+}
+
+#[tokio::test]
+async fn of_two_changes_of_the_same_version_one_wins_and_the_other_is_told() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let names = [json!({"name": "One"}), json!({"name": "Two"})];
+    let (one, two) = tokio::join!(ara.patch("/users/me", 1, &names[0]), ara.patch("/users/me", 1, &names[1]));
+    let (winner, loser) = if one.status == 200 { (one, two) } else { (two, one) };
+    loser.is_problem(412, "stale-version");
+    ara.get("/users/me").await.is(200, &winner.body);
+    assert_eq!(winner.body["version"], 2);
+}
+
+#[tokio::test]
+async fn names_are_kept_exactly_emoji_and_right_to_left_text_included() {
+    let system = System::connect().await;
+    for name in ["마당 👩‍👩‍👧‍👦", "\u{200f}שלום\u{200e} مرحبا", " spaced  out ", "e\u{301}\u{202e}"]
+    {
+        let person = system.registered(name).await;
+        assert_eq!(person.get("/users/me").await.body["name"], name);
+        let post = person.writes_post("Spring").await;
+        assert_eq!(system.get(&format!("/posts/{post}")).await.body["author"]["name"], name);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_cannot_be_found_cannot_come_back_and_cannot_sign_in() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.delete("/users/me").await.is(202, &Value::Null);
+
+    bada.get(&format!("/users/{}", ara.id)).await.is_problem(404, "not-found");
+    ara.get("/users/me").await.is_problem(403, "profile-deleted");
+    ara.delete("/users/me").await.is_problem(403, "profile-deleted");
+    ara.patch("/users/me", 1, &json!({"name": "Ghost"})).await.is_problem(403, "profile-deleted");
+    // By the tombstone, or by the login that is gone by then.
+    assert_eq!(ara.post("/users", &json!({"name": "Ghost"})).await.status, 403);
+    let login = Mutex::new(ara.clone());
+    eventually("the login is removed", async || login.lock().await.sign_in().await.err()).await;
+    bada.get(&format!("/users/{}", ara.id)).await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn a_name_has_one_to_eighty_characters_on_one_line() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    let too_long = "가".repeat(81);
+    for bad in
+        [json!(""), json!("   "), json!(too_long), json!("a\u{0}b"), json!("a\nb"), json!(7), json!(null)]
+    {
+        ara.post("/users", &json!({"name": bad})).await.is_invalid(&["/name"]);
+    }
+    ara.post("/users", &json!({})).await.is_invalid(&["/name"]);
+    ara.get("/users/me").await.is_problem(403, "profile-required");
+    let longest = "가".repeat(80);
+    assert_eq!(ara.post("/users", &json!({"name": longest})).await.status, 201);
+    ara.patch("/users/me", 1, &json!({"name": ""})).await.is_invalid(&["/name"]);
+    assert_eq!(ara.get("/users/me").await.body["name"], longest);
+}
+
+#[tokio::test]
+async fn a_key_that_was_used_for_another_name_is_refused() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    let register =
+        |name: &str| ara.request(Method::POST, "/users").key("k").json(&json!({"name": name})).send();
+    assert_eq!(register("Ara").await.status, 201);
+    assert_eq!(register("Ara").await.status, 200);
+    register("Bada").await.is_problem(422, "idempotency-key-reused");
+}
