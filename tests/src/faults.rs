@@ -279,7 +279,7 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
         .code(FunctionCode::builder().zip_file(Blob::new(zip)).build());
     create.send().await.expect("CreateFunction");
     let copy = Copy { name, lambda: lambda.clone() };
-    finally(test(&copy), async {
+    finally(Box::pin(test(&copy)), async {
         lambda.delete_function().function_name(&copy.name).send().await.expect("DeleteFunction");
     })
     .await;
@@ -317,7 +317,7 @@ pub async fn with_endpoint(
         update.environment(environment).send().await.expect("UpdateFunctionConfiguration");
     };
     set(Some(proxy.url.clone())).await;
-    finally(test(), set(None)).await;
+    finally(Box::pin(test()), Box::pin(set(None))).await;
 }
 
 /// Lets a queue deliver a message again sooner than its template says while `test` runs, for tests that
@@ -333,7 +333,7 @@ pub async fn with_visibility_timeout(system: &System, queue: &str, seconds: u32,
         request.send().await.expect("SetQueueAttributes");
     };
     set(seconds.to_string()).await;
-    finally(test(), set(standing)).await;
+    finally(Box::pin(test()), Box::pin(set(standing))).await;
 }
 
 /// The bodies of the messages in a dead-letter queue.
@@ -343,6 +343,13 @@ pub async fn dead_letters(system: &System, function: &str) -> Vec<String> {
     let received = request.max_number_of_messages(10).visibility_timeout(0).send().await;
     let messages = received.expect("ReceiveMessage").messages.unwrap_or_default();
     messages.into_iter().filter_map(|message| message.body).collect()
+}
+
+/// Takes a message out of a queue.
+pub async fn remove(system: &System, queue: &str, receipt_handle: String) {
+    let sqs = aws_sdk_sqs::Client::new(&system.aws);
+    let request = sqs.delete_message().queue_url(system.queue(queue)).receipt_handle(receipt_handle);
+    request.send().await.expect("DeleteMessage");
 }
 
 /// The input of a function from `events/invoke/`, to be changed as a test needs it.

@@ -1,0 +1,44 @@
+//! A function has exactly its role's permissions: what its template does not allow is refused.
+
+use serde_json::json;
+use system_tests::{
+    System,
+    faults::{Changes, http_input, with_copy},
+};
+
+#[tokio::test]
+async fn a_function_without_the_permission_to_write_changes_nothing_and_reveals_nothing() {
+    let system = System::connect().await;
+    let person = system.registered("Ara").await;
+    let before = person.get("/users/me").await;
+    let changes = Changes { role_of: Some("users-get"), ..Changes::default() };
+    with_copy(&system, "users-update", changes, async |copy| {
+        let invoked = copy.invoke(&http_input("users-update", person.id, "/users/me", &json!({}))).await;
+        let refused = invoked.http();
+        refused.is_problem(500, "internal");
+        let detail = "the request was not carried out; the operators can find it by its instance";
+        assert_eq!(refused.body["detail"], detail);
+        assert!(invoked.log.contains("AccessDenied"), "{}", invoked.log);
+        assert!(invoked.log.contains(r#""problem":"internal""#), "{}", invoked.log);
+    })
+    .await;
+    person.get("/users/me").await.is(200, &before.body);
+}
+
+#[tokio::test]
+async fn a_function_without_the_permission_to_ask_for_users_is_refused() {
+    let system = System::connect().await;
+    let person = system.registered("Ara").await;
+    let post = person.writes_post("Spring").await;
+    let path = format!("/posts/{post}/author");
+    let changes = Changes { role_of: Some("posts-get"), ..Changes::default() };
+    with_copy(&system, "posts-author", changes, async |copy| {
+        let invoked = copy.invoke(&http_input("posts-author", person.id, &path, &json!({"id": post}))).await;
+        invoked.http().is_problem(503, "unavailable");
+        assert!(invoked.log.contains("AccessDenied"), "{}", invoked.log);
+        assert!(invoked.log.contains(r#""problem":"unavailable""#), "{}", invoked.log);
+    })
+    .await;
+    let expected = json!({"id": person.id, "name": "Ara", "created_at": "<time>", "version": 1});
+    system.get(&path).await.is(200, &expected);
+}
