@@ -345,13 +345,6 @@ pub async fn dead_letters(system: &System, function: &str) -> Vec<String> {
     messages.into_iter().filter_map(|message| message.body).collect()
 }
 
-/// Takes a message out of a queue.
-pub async fn remove(system: &System, queue: &str, receipt_handle: String) {
-    let sqs = aws_sdk_sqs::Client::new(&system.aws);
-    let request = sqs.delete_message().queue_url(system.queue(queue)).receipt_handle(receipt_handle);
-    request.send().await.expect("DeleteMessage");
-}
-
 /// The input of a function from `events/invoke/`, to be changed as a test needs it.
 pub fn input(function: &str) -> Value {
     let path = root().join(format!("events/invoke/{function}.json"));

@@ -7,9 +7,15 @@
 //! - [`eventually`] awaits a condition,
 //! - [`faults`] stands between a function and AWS: it counts calls and refuses them.
 
-#![allow(clippy::expect_used, clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test may fail this way")]
+#![allow(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "a test may fail this way"
+)]
 
 pub mod faults;
+mod signed;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
@@ -28,7 +34,7 @@ const CONFIRMATION_CODE: &str = "123456";
 const PASSWORD: &str = "correct horse battery staple";
 /// How long an effect may take before its test fails. Effects take well under a second; a machine that
 /// compiles beside the tests takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The running system.
 #[derive(Clone, Debug)]
@@ -54,7 +60,7 @@ impl System {
             .credentials_provider(credentials)
             .load()
             .await;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().timeout(Duration::from_mins(1)).build().unwrap();
         Self { outputs, http, aws }
     }
 
@@ -78,8 +84,14 @@ impl System {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
         let email = format!("{}@example.com", Uuid::now_v7().simple());
         let (pool, client) = (self.output("user_pool_id"), self.output("user_pool_client_id"));
-        let signed_up =
-            cognito.sign_up().client_id(client).username(&email).password(PASSWORD).send().await.expect("SignUp");
+        let signed_up = cognito
+            .sign_up()
+            .client_id(client)
+            .username(&email)
+            .password(PASSWORD)
+            .send()
+            .await
+            .expect("SignUp");
         let confirm = cognito.confirm_sign_up().client_id(client).username(&email);
         confirm.confirmation_code(CONFIRMATION_CODE).send().await.expect("ConfirmSignUp");
         // On AWS the code came by e-mail, and confirming it verifies the address; the emulator forgets that.
@@ -124,7 +136,7 @@ impl System {
         sqs.send_message().queue_url(self.queue(queue)).message_body(body).send().await.expect("SendMessage");
     }
 
-    /// The message in a consumer's dead-letter queue whose body satisfies `wanted`.
+    /// Takes the message out of a consumer's dead-letter queue whose body satisfies `wanted`.
     pub async fn dead_letter(&self, consumer: &str, wanted: impl Fn(&str) -> bool) -> Message {
         let sqs = aws_sdk_sqs::Client::new(&self.aws);
         let queue = self.queue(&format!("{consumer}-dead-letters"));
@@ -139,7 +151,16 @@ impl System {
                 .send()
                 .await
                 .expect("ReceiveMessage");
-            received.messages.unwrap_or_default().into_iter().find(|message| message.body().is_some_and(&wanted))
+            let mut messages = received.messages.unwrap_or_default().into_iter();
+            let found = messages.find(|message| message.body().is_some_and(&wanted))?;
+            let receipt = found.receipt_handle().unwrap();
+            sqs.delete_message()
+                .queue_url(&queue)
+                .receipt_handle(receipt)
+                .send()
+                .await
+                .expect("DeleteMessage");
+            Some(found)
         })
         .await
     }
@@ -161,14 +182,17 @@ impl System {
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
-        eventually(&format!("{queue} is worked off"), async || (self.messages(queue, &now).await == 0).then_some(()))
-            .await;
+        eventually(&format!("{queue} is worked off"), async || {
+            (self.messages(queue, &now).await == 0).then_some(())
+        })
+        .await;
     }
 
     async fn messages(&self, queue: &str, names: &[QueueAttributeName]) -> u32 {
         let sqs = aws_sdk_sqs::Client::new(&self.aws);
         let request = sqs.get_queue_attributes().queue_url(self.queue(queue));
-        let answer = request.set_attribute_names(Some(names.to_vec())).send().await.expect("GetQueueAttributes");
+        let answer =
+            request.set_attribute_names(Some(names.to_vec())).send().await.expect("GetQueueAttributes");
         let attributes = answer.attributes.unwrap_or_default();
         names.iter().map(|name| attributes[name].parse::<u32>().expect("a number of messages")).sum()
     }

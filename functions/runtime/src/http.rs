@@ -135,6 +135,12 @@ impl Request {
             let limit = MAX_BODY / 1024;
             return Err(Problem::new(Kind::TooLarge, format!("the body may have at most {limit} KiB")));
         }
+        // A gateway hands over text: bytes that are not UTF-8 may arrive as U+FFFD, which has three.
+        let sent =
+            self.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if sent.is_some_and(|sent: usize| sent != body.len()) {
+            return Err(Problem::new(Kind::Unreadable, "the body is not UTF-8, or has not arrived whole"));
+        }
         Fields::read(body)
     }
 

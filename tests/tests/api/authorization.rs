@@ -131,3 +131,13 @@ async fn the_internal_lookup_wants_a_signature_and_takes_no_token() {
         assert!(!answer.body.to_string().contains(&ara.email), "{answer:?}");
     }
 }
+
+#[tokio::test]
+async fn a_signed_lookup_tells_another_service_who_somebody_is() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let user = json!({"id": ara.id, "name": "Ara", "email": ara.email, "created_at": "<time>", "version": 1});
+    system.get_signed(&format!("/internal/users/{}", ara.id)).await.is(200, &user);
+    system.get_signed(&format!("/internal/users/{}", Uuid::now_v7())).await.is_problem(404, "not-found");
+    system.get_signed("/internal/users/nonsense").await.is_problem(404, "not-found");
+}

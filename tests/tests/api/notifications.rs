@@ -86,7 +86,8 @@ async fn reading_all_reads_what_there_is_and_not_what_comes_later() {
 async fn anothers_notification_is_not_found_and_stays_unread() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    (ara.is_welcomed().await, bada.is_welcomed().await);
+    ara.is_welcomed().await;
+    bada.is_welcomed().await;
     let welcome = ara.notifications("welcome").await.remove(0);
     let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
     bada.request(Method::POST, &path).send().await.is_problem(404, "not-found");

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use system_tests::{
     System, assert_json, eventually,
-    faults::{Call, Changes, Copy, Proxy, Refusal, input, kill, remove, with_copy, with_endpoint},
+    faults::{Call, Changes, Copy, Proxy, Refusal, input, kill, with_copy, with_endpoint},
 };
 use uuid::Uuid;
 
@@ -101,7 +101,6 @@ async fn an_outbox_that_holds_no_event_goes_to_the_dead_letter_queue_and_blocks_
         let letter = system.dead_letter("posts-relay", |body| body.contains(&second.to_string())).await;
         let reason = letter.message_attributes.unwrap()["reason"].string_value.clone().unwrap();
         assert_eq!(reason, "missing field `type`");
-        remove(&system, "posts-relay-dead-letters", letter.receipt_handle.unwrap()).await;
     })
     .await;
 }
@@ -133,7 +132,6 @@ async fn a_relay_that_dies_before_the_bus_takes_an_event_publishes_it_when_it_is
 }
 
 #[tokio::test]
-#[ignore = "the local cloud moves a stream's checkpoint past records that were reported as failed"]
 async fn an_event_that_the_bus_refuses_stays_in_the_stream_until_the_bus_takes_it() {
     let _alone = DISTURBANCE.lock().await;
     let system = System::connect().await;

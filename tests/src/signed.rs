@@ -1,0 +1,76 @@
+//! Requests with a signature (`SigV4`), for what no AWS client here does: the internal endpoint, and logs.
+
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use serde_json::{Value, json};
+
+use crate::{Answer, Request, System, eventually};
+
+impl System {
+    /// `GET` through the API, signed by the account's root.
+    pub async fn get_signed(&self, path: &str) -> Answer {
+        let url = format!("{}{path}", self.output("api_url"));
+        self.signed("execute-api", "GET", &url, &[], String::new()).send().await
+    }
+
+    /// What a consumer has made of an event, by its log: awaits that it has done so `times` times, and gives
+    /// the outcomes in order.
+    pub async fn consumed(&self, function: &str, event: &Value, times: usize) -> Vec<String> {
+        let id = event["id"].as_str().unwrap();
+        eventually(&format!("{function} has consumed the event {times} times"), async || {
+            let lines = self.log_lines(function, id).await;
+            let consumed: Vec<String> =
+                lines.iter().filter_map(|line| line["outcome"].as_str().map(str::to_owned)).collect();
+            (consumed.len() >= times).then_some(consumed)
+        })
+        .await
+    }
+
+    /// The lines with this text that a function has logged, each a JSON object.
+    pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
+        let query = json!({"logGroupName": format!("/aws/lambda/{function}"), "filterPattern": format!("\"{text}\"")});
+        let headers = [
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "Logs_20140328.FilterLogEvents"),
+        ];
+        let url = format!("{}/", self.output("endpoint_url"));
+        let answer = self.signed("logs", "POST", &url, &headers, query.to_string()).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let lines =
+            answer.body["events"].as_array().unwrap().iter().filter_map(|line| line["message"].as_str());
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn signed(
+        &self,
+        service: &str,
+        method: &str,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Request {
+        let identity = Credentials::new("test", "test", None, None, "local").into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(self.output("region"))
+            .name(service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .unwrap()
+            .into();
+        let signable =
+            SignableRequest::new(method, url, headers.iter().copied(), SignableBody::Bytes(body.as_bytes()));
+        let (instructions, _) = sign(signable.unwrap(), &parameters).unwrap().into_parts();
+        let mut request = self.http.request(method.parse().unwrap(), url).body(body);
+        for (name, value) in headers.iter().copied().chain(instructions.headers()) {
+            request = request.header(name, value);
+        }
+        Request(request)
+    }
+}
