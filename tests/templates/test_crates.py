@@ -1,0 +1,33 @@
+"""What the crates promise: dependencies that point one way, and routes that are the API's."""
+
+import pytest
+from stacks import ROOT
+from test_api import CONTRACT
+
+tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+
+CRATES = {path.parent.name: tomllib.loads(path.read_text()) for path in (ROOT / "functions").glob("*/Cargo.toml")}
+SHARED = {"kernel", "runtime"}
+SERVICES = sorted(set(CRATES) - SHARED - {"relay"})
+
+
+def dependencies(crate: str) -> set[str]:
+    return set(CRATES[crate].get("dependencies", {}))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_depends_on_no_sdk_and_on_no_other_service(service):
+    assert {name for name in dependencies(service) if name.startswith("aws")} == set()
+    assert dependencies(service) & set(SERVICES) == set()
+
+
+def test_the_kernel_knows_neither_aws_nor_the_runtime():
+    assert {name for name in dependencies("kernel") if name.startswith(("aws", "lambda"))} == set()
+    assert dependencies("kernel") & (set(CRATES) | {"events", "tokio"}) == set()
+
+
+def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
+    metadata = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["metadata"]["lambda"]["watch"]["router"]
+    watched = {f"{target['method']} {path}": target["function"] for path, targets in metadata.items() for target in targets}
+    # test_api compares the same list with the templates.
+    assert watched == {route: function for route, (function, _) in CONTRACT.items()}
