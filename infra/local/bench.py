@@ -69,7 +69,8 @@ def cold_start(program: Path) -> float:
         runtime_api.settimeout(10)
         environment = ENVIRONMENT | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.getsockname()[1]}"}
         began = time.perf_counter()
-        process = subprocess.Popen([program], env=environment, stdout=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen([program], env=environment, stdout=quiet, stderr=quiet)
         try:
             connection, _ = runtime_api.accept()
             with connection:

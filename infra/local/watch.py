@@ -6,7 +6,10 @@ one file per function, and Cargo starts every binary through `with-environment`,
 import os
 import shlex
 import shutil
+import socket
+import socketserver
 import subprocess
+import threading
 from contextlib import suppress
 
 import requests
@@ -28,10 +31,39 @@ def run(outputs: dict) -> None:
     console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
     command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT)]
     command += ["--env-file", str(common)]
+    _listen_where_invoke_asks()
     environment = os.environ | {_runner_variable(): f"{RUNNER} {ENVIRONMENTS}"}
     with suppress(KeyboardInterrupt):  # how it is meant to end
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode != 0:
             raise Trouble("`cargo lambda watch` gave up: see its message above.")
+
+
+def _listen_where_invoke_asks() -> None:
+    """`cargo lambda invoke` asks at [::1] and can be told otherwise on each command line only, while `cargo lambda watch`
+    listens at one address: what arrives at the one is passed on to the other."""
+
+    class PassOn(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), socket.create_connection((HOST, PORT)) as watch:
+                back = threading.Thread(target=_copy, args=(watch, self.request), daemon=True)
+                back.start()
+                _copy(self.request, watch)
+                back.join()
+
+    class Server(socketserver.ThreadingTCPServer):
+        address_family = socket.AF_INET6
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with suppress(OSError):  # a machine without IPv6
+        threading.Thread(target=Server(("::1", PORT), PassOn).serve_forever, daemon=True).start()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
 
 
 def _common(outputs: dict) -> dict[str, str]:

@@ -68,9 +68,10 @@ impl Caller {
 #[derive(Debug)]
 pub struct Request {
     inner: lambda_http::Request,
-    parameters: Vec<(String, String)>,
+    parameters: Parameters,
     caller: Option<Caller>,
     signed: bool,
+    deadline: Instant,
     context: Context,
 }
 
@@ -174,14 +175,19 @@ impl Request {
 
     /// How long the function still has.
     pub fn time_left(&self) -> Duration {
-        time_left(&self.context)
+        self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
-/// How long an invocation still has.
-pub(crate) fn time_left(context: &Context) -> Duration {
+/// How long an invocation has where nobody says: the time-out that the templates give an endpoint.
+const UNKNOWN_TIME: Duration = Duration::from_secs(10);
+
+/// When an invocation's time is over, asked at its start. `cargo lambda watch` names a moment that has
+/// passed, which Lambda never does.
+pub(crate) fn deadline(context: &Context) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Duration::from_millis(context.deadline).saturating_sub(now)
+    let left = Duration::from_millis(context.deadline).saturating_sub(now);
+    Instant::now() + if left.is_zero() { UNKNOWN_TIME } else { left }
 }
 
 /// The answer to a request that went well.
@@ -232,12 +238,21 @@ impl Reply {
     }
 }
 
+/// The parameters of a path, by name.
+type Parameters = Vec<(String, String)>;
+
 type Handler<S> = Box<dyn Fn(Rc<S>, Rc<Request>) -> LocalBoxFuture<'static, Result<Reply, Problem>>>;
+
+struct Endpoint<S> {
+    method: &'static str,
+    path: &'static str,
+    handler: Handler<S>,
+}
 
 /// The endpoints of one function, over the state that their handlers share.
 pub struct Endpoints<S> {
     state: Rc<S>,
-    paths: Router<Vec<(&'static str, Handler<S>)>>,
+    paths: Router<Vec<Endpoint<S>>>,
 }
 
 impl<S: 'static> Endpoints<S> {
@@ -257,13 +272,14 @@ impl<S: 'static> Endpoints<S> {
         H: AsyncFn(&S, &Request) -> Result<Reply, Problem> + 'static,
     {
         let handler = Rc::new(handler);
-        let boxed: Handler<S> = Box::new(move |state, request| {
+        let handler: Handler<S> = Box::new(move |state, request| {
             let handler = Rc::clone(&handler);
             async move { handler(&state, &request).await }.boxed_local()
         });
+        let endpoint = Endpoint { method, path, handler };
         if let Ok(found) = self.paths.at_mut(path) {
-            found.value.push((method, boxed));
-        } else if let Err(conflict) = self.paths.insert(path, vec![(method, boxed)]) {
+            found.value.push(endpoint);
+        } else if let Err(conflict) = self.paths.insert(path, vec![endpoint]) {
             panic!("the endpoint {path} cannot be added: {conflict}");
         }
         self
@@ -313,17 +329,18 @@ impl<S: 'static> Endpoints<S> {
             let method = request.method().as_str().to_owned();
             let path = request.raw_http_path().to_owned();
             let (route, result) = match self.find(&method, &path) {
-                Ok((route, handler, parameters)) => {
+                Ok((endpoint, parameters)) => {
                     let request = Request {
                         caller: caller(&request),
                         signed: authorizer(&request).is_some_and(|authorizer| authorizer.iam.is_some()),
+                        deadline: deadline(&event.context),
                         inner: request,
                         parameters,
                         context: event.context,
                     };
-                    let answer = handler(Rc::clone(&self.state), Rc::new(request));
+                    let answer = (endpoint.handler)(Rc::clone(&self.state), Rc::new(request));
                     let result = AssertUnwindSafe(answer).catch_unwind().await;
-                    (route, result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked"))))
+                    (endpoint.path, result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked"))))
                 }
                 Err(problem) => ("-", Err(problem)),
             };
@@ -344,21 +361,14 @@ impl<S: 'static> Endpoints<S> {
         .await
     }
 
-    #[allow(clippy::type_complexity, reason = "three things found at once, taken apart by the one caller")]
-    fn find(
-        &self,
-        method: &str,
-        path: &str,
-    ) -> Result<(&'static str, &Handler<S>, Vec<(String, String)>), Problem> {
+    /// The endpoint for a method and a path, and the path's parameters.
+    fn find(&self, method: &str, path: &str) -> Result<(&Endpoint<S>, Parameters), Problem> {
         let found = self.paths.at(path).map_err(|_| Problem::not_found("path"))?;
-        let (route, handler) = found
-            .value
-            .iter()
-            .find(|(known, _)| *known == method)
-            .ok_or_else(|| Problem::not_found("method on this path"))?;
+        let endpoint = found.value.iter().find(|endpoint| endpoint.method == method);
+        let endpoint = endpoint.ok_or_else(|| Problem::not_found("method on this path"))?;
         let parameters =
             found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok((route, handler, parameters))
+        Ok((endpoint, parameters))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     aws,
     dead_letters::{self, DeadLetters},
     environment,
-    http::{error_chain, time_left},
+    http::{deadline, error_chain},
     logging,
     table::{self, Key, Query, Row, Table},
 };
@@ -168,7 +168,7 @@ where
     };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let LambdaEvent { payload, context } = event;
-        let deadline = Instant::now() + time_left(&context);
+        let deadline = deadline(&context);
         let span = logging::invocation(&context);
         let failed = join_all(payload.records.iter().map(async |message| {
             let failed =
