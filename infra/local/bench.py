@@ -44,7 +44,7 @@ ENVIRONMENT = {
 
 
 def run() -> None:
-    console.print("Building in the release profile (minutes the first time, with link-time optimisation)")
+    console.print("Building in the release profile: some twenty minutes the first time, for link-time optimisation")
     names = build.names()
     command = ["cargo", "build", "--release", "--workspace", "--bins"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:

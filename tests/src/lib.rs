@@ -55,6 +55,7 @@ impl System {
         let outputs: Value = serde_json::from_str(&outputs).expect("outputs.json");
         let credentials = aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "local");
         let aws = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(outputs["endpoint_url"].as_str().unwrap())
             .region(Region::new(outputs["region"].as_str().unwrap().to_owned()))
             .credentials_provider(credentials)

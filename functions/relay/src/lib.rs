@@ -121,7 +121,8 @@ impl Relay {
     /// it; where that fails it stays in the stream.
     async fn set_aside(&self, change: &Change, reason: &str) -> Option<String> {
         let sequence_number = change.sequence_number.as_str();
-        tracing::error!(sequence_number, reason, "not an event: see the dead-letter queue");
+        // The reason can quote the item, and goes where the item goes.
+        tracing::error!(sequence_number, "not an event: the dead-letter queue has the item and the reason");
         let outbox = change.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
             Ok(()) => None,

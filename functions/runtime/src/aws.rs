@@ -16,9 +16,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
 
-/// The root certificates of Amazon Trust Services, which AWS's endpoints have (https://www.amazontrust.com/repository/).
+/// The root certificates of Amazon Trust Services, which AWS's endpoints have (<https://www.amazontrust.com/repository/>).
 ///
-/// The system's own bundle has some 140 others: reading it took two thirds of a function's cold start, and
+/// The system's own bundle has some 140 others: reading it took more than half of a function's cold start, and
 /// nobody else's certificate belongs on an AWS endpoint.
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("amazon_trust_services.pem");
 

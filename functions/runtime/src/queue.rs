@@ -233,7 +233,8 @@ impl Queue {
 
     /// Moves a message to the dead-letter queue, with the reason. Where even that fails, it stays.
     async fn give_up(&self, message_id: &str, body: &str, reason: &str) -> bool {
-        tracing::error!(message_id, reason, "given up: see the dead-letter queue");
+        // The reason can quote the message, and goes where the message goes.
+        tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
         let sent = self.dead_letters.send(body, reason).await;
         if let Err(error) = &sent {
             let cause = error_chain(error.as_ref());
