@@ -9,6 +9,7 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use tokio::sync::OnceCell;
 
 /// Longest wait for one attempt of one call. With three attempts and their pauses this stays below the
 /// ten seconds that an endpoint's function has.
@@ -22,11 +23,17 @@ const ATTEMPTS: u32 = 3;
 /// nobody else's certificate belongs on an AWS endpoint.
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("amazon_trust_services.pem");
 
+/// The configuration, made once for all clients of a function: they share one pool of connections.
+pub async fn config() -> &'static SdkConfig {
+    static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
+    CONFIG.get_or_init(load).await
+}
+
 /// Reads region, credentials and endpoints from the environment that Lambda sets up.
 ///
 /// Only the environment is asked: the default chain would look for profile files and a metadata service
 /// that a function does not have, at every cold start.
-pub async fn config() -> SdkConfig {
+async fn load() -> SdkConfig {
     let trusted = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
     let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
     let http = aws_smithy_http_client::Builder::new()

@@ -20,7 +20,7 @@ impl DeadLetters {
     /// Connects to the queue that the environment variable `DEAD_LETTER_QUEUE_URL` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
         Ok(Self {
-            client: Client::new(&aws::config().await),
+            client: Client::new(aws::config().await),
             url: environment::required("DEAD_LETTER_QUEUE_URL")?,
         })
     }

@@ -17,7 +17,7 @@ pub struct Mailer {
 impl Mailer {
     /// Connects to SES, with the environment variable `MAIL_FROM` as the sender.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: Client::new(&aws::config().await), from: environment::required("MAIL_FROM")? })
+        Ok(Self { client: Client::new(aws::config().await), from: environment::required("MAIL_FROM")? })
     }
 
     /// Sends one message of plain text.

@@ -162,7 +162,7 @@ where
 {
     logging::start();
     let queue = Queue {
-        client: Client::new(&aws::config().await),
+        client: Client::new(aws::config().await),
         url: environment::required("QUEUE_URL")?,
         dead_letters: DeadLetters::connect().await?,
     };

@@ -272,7 +272,7 @@ impl Table {
     /// Connects to the table that the environment variable `TABLE` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
         let name = environment::required("TABLE")?;
-        Ok(Self { client: Client::new(&aws::config().await), name })
+        Ok(Self { client: Client::new(aws::config().await), name })
     }
 
     /// Reads one item.

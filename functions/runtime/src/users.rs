@@ -79,7 +79,7 @@ impl UsersClient {
     /// Connects to the function that the environment variable `USERS_LOOKUP` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
         Ok(Self {
-            client: Client::new(&aws::config().await),
+            client: Client::new(aws::config().await),
             function: environment::required("USERS_LOOKUP")?,
         })
     }
