@@ -13,11 +13,19 @@
 //! field is a new schema version, published side by side.
 
 mod comment;
+mod goods;
+mod inventory;
 mod notification;
+mod order;
+mod payment;
 mod post;
 mod user;
 
 pub use comment::{CommentChanged, CommentCreated, CommentEvent};
+pub use goods::{Item, PricedItem, Quantity, Sku};
+pub use inventory::{InventoryEvent, OrderItems};
 pub use notification::{NotificationCreated, NotificationEvent};
+pub use order::{OrderEvent, OrderSummary};
+pub use payment::{PaymentAmount, PaymentEvent};
 pub use post::{PostDeleted, PostEvent, PostTitled};
 pub use user::{UserDeleted, UserEvent, UserNamed};

@@ -22,21 +22,66 @@ use crate::problem::{FieldError, Kind, Problem};
 /// A type that a field of a body can be read into.
 pub trait FromField: Sized {
     /// Takes the value, or says what is wrong with it.
-    fn from_field(value: Value) -> Result<Self, String>;
+    fn from_field(value: Value) -> Result<Self, Invalid>;
+}
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// The field itself.
+    Itself(String),
+    /// Fields of the object, or items of the array, that it holds: their pointers begin there.
+    Inside(Vec<FieldError>),
+}
+
+impl Invalid {
+    /// The field itself is wrong.
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self::Itself(detail.into())
+    }
+
+    /// What is wrong, seen from the body, where the field stands at `pointer`.
+    fn at(self, pointer: &str) -> Vec<FieldError> {
+        match self {
+            Self::Itself(detail) => vec![FieldError { pointer: pointer.to_owned(), detail }],
+            Self::Inside(errors) => errors
+                .into_iter()
+                .map(|error| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error })
+                .collect(),
+        }
+    }
 }
 
 impl FromField for String {
-    fn from_field(value: Value) -> Result<Self, String> {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
         match value {
             Value::String(text) => Ok(text),
-            other => Err(format!("must be a string, not {}", name_of(&other))),
+            other => Err(Invalid::new(format!("must be a string, not {}", name_of(&other)))),
         }
     }
 }
 
 impl FromField for bool {
-    fn from_field(value: Value) -> Result<Self, String> {
-        value.as_bool().ok_or_else(|| format!("must be true or false, not {}", name_of(&value)))
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let name = name_of(&value);
+        value.as_bool().ok_or_else(|| Invalid::new(format!("must be true or false, not {name}")))
+    }
+}
+
+/// An array, each item of which is read and whose mistakes are told by their places.
+impl<T: FromField> FromField for Vec<T> {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let Value::Array(values) = value else {
+            return Err(Invalid::new(format!("must be an array, not {}", name_of(&value))));
+        };
+        let (mut items, mut errors) = (Self::new(), Vec::new());
+        for (place, value) in values.into_iter().enumerate() {
+            match T::from_field(value) {
+                Ok(item) => items.push(item),
+                Err(invalid) => errors.extend(invalid.at(&format!("/{place}"))),
+            }
+        }
+        if errors.is_empty() { Ok(items) } else { Err(Invalid::Inside(errors)) }
     }
 }
 
@@ -68,9 +113,14 @@ impl Fields {
             let (line, column) = (error.line(), error.column());
             Problem::new(Kind::Unreadable, format!("the body is not JSON (line {line}, column {column})"))
         })?;
+        Self::of(value).map_err(|invalid| Problem::invalid(invalid.at("")))
+    }
+
+    /// The fields of an object inside a body.
+    pub fn of(value: Value) -> Result<Self, Invalid> {
         match value {
             Value::Object(left) => Ok(Self { left, errors: Vec::new() }),
-            other => Err(Problem::invalid_field("", format!("must be an object, not {}", name_of(&other)))),
+            other => Err(Invalid::new(format!("must be an object, not {}", name_of(&other)))),
         }
     }
 
@@ -78,7 +128,7 @@ impl Fields {
     pub fn required<T: FromField>(&mut self, name: &str) -> Option<T> {
         match self.left.remove(name) {
             Some(value) => self.check(name, T::from_field(value)),
-            None => self.check(name, Err("is required".to_owned())),
+            None => self.check(name, Err(Invalid::new("is required"))),
         }
     }
 
@@ -91,19 +141,24 @@ impl Fields {
         }
     }
 
-    fn check<T>(&mut self, name: &str, read: Result<T, String>) -> Option<T> {
-        read.map_err(|detail| self.errors.push(FieldError { pointer: pointer(name), detail })).ok()
+    fn check<T>(&mut self, name: &str, read: Result<T, Invalid>) -> Option<T> {
+        read.map_err(|invalid| self.errors.extend(invalid.at(&pointer(name)))).ok()
     }
 
     /// Gives back what was read when all of it was valid and nothing else was sent; 422 otherwise.
-    pub fn finish<T: Complete>(mut self, read: T) -> Result<T::Values, Problem> {
+    pub fn finish<T: Complete>(self, read: T) -> Result<T::Values, Problem> {
+        self.complete(read).map_err(|invalid| Problem::invalid(invalid.at("")))
+    }
+
+    /// Like [`Self::finish`], for an object inside a body.
+    pub fn complete<T: Complete>(mut self, read: T) -> Result<T::Values, Invalid> {
         self.errors.extend(self.left.keys().map(|name| FieldError {
             pointer: pointer(name),
             detail: "is not a field of this request".to_owned(),
         }));
         match read.complete() {
             Some(values) if self.errors.is_empty() => Ok(values),
-            _ => Err(Problem::invalid(self.errors)),
+            _ => Err(Invalid::Inside(self.errors)),
         }
     }
 }
@@ -136,6 +191,13 @@ impl<A, B> Complete for (Option<A>, Option<B>) {
     }
 }
 
+impl<A, B, C> Complete for (Option<A>, Option<B>, Option<C>) {
+    type Values = (A, B, C);
+    fn complete(self) -> Option<(A, B, C)> {
+        Some((self.0?, self.1?, self.2?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +227,15 @@ mod tests {
         let mut fields = Fields::read(br#"{"b": true, "a": "x"}"#).unwrap();
         let read = (fields.required::<String>("a"), fields.required::<bool>("b"));
         assert_eq!(fields.finish(read).unwrap(), ("x".to_owned(), true));
+    }
+
+    #[test]
+    fn mistakes_inside_an_array_are_reported_at_their_places() {
+        let mut fields = Fields::read(br#"{"names": ["x", 1, null]}"#).unwrap();
+        let names = fields.required::<Vec<String>>("names");
+        let errors = fields.finish(names).unwrap_err().errors;
+        let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/names/1", "/names/2"]);
     }
 
     #[test]

@@ -8,9 +8,11 @@
 //! | [`id`] | identifiers: new ones, and ones derived from an idempotency key |
 //! | [`clock`] | points in time as the API writes them |
 //! | [`idempotency`] | the `Idempotency-Key` header and the digest of a request |
+//! | [`money`] | amounts in minor units of a currency |
 //! | [`precondition`] | versions as entity tags: `ETag`, `If-Match`, `If-None-Match` |
 //! | [`page`] | `limit`, `cursor` and a page of items |
 //! | [`event`] | the CloudEvents envelope in which every event travels |
+//! | [`saga`] | what the steps of the order saga refuse, by public names |
 //! | [`trace`] | the trace context that an event carries |
 
 pub mod clock;
@@ -18,8 +20,10 @@ pub mod event;
 pub mod id;
 pub mod idempotency;
 pub mod input;
+pub mod money;
 pub mod page;
 pub mod precondition;
 pub mod problem;
+pub mod saga;
 pub mod text;
 pub mod trace;

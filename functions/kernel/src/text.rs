@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::input::FromField;
+use crate::input::{FromField, Invalid};
 
 /// One line of text: 1 to `MAX` characters (Unicode scalar values), not blank, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,14 +57,14 @@ impl<const MAX: usize> Prose<MAX> {
 }
 
 impl<const MAX: usize> FromField for Line<MAX> {
-    fn from_field(value: Value) -> Result<Self, String> {
-        String::from_field(value).and_then(Self::parse)
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        String::from_field(value).and_then(|text| Self::parse(text).map_err(Invalid::Itself))
     }
 }
 
 impl<const MAX: usize> FromField for Prose<MAX> {
-    fn from_field(value: Value) -> Result<Self, String> {
-        String::from_field(value).and_then(Self::parse)
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        String::from_field(value).and_then(|text| Self::parse(text).map_err(Invalid::Itself))
     }
 }
 

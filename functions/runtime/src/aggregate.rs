@@ -83,7 +83,8 @@ struct Item<'a, T, P> {
     key: Key,
     #[serde(flatten)]
     stored: Stored<&'a T>,
-    outbox: CloudEvent<P>,
+    /// None where the change says nothing to others.
+    outbox: Option<CloudEvent<P>>,
 }
 
 /// A change of some attributes with its event.
@@ -106,7 +107,25 @@ impl Table {
         T: Serialize + DeserializeOwned,
         P: Payload,
     {
-        self.put(&Item { key, stored: Stored::Live(aggregate), outbox: event }, Condition::absent()).await
+        self.put(&Item { key, stored: Stored::Live(aggregate), outbox: Some(event) }, Condition::absent())
+            .await
+    }
+
+    /// Writes a whole aggregate anew, with the change's event where it has one, where the version is still
+    /// `read`.
+    pub async fn replace<T, P>(
+        &self,
+        key: Key,
+        read: u64,
+        aggregate: &T,
+        event: Option<CloudEvent<P>>,
+    ) -> Result<Written<()>, Error>
+    where
+        T: Serialize,
+        P: Payload,
+    {
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: event };
+        Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
     /// Changes the attributes of `set`, with the change's event, where the version is still `read`.
@@ -143,7 +162,7 @@ impl Table {
             origin,
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
-        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: event };
+        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(event) };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | [`http`] | serves HTTP endpoints behind API Gateway |
 //! | [`queue`] | serves a consumer: events from the bus through an SQS queue |
+//! | [`task`] | serves a step of the order saga |
+//! | [`schedule`] | serves a function that runs every so often |
 //! | [`stream`] | serves a function that reads a table's stream |
 //! | [`bus`] | puts events on the event bus |
 //! | [`dead_letters`] | puts what cannot be handled into a dead-letter queue |
@@ -15,6 +17,8 @@
 //! | [`users`] | asks the users service about a user |
 //! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
 //! | [`mail`] | sends e-mail with SES (feature `mail`) |
+//! | [`workflow`] | starts state machine executions and asks how they fare (feature `workflow`) |
+//! | [`secrets`] | reads a secret (feature `secrets`) |
 //! | [`aws`] | the AWS clients' configuration |
 //! | [`environment`] | the settings that a template gives a function |
 //! | [`logging`] | one JSON object a line |
@@ -27,6 +31,8 @@ pub mod bus;
 pub mod copies;
 pub mod dead_letters;
 pub mod environment;
+#[cfg(debug_assertions)]
+mod faults;
 pub mod http;
 #[cfg(feature = "identity-provider")]
 pub mod identity_provider;
@@ -36,9 +42,15 @@ pub mod logging;
 #[cfg(feature = "mail")]
 pub mod mail;
 pub mod queue;
+pub mod schedule;
+#[cfg(feature = "secrets")]
+pub mod secrets;
 pub mod stream;
 pub mod table;
+pub mod task;
 pub mod user_copies;
 pub mod users;
+#[cfg(feature = "workflow")]
+pub mod workflow;
 
 pub use lambda_runtime::Error;

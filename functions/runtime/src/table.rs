@@ -8,10 +8,13 @@ use std::{collections::HashMap, error, fmt, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{put_item::PutItemError, query::builders::QueryFluentBuilder, update_item::UpdateItemError},
+    operation::{
+        put_item::PutItemError, query::builders::QueryFluentBuilder,
+        transact_write_items::TransactWriteItemsError, update_item::UpdateItemError,
+    },
     types::{
-        AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
-        Select,
+        AttributeValue, KeysAndAttributes, Put, ReturnValue,
+        ReturnValuesOnConditionCheckFailure as OnFailure, Select, TransactWriteItem, Update,
     },
 };
 use kernel::problem::Problem;
@@ -20,9 +23,12 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{aws, environment};
 
 type Item = HashMap<String, AttributeValue>;
+type Names = HashMap<String, String>;
 
 /// How many keys DynamoDB takes in one `BatchGetItem`.
 const BATCH_SIZE: usize = 100;
+/// The reason that DynamoDB gives for a write whose condition did not hold.
+const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 /// How often what a `BatchGetItem` left over is asked for again.
 const BATCH_ATTEMPTS: u32 = 5;
 
@@ -152,8 +158,45 @@ impl Condition {
         self
     }
 
+    /// Gives `:name` a value of several parts.
+    pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
+        self.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
+        Ok(self)
+    }
+
     fn names(&self) -> impl Iterator<Item = (String, String)> {
         names(&self.expression)
+    }
+}
+
+/// A change of attributes that depends on what they are: an update expression and its values, written as a
+/// [`Condition`] is: `SET #reserved = #reserved + :quantity`.
+#[derive(Clone, Debug)]
+pub struct Change(Condition);
+
+impl Change {
+    /// A change without values.
+    pub fn new(expression: &str) -> Self {
+        Self(Condition::new(expression))
+    }
+
+    /// Gives `:name` its value.
+    #[must_use]
+    pub fn value(self, name: &str, value: impl Into<Scalar>) -> Self {
+        Self(self.0.value(name, value))
+    }
+
+    /// Gives `:name` a value of several parts.
+    pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
+        self.0.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
+        Ok(self)
+    }
+
+    /// The expression and, with those of the condition that guards it, its names and values.
+    fn guarded(self, condition: &Condition) -> (String, Names, Item) {
+        let names = self.0.names().chain(condition.names()).collect();
+        let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
+        (self.0.expression, names, values)
     }
 }
 
@@ -213,6 +256,28 @@ impl<T> Written<T> {
         }
     }
 }
+
+/// What became of a conditional [`Change`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Changed<T> {
+    /// It took place; this is the item as it is now.
+    Now(T),
+    /// The condition did not hold; this is the item that stands there, if any.
+    Refused(Option<T>),
+}
+
+/// What became of several conditional writes that take place together or not at all.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Transacted {
+    /// They took place.
+    Done,
+    /// None did: the conditions of these writes, by their places, did not hold.
+    Refused(Vec<usize>),
+}
+
+/// One of several writes that take place together.
+#[derive(Debug)]
+pub struct Write(TransactWriteItem);
 
 /// Items that were read together, to be taken by their keys.
 #[derive(Debug)]
@@ -382,6 +447,89 @@ impl Table {
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => refused(check.item.clone()),
             _ => Err(failed(error)),
+        }
+    }
+
+    /// Changes one item where the condition holds.
+    pub async fn change<T: DeserializeOwned>(
+        &self,
+        key: Key,
+        change: Change,
+        condition: Condition,
+    ) -> Result<Changed<T>, Error> {
+        let (expression, names, values) = change.guarded(&condition);
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(some(values))
+            .condition_expression(condition.expression)
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(answer) => Ok(Changed::Now(serde_dynamo::from_item(answer.attributes.unwrap_or_default())?)),
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
+                    let standing = check.item.clone().map(serde_dynamo::from_item).transpose()?;
+                    Ok(Changed::Refused(standing))
+                }
+                _ => Err(failed(error)),
+            },
+        }
+    }
+
+    /// Writing a whole item where the condition holds, as part of a transaction.
+    pub fn writing(&self, item: &impl Serialize, condition: Condition) -> Result<Write, Error> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .set_item(Some(to_item(item)?))
+            .set_expression_attribute_names(Some(condition.names().collect()))
+            .set_expression_attribute_values(some(condition.values.into_iter().collect()))
+            .condition_expression(condition.expression)
+            .build()
+            .map_err(|error| Error::Broken(error.into()))?;
+        Ok(Write(TransactWriteItem::builder().put(put).build()))
+    }
+
+    /// Changing an item where the condition holds, as part of a transaction.
+    pub fn changing(&self, key: Key, change: Change, condition: Condition) -> Result<Write, Error> {
+        let (expression, names, values) = change.guarded(&condition);
+        let update = Update::builder()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(some(values))
+            .condition_expression(condition.expression)
+            .build()
+            .map_err(|error| Error::Broken(error.into()))?;
+        Ok(Write(TransactWriteItem::builder().update(update).build()))
+    }
+
+    /// Writes to up to a hundred items at once, all of them or none.
+    pub async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, Error> {
+        let writes = writes.into_iter().map(|write| write.0).collect();
+        let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let Err(error) = result else { return Ok(Transacted::Done) };
+        let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+        else {
+            return Err(failed(error));
+        };
+        let codes: Vec<&str> =
+            cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect();
+        let of_conditions: Vec<usize> = (0..codes.len()).filter(|i| codes[*i] == CONDITION_FAILED).collect();
+        if !of_conditions.is_empty() {
+            Ok(Transacted::Refused(of_conditions))
+        } else if codes.contains(&"ValidationError") {
+            Err(Error::Broken(error.into()))
+        } else {
+            // Another transaction was at work on one of the items, or the table is throttled.
+            Err(Error::Unavailable(error.into()))
         }
     }
 

@@ -1,0 +1,127 @@
+use std::fmt;
+
+use kernel::{
+    input::{Fields, FromField, Invalid},
+    money::Money,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A stock keeping unit: names a thing that can be ordered. 1 to 64 letters, digits, `.`, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sku(String);
+
+impl Sku {
+    /// The longest there is.
+    const MAX: usize = 64;
+
+    /// Takes the text where it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        ((1..=Self::MAX).contains(&text.len()) && text.bytes().all(valid)).then(|| Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sku {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl FromField for Sku {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        Self::parse(&String::from_field(value)?)
+            .ok_or_else(|| Invalid::new("must be 1 to 64 letters, digits, dots, underscores and hyphens"))
+    }
+}
+
+/// How many of a thing: 1 to 1000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quantity(u32);
+
+impl Quantity {
+    /// The most of one thing that an order may have.
+    pub const MAX: u32 = 1000;
+
+    /// Takes the number where it is one to the most.
+    pub fn new(number: u64) -> Option<Self> {
+        u32::try_from(number).ok().filter(|number| (1..=Self::MAX).contains(number)).map(Self)
+    }
+
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromField for Quantity {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        value
+            .as_u64()
+            .and_then(Self::new)
+            .ok_or_else(|| Invalid::new(format!("must be a whole number from 1 to {}", Self::MAX)))
+    }
+}
+
+/// So many of a thing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Item {
+    /// The thing.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+}
+
+impl FromField for Item {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::of(value)?;
+        let item = (fields.required("sku"), fields.required("quantity"));
+        let (sku, quantity) = fields.complete(item)?;
+        Ok(Self { sku, quantity })
+    }
+}
+
+/// So many of a thing at a price each.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PricedItem {
+    /// The thing.
+    pub sku: Sku,
+    /// How many.
+    pub quantity: Quantity,
+    /// What one of them costs.
+    pub unit_price: Money,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_sku_has_one_to_64_plain_characters() {
+        for good in ["a", "TEA-01", "tea_1.5", &"x".repeat(64)] {
+            assert_eq!(Sku::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "tea 1", "tea/1", "차", "tea#1", &"x".repeat(65)] {
+            assert_eq!(Sku::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_quantity_is_a_whole_number_from_one_to_a_thousand() {
+        for good in [1, 1000] {
+            assert_eq!(Quantity::from_field(json!(good)).unwrap().get(), good);
+        }
+        for bad in [json!(0), json!(-1), json!(1001), json!(1.5), json!("1"), json!(null)] {
+            assert!(Quantity::from_field(bad.clone()).is_err(), "{bad}");
+        }
+    }
+}

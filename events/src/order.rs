@@ -1,0 +1,58 @@
+use kernel::{event::Payload, money::Money};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What happens to orders. The subject is the order's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum OrderEvent {
+    /// Somebody placed an order.
+    #[serde(rename = "order.placed")]
+    Placed(OrderSummary),
+    /// It will be delivered: nothing can undo it any more.
+    #[serde(rename = "order.confirmed")]
+    Confirmed(OrderSummary),
+    /// It will not be delivered, for a reason.
+    #[serde(rename = "order.rejected")]
+    Rejected(OrderSummary),
+    /// Its buyer cancelled it in time.
+    #[serde(rename = "order.cancelled")]
+    Cancelled(OrderSummary),
+    /// It cannot be settled without a person.
+    #[serde(rename = "order.needs_attention")]
+    NeedsAttention(OrderSummary),
+}
+
+impl OrderEvent {
+    /// What the event tells of its order.
+    pub fn summary(&self) -> &OrderSummary {
+        match self {
+            Self::Placed(order)
+            | Self::Confirmed(order)
+            | Self::Rejected(order)
+            | Self::Cancelled(order)
+            | Self::NeedsAttention(order) => order,
+        }
+    }
+}
+
+impl Payload for OrderEvent {
+    const SOURCE: &'static str = "madang.orders";
+    const TYPES: &'static [&'static str] =
+        &["order.placed", "order.confirmed", "order.rejected", "order.cancelled", "order.needs_attention"];
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderSummary {
+    /// The order.
+    pub id: Uuid,
+    /// Who placed it.
+    pub buyer_id: Uuid,
+    /// What it costs; unknown until the inventory has priced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<Money>,
+    /// Why it was rejected or cancelled, as the API's `reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}

@@ -1,0 +1,36 @@
+use kernel::{event::Payload, money::Money};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What happens to an order's payment. The subject is the order's id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum PaymentEvent {
+    /// The money is held on the buyer's card.
+    #[serde(rename = "payment.authorized")]
+    Authorized(PaymentAmount),
+    /// The money was taken.
+    #[serde(rename = "payment.captured")]
+    Captured(PaymentAmount),
+    /// Nothing is held any more, and nothing was taken.
+    #[serde(rename = "payment.cancelled")]
+    Cancelled(PaymentAmount),
+    /// The money was taken and has been given back.
+    #[serde(rename = "payment.refunded")]
+    Refunded(PaymentAmount),
+}
+
+impl Payload for PaymentEvent {
+    const SOURCE: &'static str = "madang.payments";
+    const TYPES: &'static [&'static str] =
+        &["payment.authorized", "payment.captured", "payment.cancelled", "payment.refunded"];
+}
+
+/// An order's payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentAmount {
+    /// The order.
+    pub order_id: Uuid,
+    /// How much.
+    pub amount: Money,
+}

@@ -1,0 +1,119 @@
+//! Amounts of money: whole minor units (cents, won) of one currency, never a fraction.
+
+use iso_currency::Currency;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::input::{Fields, FromField, Invalid};
+
+/// An amount of one currency: `{"amount": 1250, "currency": "USD"}` is 12.50 US dollars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Money {
+    /// Minor units: how many of them make one major unit is the currency's business (ISO 4217).
+    pub amount: i64,
+    /// The currency, by its ISO 4217 code.
+    pub currency: Currency,
+}
+
+/// Why amounts cannot be added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSum {
+    /// They are of several currencies.
+    MixedCurrencies,
+    /// The sum has no place in 64 bits.
+    TooLarge,
+}
+
+impl Money {
+    /// Adds up amounts, each taken so many times; none where there is nothing to add up.
+    pub fn total(parts: impl IntoIterator<Item = (Self, u32)>) -> Result<Option<Self>, NoSum> {
+        parts.into_iter().try_fold(None, |sum: Option<Self>, (price, times)| {
+            let amount = price.amount.checked_mul(i64::from(times)).ok_or(NoSum::TooLarge)?;
+            let Some(sum) = sum else { return Ok(Some(Self { amount, ..price })) };
+            if sum.currency != price.currency {
+                return Err(NoSum::MixedCurrencies);
+            }
+            let amount = sum.amount.checked_add(amount).ok_or(NoSum::TooLarge)?;
+            Ok(Some(Self { amount, ..sum }))
+        })
+    }
+}
+
+/// Reads a price or a total: a positive amount of a currency that exists.
+impl FromField for Money {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::of(value)?;
+        let money = (fields.required::<Amount>("amount"), fields.required::<Code>("currency"));
+        let (Amount(amount), Code(currency)) = fields.complete(money)?;
+        Ok(Self { amount, currency })
+    }
+}
+
+struct Amount(i64);
+
+impl FromField for Amount {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let amount = value.as_i64().filter(|amount| *amount >= 1);
+        amount.map(Self).ok_or_else(|| {
+            Invalid::new(format!("must be a whole number of minor units, from 1 to {}", i64::MAX))
+        })
+    }
+}
+
+struct Code(Currency);
+
+impl FromField for Code {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let code = String::from_field(value)?;
+        Currency::from_code(&code)
+            .map(Self)
+            .ok_or_else(|| Invalid::new("must be an ISO 4217 code, such as USD or KRW"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn usd(amount: i64) -> Money {
+        Money { amount, currency: Currency::USD }
+    }
+
+    #[test]
+    fn a_total_is_the_sum_of_prices_times_quantities() {
+        assert_eq!(Money::total([(usd(1250), 2), (usd(1), 3)]), Ok(Some(usd(2503))));
+        assert_eq!(Money::total([]), Ok(None));
+    }
+
+    #[test]
+    fn currencies_are_not_mixed_and_nothing_overflows() {
+        let krw = Money { amount: 1, currency: Currency::KRW };
+        assert_eq!(Money::total([(usd(1), 1), (krw, 1)]), Err(NoSum::MixedCurrencies));
+        assert_eq!(Money::total([(usd(i64::MAX), 2)]), Err(NoSum::TooLarge));
+        assert_eq!(Money::total([(usd(i64::MAX), 1), (usd(1), 1)]), Err(NoSum::TooLarge));
+    }
+
+    #[test]
+    fn money_is_read_and_written_as_amount_and_currency() {
+        let json = json!({"amount": 1250, "currency": "USD"});
+        assert_eq!(Money::from_field(json.clone()).unwrap(), usd(1250));
+        assert_eq!(serde_json::to_value(usd(1250)).unwrap(), json);
+        assert_eq!(serde_json::from_value::<Money>(json).unwrap(), usd(1250));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_its_place() {
+        let bad = json!({"amount": 12.5, "currency": "usd", "cents": 1});
+        let pointers = |value| match Money::from_field(value).unwrap_err() {
+            Invalid::Inside(errors) => errors.into_iter().map(|error| error.pointer).collect(),
+            Invalid::Itself(detail) => vec![detail],
+        };
+        assert_eq!(pointers(bad), ["/amount", "/currency", "/cents"]);
+        assert_eq!(pointers(json!(12)), ["must be an object, not a number"]);
+        for amount in [json!(0), json!(-1), json!("1"), json!(9_223_372_036_854_775_808_u64), json!(1e30)] {
+            assert_eq!(pointers(json!({"amount": amount, "currency": "USD"})), ["/amount"], "{amount}");
+        }
+    }
+}

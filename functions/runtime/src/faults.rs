@@ -1,0 +1,86 @@
+//! Faults that tests inject into the steps of the saga. **Not part of a release build**, which is what is
+//! deployed to AWS: the module is compiled with debug assertions only.
+//!
+//! The environment variable `FAULTS`, which no template sets, names a folder. The next fault of a function
+//! for an order is the first file in `<folder>/<order id>/<function>/`, and taking it removes the file, so
+//! that each is injected once. The part of a file's name before its first `-` gives the order, the rest is
+//! the kind: [`Fault`].
+
+use std::{env, fs, future::pending, path::PathBuf, process};
+
+use serde_json::Value;
+
+use crate::task::Failure;
+
+/// What goes wrong in one invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// `before`: fails before it takes effect.
+    Before,
+    /// `after`: takes effect and fails.
+    After,
+    /// `hang`: takes effect and never answers.
+    Hang,
+    /// `crash`: takes effect, and the process dies.
+    Crash,
+    /// `twice`: is invoked twice.
+    Twice,
+    /// `throttled`: Lambda refuses the invocation.
+    Throttled,
+}
+
+impl Fault {
+    /// Takes the next fault of a function for an order.
+    pub(crate) fn next(function: &str, order_id: &str) -> Self {
+        let Some(folder) = env::var_os("FAULTS") else { return Self::None };
+        let folder = PathBuf::from(folder).join(order_id).join(function);
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .collect();
+        names.sort_unstable();
+        // Of two invocations at once only one removes the file.
+        let taken = names.iter().find(|name| fs::remove_file(folder.join(name)).is_ok());
+        match taken.and_then(|name| Some(name.split_once('-')?.1)) {
+            Some("before") => Self::Before,
+            Some("after") => Self::After,
+            Some("hang") => Self::Hang,
+            Some("crash") => Self::Crash,
+            Some("twice") => Self::Twice,
+            Some("throttled") => Self::Throttled,
+            _ => Self::None,
+        }
+    }
+
+    /// Does the work with what goes wrong around it.
+    pub(crate) async fn around(
+        self,
+        work: impl AsyncFn() -> Result<Value, Failure>,
+    ) -> Result<Value, Failure> {
+        match self {
+            Self::None => work().await,
+            Self::Before => Err(Failure::transient("injected: before the effect")),
+            // What Step Functions sees when Lambda throttles has a name of its own; it is retried like all.
+            Self::Throttled => Err(Failure::transient("injected: throttled")),
+            Self::After => {
+                work().await?;
+                Err(Failure::transient("injected: after the effect"))
+            }
+            Self::Hang => {
+                drop(work().await);
+                pending().await
+            }
+            Self::Crash => {
+                drop(work().await);
+                process::abort()
+            }
+            Self::Twice => {
+                drop(work().await);
+                work().await
+            }
+        }
+    }
+}

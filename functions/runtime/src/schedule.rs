@@ -1,0 +1,46 @@
+//! Serves a function that runs every so often, whatever it is invoked with.
+
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use tracing::Instrument;
+
+use crate::{
+    http::{deadline, error_chain},
+    logging,
+};
+
+/// One run.
+#[derive(Debug)]
+pub struct Run {
+    deadline: Instant,
+}
+
+impl Run {
+    /// How long the function still has.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Runs `handler` until Lambda ends the process. A run that fails shows in Lambda's metric `Errors`.
+pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
+where
+    H: AsyncFn(&S, &Run) -> Result<(), Error>,
+{
+    logging::start();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let span = logging::invocation(&event.context);
+        let run = Run { deadline: deadline(&event.context) };
+        // Boxed, so that the function's future does not nest the handler's.
+        let result = handler(&state, &run).boxed_local().instrument(span.clone()).await;
+        span.in_scope(|| match &result {
+            Ok(()) => tracing::info!("ran"),
+            Err(error) => tracing::error!(cause = error_chain(error.as_ref()), "failed"),
+        });
+        result
+    }))
+    .await
+}

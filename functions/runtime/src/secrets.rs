@@ -1,0 +1,18 @@
+//! Reads a secret from Secrets Manager.
+
+use aws_sdk_secretsmanager::Client;
+use serde::de::DeserializeOwned;
+
+use crate::{Error, aws};
+
+/// The secret with this name or ARN, whose text is the JSON of a `T`.
+///
+/// Read once, when a function starts: a new value is known to the instances that start after it was set.
+pub async fn read<T: DeserializeOwned>(name: &str) -> Result<T, Error> {
+    let client = Client::new(aws::config().await);
+    let answer = client.get_secret_value().secret_id(name).send().await?;
+    let text = answer.secret_string.ok_or_else(|| format!("the secret {name} has no text"))?;
+    // Not serde_json's own words: they could quote the secret.
+    serde_json::from_str(&text)
+        .map_err(|_| format!("the secret {name} does not have the fields it should have").into())
+}

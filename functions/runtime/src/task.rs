@@ -1,0 +1,125 @@
+//! Serves a step of the order saga: a task of the state machine.
+//!
+//! A step answers, refuses (by a [`Refusal`]'s name, which the state machine knows), or fails, and is then
+//! tried again. Steps must be true when run twice and in any order: a time-out says nothing about whether
+//! the step took effect.
+
+use std::{error, fmt, time::Instant};
+
+use futures::FutureExt;
+use kernel::saga::Refusal;
+use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tracing::Instrument;
+
+#[cfg(debug_assertions)]
+use crate::faults::Fault;
+use crate::{http::error_chain, logging, table};
+
+/// The error's public name where a later attempt may go well.
+const TRANSIENT: &str = "Transient";
+
+/// Why a step did not do what it should.
+#[derive(Debug)]
+pub enum Failure {
+    /// It never will.
+    Refused(Refusal),
+    /// It may at another attempt, or once somebody has mended the cause.
+    Transient(Box<dyn error::Error + Send + Sync>),
+}
+
+impl Failure {
+    /// Something that may go well at another attempt.
+    pub fn transient(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self::Transient(cause.into())
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.name(),
+            Self::Transient(_) => TRANSIENT,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => formatter.write_str(refusal.name()),
+            Self::Transient(cause) => formatter.write_str(&error_chain(cause.as_ref())),
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<table::Error> for Failure {
+    fn from(error: table::Error) -> Self {
+        Self::transient(error)
+    }
+}
+
+/// One invocation of a step.
+#[derive(Debug, Deserialize)]
+pub struct Task<I> {
+    /// What the state machine hands over.
+    #[serde(flatten)]
+    pub input: I,
+    /// The trace that the order belongs to.
+    pub traceparent: Option<String>,
+}
+
+/// Runs a step until Lambda ends the process.
+pub async fn serve<S, I, O, H>(state: S, handler: H) -> Result<(), Error>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
+{
+    logging::start();
+    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
+        let span = logging::invocation(&event.context);
+        let order_id = event.payload["order_id"].as_str().unwrap_or_default().to_owned();
+        async {
+            let start = Instant::now();
+            // Boxed, so that the function's future does not nest the handler's.
+            let work = async || perform(&state, event.payload.clone(), &handler).boxed_local().await;
+            #[cfg(not(debug_assertions))]
+            let result = work().await;
+            #[cfg(debug_assertions)]
+            let result = Fault::next(&event.context.env_config.function_name, &order_id).around(work).await;
+            let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+            match &result {
+                Ok(_) => tracing::info!(order_id, milliseconds, "done"),
+                Err(Failure::Refused(refusal)) => {
+                    tracing::info!(order_id, milliseconds, refusal = refusal.name(), "refused");
+                }
+                Err(failure) => tracing::warn!(order_id, milliseconds, cause = %failure, "failed"),
+            }
+            result.map_err(|failure| Diagnostic {
+                error_type: failure.name().to_owned(),
+                // Kept in the execution's history: what was tried, and no personal data.
+                error_message: failure.to_string(),
+            })
+        }
+        .instrument(span)
+        .await
+    }))
+    .await
+}
+
+async fn perform<S, I, O, H>(state: &S, payload: Value, handler: &H) -> Result<Value, Failure>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
+{
+    let task: Task<I> = serde_json::from_value(payload).map_err(Failure::transient)?;
+    let output = handler(state, &task).await?;
+    serde_json::to_value(output).map_err(Failure::transient)
+}

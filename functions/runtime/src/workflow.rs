@@ -1,0 +1,89 @@
+//! Starts executions of a Step Functions state machine and asks how they fare.
+
+use std::{error, fmt};
+
+use aws_sdk_sfn::{
+    Client,
+    operation::{describe_execution::DescribeExecutionError, start_execution::StartExecutionError},
+    types::ExecutionStatus,
+};
+use serde::Serialize;
+
+use crate::{aws, environment};
+
+/// How an execution fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is none with this name.
+    Unknown,
+    /// It is on its way, or about to be.
+    Alive,
+    /// It has done all of its work.
+    Succeeded,
+    /// It failed, was stopped, or ran out of time.
+    Ended,
+}
+
+/// Step Functions does not answer, or refuses.
+#[derive(Debug)]
+pub struct Unavailable(Box<dyn error::Error + Send + Sync>);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the state machine is not available")
+    }
+}
+
+impl error::Error for Unavailable {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(self.0.as_ref())
+    }
+}
+
+/// A state machine.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    client: Client,
+    arn: String,
+}
+
+impl Workflow {
+    /// Connects to the state machine that the environment variable `STATE_MACHINE` names by its ARN.
+    pub async fn connect() -> Result<Self, environment::Missing> {
+        Ok(Self { client: Client::new(aws::config().await), arn: environment::required("STATE_MACHINE")? })
+    }
+
+    /// Starts the execution with this name. One that has been started already is left as it is: a name
+    /// stands for one piece of work.
+    pub async fn start(&self, name: &str, input: &impl Serialize) -> Result<(), Unavailable> {
+        let input = serde_json::to_string(input).map_err(|error| Unavailable(error.into()))?;
+        let request = self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(StartExecutionError::ExecutionAlreadyExists(_)) => Ok(()),
+                _ => Err(Unavailable(error.into())),
+            },
+        }
+    }
+
+    /// How the execution with this name fares.
+    pub async fn standing(&self, name: &str) -> Result<Standing, Unavailable> {
+        // arn:…:stateMachine:<machine> → arn:…:execution:<machine>:<name>
+        let execution = format!("{}:{name}", self.arn.replacen(":stateMachine:", ":execution:", 1));
+        match self.client.describe_execution().execution_arn(execution).send().await {
+            Ok(answer) => Ok(match answer.status {
+                ExecutionStatus::Succeeded => Standing::Succeeded,
+                ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
+                    Standing::Ended
+                }
+                // A status that is not known here is not known to have ended.
+                _ => Standing::Alive,
+            }),
+            Err(error) => match error.as_service_error() {
+                Some(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(Standing::Unknown),
+                _ => Err(Unavailable(error.into())),
+            },
+        }
+    }
+}
