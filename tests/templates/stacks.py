@@ -39,6 +39,8 @@ class Stack:
             if resource["Type"] == "AWS::Serverless::Function":
                 # Deployment uploads the directory and leaves its address here.
                 resource["Properties"]["CodeUri"] = "s3://bucket/key"
+            elif resource["Type"] == "AWS::Serverless::StateMachine":
+                resource["Properties"]["DefinitionUri"] = "s3://bucket/key"
         os.environ.setdefault("AWS_DEFAULT_REGION", PSEUDO["AWS::Region"])
         return transform(template, {}, _NoManagedPolicies())["Resources"]
 
@@ -58,8 +60,27 @@ class Stack:
         return target(self.functions[function]["Role"])
 
     def statements_of(self, function: str) -> list[dict[str, Any]]:
-        role = self.resources[self.role_of(function)]["Properties"]
-        return [s for policy in role.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+        return self.statements_of_role(self.role_of(function))
+
+    def statements_of_role(self, role: str) -> list[dict[str, Any]]:
+        properties = self.resources[role]["Properties"]
+        return [s for policy in properties.get("Policies", []) for s in policy["PolicyDocument"]["Statement"]]
+
+    @cached_property
+    def machine_roles(self) -> set[str]:
+        """The roles that state machines work with."""
+        machines = self.of_type("AWS::StepFunctions::StateMachine").values()
+        return {target(machine["RoleArn"]) for machine in machines}
+
+    @cached_property
+    def schedule_roles(self) -> set[str]:
+        """The roles that schedules invoke their functions with."""
+        return {target(schedule["Target"]["RoleArn"]) for schedule in self.of_type("AWS::Scheduler::Schedule").values()}
+
+    @cached_property
+    def scheduled(self) -> set[str]:
+        """The functions that a schedule invokes."""
+        return {target(schedule["Target"]["Arn"]) for schedule in self.of_type("AWS::Scheduler::Schedule").values()}
 
     @cached_property
     def dead_letter_queues(self) -> set[str]:
@@ -121,6 +142,14 @@ def substituted(value: dict[str, str]) -> str:
     return re.sub(r"\$\{([^}]+)}", lambda m: PSEUDO.get(m[1], m[0]), value["Fn::Sub"])
 
 
+def function_named(stack: Stack, arn: Any) -> str:
+    """The plain name of the function that an ARN stands for: one of this stack, or by its name one of another."""
+    if "Fn::Sub" in arn:
+        return re.fullmatch(r"arn:aws:lambda:us-east-1:123456789012:function:([a-z-]+)", substituted(arn))[1]
+    assert arn["Fn::GetAtt"][1:] == ["Arn"]
+    return stack.functions[target(arn)]["FunctionName"]
+
+
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
@@ -131,6 +160,11 @@ def read(path: Path) -> dict[str, Any]:
 
 STACKS = {name: Stack(name, read(path)) for name, path in NESTED.items()}
 SERVICES = {name: stack for name, stack in STACKS.items() if name != "platform"}
+# The order saga's state machine, and the function behind each placeholder of its definition.
+[SAGA] = STACKS["orders"].of_type("AWS::StepFunctions::StateMachine").values()
+STEPS = {
+    placeholder: function_named(STACKS["orders"], arn) for placeholder, arn in SAGA["DefinitionSubstitutions"].items()
+}
 EVERY_FUNCTION = [(stack, logical_id) for stack in SERVICES.values() for logical_id in stack.functions]
 EVERY_DEAD_LETTER_QUEUE = [(stack, queue) for stack in STACKS.values() for queue in sorted(stack.dead_letter_queues)]
 EVERY_RULE = [(stack, rule) for stack in STACKS.values() for rule in stack.of_type("AWS::Events::Rule")]

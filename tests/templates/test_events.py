@@ -111,7 +111,7 @@ def test_an_alarm_rings_for_one_dead_letter_and_says_what_to_do_first(stack, que
     [alarm] = [
         alarm
         for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()
-        if alarm["Dimensions"] == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+        if alarm.get("Dimensions") == [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
     ]
     assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
