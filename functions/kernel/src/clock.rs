@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A point in time, written as RFC 3339 in UTC with six digits of fraction.
 ///
 /// The fixed width makes the text sort as the times do, so that it can stand in a DynamoDB sort key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(jiff::Timestamp);
 

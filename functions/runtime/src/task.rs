@@ -4,7 +4,10 @@
 //! tried again. Steps must be true when run twice and in any order: a time-out says nothing about whether
 //! the step took effect.
 
-use std::{error, fmt, time::Instant};
+use std::{
+    error, fmt,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use kernel::saga::Refusal;
@@ -15,7 +18,10 @@ use tracing::Instrument;
 
 #[cfg(debug_assertions)]
 use crate::faults::Fault;
-use crate::{http::error_chain, logging, table};
+use crate::{
+    http::{deadline, error_chain},
+    logging, table,
+};
 
 /// The error's public name where a later attempt may go well.
 const TRANSIENT: &str = "Transient";
@@ -65,13 +71,28 @@ impl From<table::Error> for Failure {
 }
 
 /// One invocation of a step.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub struct Task<I> {
     /// What the state machine hands over.
-    #[serde(flatten)]
     pub input: I,
     /// The trace that the order belongs to.
     pub traceparent: Option<String>,
+    deadline: Instant,
+}
+
+impl<I> Task<I> {
+    /// How long the function still has.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// A step's payload.
+#[derive(Deserialize)]
+struct Payload<I> {
+    #[serde(flatten)]
+    input: I,
+    traceparent: Option<String>,
 }
 
 /// Runs a step until Lambda ends the process.
@@ -84,11 +105,12 @@ where
     logging::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let span = logging::invocation(&event.context);
+        let deadline = deadline(&event.context);
         let order_id = event.payload["order_id"].as_str().unwrap_or_default().to_owned();
         async {
             let start = Instant::now();
             // Boxed, so that the function's future does not nest the handler's.
-            let work = async || perform(&state, event.payload.clone(), &handler).boxed_local().await;
+            let work = async || perform(&state, event.payload.clone(), deadline, &handler).boxed_local().await;
             #[cfg(not(debug_assertions))]
             let result = work().await;
             #[cfg(debug_assertions)]
@@ -113,13 +135,18 @@ where
     .await
 }
 
-async fn perform<S, I, O, H>(state: &S, payload: Value, handler: &H) -> Result<Value, Failure>
+async fn perform<S, I, O, H>(
+    state: &S,
+    payload: Value,
+    deadline: Instant,
+    handler: &H,
+) -> Result<Value, Failure>
 where
     I: DeserializeOwned,
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
 {
-    let task: Task<I> = serde_json::from_value(payload).map_err(Failure::transient)?;
-    let output = handler(state, &task).await?;
+    let Payload { input, traceparent } = serde_json::from_value(payload).map_err(Failure::transient)?;
+    let output = handler(state, &Task { input, traceparent, deadline }).await?;
     serde_json::to_value(output).map_err(Failure::transient)
 }

@@ -1,0 +1,561 @@
+//! The aggregate: what an order is and how it changes.
+//!
+//! An order is pending until one of three things is decided, each by a conditional write of the same item,
+//! so that one of them wins: it is confirmed (the saga's pivot), it is cancelled (by its buyer), or it is
+//! aborted (the saga's decision to reject it, made before anything is undone). A confirmed order goes
+//! forward only, an aborted or cancelled one is undone only, whatever repeats, overtakes or ends on the way.
+
+use events::{OrderEvent, OrderSummary, PricedItem};
+use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::draft::Draft;
+
+/// How many executions of the state machine an order gets before a person has to look at it.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// How long the reconciler leaves an order alone after an execution should have been started, in seconds:
+/// longer than the function that starts it can live.
+const GRACE: i64 = 30;
+
+/// What has been decided about an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// Nothing, as far as its buyer can see.
+    Pending,
+    /// It will be delivered.
+    Confirmed,
+    /// It will not.
+    Rejected,
+    /// Its buyer does not want it any more.
+    Cancelled,
+    /// It cannot be settled without a person. Shown, never stored: see [`Order::parked`].
+    NeedsAttention,
+}
+
+/// Why an order will not be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The buyer has no profile, or no longer.
+    UserNotFound,
+    /// There is not enough of something.
+    OutOfStock,
+    /// The total is not the expected one.
+    PriceChanged,
+    /// The card was declined.
+    PaymentDeclined,
+    /// The buyer cancelled it.
+    CancelledByUser,
+    /// There is no such thing.
+    UnknownSku,
+    /// The things' prices are of several currencies.
+    MixedCurrencies,
+    /// The total has no place in 64 bits.
+    TotalTooLarge,
+    /// A service that the order needs did not do its part in time.
+    ServiceUnavailable,
+}
+
+impl Reason {
+    /// The reason that a step's error gives, by the error's name.
+    pub fn of_error(name: Option<&str>) -> Self {
+        match name.and_then(Refusal::from_name) {
+            Some(Refusal::UserNotFound) => Self::UserNotFound,
+            Some(Refusal::OutOfStock) => Self::OutOfStock,
+            Some(Refusal::UnknownSku) => Self::UnknownSku,
+            Some(Refusal::PriceChanged) => Self::PriceChanged,
+            Some(Refusal::MixedCurrencies) => Self::MixedCurrencies,
+            Some(Refusal::TotalTooLarge) => Self::TotalTooLarge,
+            Some(Refusal::Declined) => Self::PaymentDeclined,
+            Some(Refusal::Cancelled | Refusal::AlreadyConfirmed | Refusal::NeedsAttention) | None => {
+                Self::ServiceUnavailable
+            }
+        }
+    }
+
+    fn name(self) -> Option<String> {
+        serde_json::to_value(self).ok().and_then(|value| Some(value.as_str()?.to_owned()))
+    }
+}
+
+/// What an order costs, as the inventory says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prices {
+    /// Each item with what one of it costs.
+    pub lines: Vec<PricedItem>,
+    /// All of it.
+    pub total: Money,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Order {
+    /// The order's id.
+    pub id: Uuid,
+    /// Who placed it.
+    pub buyer_id: Uuid,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub draft: Draft,
+    /// What has been decided.
+    pub status: Status,
+    /// What it costs, once the inventory has said so.
+    pub prices: Option<Prices>,
+    /// Why it will not be delivered. On a pending order: it is aborted, and being undone.
+    pub reason: Option<Reason>,
+    /// Whether it waits for a person, whatever its status.
+    pub parked: bool,
+    /// The last visit of the state machine to the state that parks the order, or takes it up again.
+    pub visit: Option<String>,
+    /// Which execution of the state machine is the latest, from 1.
+    pub attempt: u32,
+    /// Whether everything that follows from its status has been done.
+    pub settled: bool,
+    /// When the reconciler looks at it at the earliest.
+    pub check_at: Timestamp,
+    /// When it was placed.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// 1 when it is placed, one more with each change.
+    pub version: u64,
+}
+
+/// What becomes of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// What should be done has been done before.
+    Already,
+    /// It changes, and others are told where there is something to tell.
+    Change(Box<Order>, Option<CloudEvent<OrderEvent>>),
+}
+
+impl Decision {
+    /// The order after the decision.
+    pub fn of(self, order: &Order) -> Order {
+        match self {
+            Self::Already => order.clone(),
+            Self::Change(order, _) => *order,
+        }
+    }
+}
+
+/// What a visit to the state that parks an order comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parking {
+    /// The order waits for a person.
+    Waits(Decision),
+    /// A person has had the execution go on: so does the order.
+    GoesOn(Decision),
+}
+
+/// How the latest execution of an order fares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Execution {
+    /// It was never started.
+    Unknown,
+    /// It is on its way.
+    Alive,
+    /// It has done all of its work.
+    Succeeded,
+    /// It ended before that.
+    Ended,
+}
+
+/// What the reconciler does about an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reconciliation {
+    /// Nothing.
+    Leave,
+    /// Starts the latest execution, which was never started.
+    Start,
+    /// Changes the order, then starts its next execution.
+    StartNext(Decision),
+    /// Writes that all is done.
+    Settle(Decision),
+    /// Leaves the order to a person.
+    Park(Decision),
+}
+
+/// The buyer's cancellation comes too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLate(pub Status);
+
+impl Order {
+    /// Somebody places an order.
+    pub fn place(id: Uuid, buyer_id: Uuid, draft: Draft, now: Timestamp) -> (Self, CloudEvent<OrderEvent>) {
+        let order = Self {
+            id,
+            buyer_id,
+            draft,
+            status: Status::Pending,
+            prices: None,
+            reason: None,
+            parked: false,
+            visit: None,
+            attempt: 1,
+            settled: false,
+            check_at: now.plus_seconds(GRACE),
+            created_at: now,
+            updated_at: now,
+            version: 1,
+        };
+        let event = order.event(OrderEvent::Placed);
+        (order, event)
+    }
+
+    /// The status as its buyer sees it.
+    pub fn shown(&self) -> Status {
+        if self.parked { Status::NeedsAttention } else { self.status }
+    }
+
+    /// The name of the latest execution: the order's id, followed by the attempt from the second on.
+    pub fn execution(&self) -> String {
+        match self.attempt {
+            1 => self.id.to_string(),
+            attempt => format!("{}-{attempt}", self.id),
+        }
+    }
+
+    /// Whether the saga's way forward is still open: refused where the order is confirmed already, or is
+    /// being undone.
+    pub fn may_proceed(&self) -> Result<(), Refusal> {
+        match self.status {
+            Status::Confirmed => Err(Refusal::AlreadyConfirmed),
+            Status::Pending if self.reason.is_none() => Ok(()),
+            _ => Err(Refusal::Cancelled),
+        }
+    }
+
+    /// The pivot: from here on the order goes forward only.
+    pub fn confirm(&self, prices: Prices, now: Timestamp) -> Result<Decision, Refusal> {
+        match self.may_proceed() {
+            Err(Refusal::AlreadyConfirmed) => Ok(Decision::Already),
+            Err(refusal) => Err(refusal),
+            Ok(()) => {
+                let confirmed = Self {
+                    status: Status::Confirmed,
+                    prices: Some(prices),
+                    parked: false,
+                    ..self.changed(now)
+                };
+                Ok(confirmed.tells(OrderEvent::Confirmed))
+            }
+        }
+    }
+
+    /// The pivot's other side: decides that the order will not be confirmed, and why, before anything is
+    /// undone. The first reason stays.
+    pub fn abort(
+        &self,
+        reason: Reason,
+        prices: Option<Prices>,
+        now: Timestamp,
+    ) -> Result<Decision, Refusal> {
+        match self.may_proceed() {
+            Err(Refusal::AlreadyConfirmed) => Err(Refusal::AlreadyConfirmed),
+            Err(_) => Ok(Decision::Already),
+            Ok(()) => {
+                let aborted = Self {
+                    reason: Some(reason),
+                    prices: prices.or_else(|| self.prices.clone()),
+                    ..self.changed(now)
+                };
+                Ok(Decision::Change(Box::new(aborted), None))
+            }
+        }
+    }
+
+    /// All is undone: a pending order is rejected, a cancelled one settled as it is. Refused for an order
+    /// that nobody decided to undo.
+    pub fn reject(&self, now: Timestamp) -> Result<Decision, Refusal> {
+        if self.settled && self.may_proceed() == Err(Refusal::Cancelled) {
+            return Ok(Decision::Already);
+        }
+        let settled = Self { settled: true, parked: false, ..self.changed(now) };
+        match self.may_proceed() {
+            Ok(()) => Err(Refusal::NeedsAttention),
+            Err(Refusal::Cancelled) if self.status == Status::Pending => {
+                Ok(Self { status: Status::Rejected, ..settled }.tells(OrderEvent::Rejected))
+            }
+            Err(Refusal::Cancelled) => Ok(Decision::Change(Box::new(settled), None)),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// The buyer cancels: wins or loses against confirmation, by the write that follows.
+    pub fn cancel(&self, now: Timestamp) -> Result<Decision, TooLate> {
+        if self.status == Status::Cancelled {
+            return Ok(Decision::Already);
+        }
+        if self.parked || self.may_proceed().is_err() {
+            return Err(TooLate(self.shown()));
+        }
+        let cancelled = Self {
+            status: Status::Cancelled,
+            reason: Some(Reason::CancelledByUser),
+            ..self.changed(now)
+        };
+        Ok(cancelled.tells(OrderEvent::Cancelled))
+    }
+
+    /// The state machine comes to where it can do no more. The first time it leaves the order to a person;
+    /// when it comes again, because that person had it go on, the order goes on too. A repeat of the same
+    /// visit finds what it did.
+    pub fn park(&self, visit: &str, now: Timestamp) -> Parking {
+        if self.visit.as_deref() == Some(visit) {
+            return if self.parked {
+                Parking::Waits(Decision::Already)
+            } else {
+                Parking::GoesOn(Decision::Already)
+            };
+        }
+        let visited = Self { visit: Some(visit.to_owned()), parked: !self.parked, ..self.changed(now) };
+        if visited.parked {
+            Parking::Waits(visited.tells(OrderEvent::NeedsAttention))
+        } else {
+            Parking::GoesOn(Decision::Change(Box::new(visited), None))
+        }
+    }
+
+    /// What is to be done about an order that has not been settled for a while.
+    pub fn reconcile(&self, execution: Execution, now: Timestamp) -> Reconciliation {
+        if self.settled || now < self.check_at {
+            return Reconciliation::Leave;
+        }
+        let undecided = self.status == Status::Pending;
+        match execution {
+            Execution::Alive => Reconciliation::Leave,
+            Execution::Unknown => Reconciliation::Start,
+            Execution::Succeeded if !undecided => {
+                let settled = Self { settled: true, parked: false, ..self.changed(now) };
+                Reconciliation::Settle(Decision::Change(Box::new(settled), None))
+            }
+            Execution::Succeeded | Execution::Ended if self.parked => Reconciliation::Leave,
+            Execution::Succeeded | Execution::Ended if self.attempt < MAX_ATTEMPTS => {
+                let next = Self {
+                    attempt: self.attempt + 1,
+                    check_at: now.plus_seconds(GRACE),
+                    ..self.changed(now)
+                };
+                Reconciliation::StartNext(Decision::Change(Box::new(next), None))
+            }
+            Execution::Succeeded | Execution::Ended => {
+                let parked = Self { parked: true, ..self.changed(now) };
+                Reconciliation::Park(parked.tells(OrderEvent::NeedsAttention))
+            }
+        }
+    }
+
+    fn changed(&self, now: Timestamp) -> Self {
+        Self { updated_at: now, version: self.version + 1, ..self.clone() }
+    }
+
+    fn tells(self, event: impl Fn(OrderSummary) -> OrderEvent) -> Decision {
+        let event = self.event(event);
+        Decision::Change(Box::new(self), Some(event))
+    }
+
+    fn event(&self, event: impl Fn(OrderSummary) -> OrderEvent) -> CloudEvent<OrderEvent> {
+        let summary = OrderSummary {
+            id: self.id,
+            buyer_id: self.buyer_id,
+            total: self.prices.as_ref().map(|prices| prices.total),
+            reason: self.reason.and_then(Reason::name),
+        };
+        CloudEvent::new(self.id, self.version, self.updated_at, event(summary))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{Quantity, Sku};
+    use kernel::input::Fields;
+
+    use super::*;
+
+    const NOW: fn() -> Timestamp = || Timestamp::from_microsecond(1_700_000_000_000_000);
+
+    fn later() -> Timestamp {
+        NOW().plus_seconds(60)
+    }
+
+    fn given_a_pending_order() -> Order {
+        let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
+        let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
+        Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, NOW()).0
+    }
+
+    fn prices() -> Prices {
+        let usd = |amount| serde_json::from_value(serde_json::json!({"amount": amount, "currency": "USD"}));
+        let (sku, quantity) = (Sku::parse("tea").unwrap(), Quantity::new(2).unwrap());
+        let line = PricedItem { sku, quantity, unit_price: usd(450).unwrap() };
+        Prices { lines: vec![line], total: usd(900).unwrap() }
+    }
+
+    fn given_a_confirmed_order() -> Order {
+        let order = given_a_pending_order();
+        order.confirm(prices(), later()).unwrap().of(&order)
+    }
+
+    fn given_an_aborted_order() -> Order {
+        let order = given_a_pending_order();
+        order.abort(Reason::PaymentDeclined, Some(prices()), later()).unwrap().of(&order)
+    }
+
+    fn given_a_cancelled_order() -> Order {
+        let order = given_a_pending_order();
+        order.cancel(later()).unwrap().of(&order)
+    }
+
+    fn given_a_parked_order() -> Order {
+        let order = given_a_confirmed_order();
+        let Parking::Waits(decision) = order.park("first", later()) else { panic!("it waits") };
+        decision.of(&order)
+    }
+
+    fn told(decision: Decision) -> OrderEvent {
+        let Decision::Change(_, Some(event)) = decision else { panic!("an event: {decision:?}") };
+        event.payload
+    }
+
+    #[test]
+    fn placing_tells_who_ordered_and_no_total_yet() {
+        let order = given_a_pending_order();
+        let (_, event) = Order::place(order.id, order.buyer_id, order.draft.clone(), NOW());
+        assert_eq!((event.subject, event.sequence), (order.id, 1));
+        let summary = OrderSummary { id: order.id, buyer_id: order.buyer_id, total: None, reason: None };
+        assert_eq!(event.payload, OrderEvent::Placed(summary));
+    }
+
+    #[test]
+    fn confirming_keeps_the_prices_and_tells_the_total() {
+        let order = given_a_pending_order();
+        let decision = order.confirm(prices(), later()).unwrap();
+        let confirmed = decision.clone().of(&order);
+        assert_eq!((confirmed.status, confirmed.version), (Status::Confirmed, 2));
+        assert_eq!(confirmed.prices, Some(prices()));
+        assert!(!confirmed.settled, "the money is only held");
+        let OrderEvent::Confirmed(summary) = told(decision) else { panic!("order.confirmed") };
+        assert_eq!(summary.total, Some(prices().total));
+    }
+
+    #[test]
+    fn of_confirming_and_aborting_the_first_wins() {
+        let confirmed = given_a_confirmed_order();
+        assert_eq!(confirmed.abort(Reason::OutOfStock, None, later()), Err(Refusal::AlreadyConfirmed));
+        assert_eq!(confirmed.may_proceed(), Err(Refusal::AlreadyConfirmed));
+        let aborted = given_an_aborted_order();
+        assert_eq!(aborted.confirm(prices(), later()), Err(Refusal::Cancelled));
+        assert_eq!(aborted.may_proceed(), Err(Refusal::Cancelled));
+        assert_eq!(aborted.shown(), Status::Pending, "until all is undone");
+    }
+
+    #[test]
+    fn of_confirming_and_cancelling_the_first_wins_and_the_loser_is_told() {
+        assert_eq!(given_a_confirmed_order().cancel(later()), Err(TooLate(Status::Confirmed)));
+        assert_eq!(given_an_aborted_order().cancel(later()), Err(TooLate(Status::Pending)));
+        assert_eq!(given_a_cancelled_order().confirm(prices(), later()), Err(Refusal::Cancelled));
+    }
+
+    #[test]
+    fn a_repeat_finds_it_done() {
+        assert_eq!(given_a_confirmed_order().confirm(prices(), later()), Ok(Decision::Already));
+        let aborted = given_an_aborted_order();
+        assert_eq!(aborted.abort(Reason::ServiceUnavailable, None, later()), Ok(Decision::Already));
+        assert_eq!(given_a_cancelled_order().cancel(later()), Ok(Decision::Already));
+        let rejected = aborted.reject(later()).unwrap().of(&aborted);
+        assert_eq!(rejected.reject(later()), Ok(Decision::Already));
+    }
+
+    #[test]
+    fn rejecting_settles_and_tells_the_first_reason() {
+        let order = given_an_aborted_order();
+        let decision = order.reject(later()).unwrap();
+        let rejected = decision.clone().of(&order);
+        assert_eq!((rejected.status, rejected.settled), (Status::Rejected, true));
+        let OrderEvent::Rejected(summary) = told(decision) else { panic!("order.rejected") };
+        assert_eq!(summary.reason.as_deref(), Some("payment_declined"));
+        assert_eq!(summary.total, Some(prices().total));
+    }
+
+    #[test]
+    fn a_cancelled_order_is_settled_as_cancelled_and_nothing_more_is_told() {
+        let order = given_a_cancelled_order();
+        assert_eq!(order.reason, Some(Reason::CancelledByUser));
+        let Decision::Change(settled, event) = order.reject(later()).unwrap() else { panic!("it settles") };
+        assert_eq!((settled.status, settled.settled, event), (Status::Cancelled, true, None));
+    }
+
+    #[test]
+    fn what_nobody_decided_to_undo_cannot_be_rejected() {
+        assert_eq!(given_a_pending_order().reject(later()), Err(Refusal::NeedsAttention));
+        assert_eq!(given_a_confirmed_order().reject(later()), Err(Refusal::AlreadyConfirmed));
+    }
+
+    #[test]
+    fn a_visit_parks_the_next_takes_it_up_again_and_repeats_change_nothing() {
+        let parked = given_a_parked_order();
+        assert_eq!((parked.shown(), parked.status), (Status::NeedsAttention, Status::Confirmed));
+        assert_eq!(parked.park("first", later()), Parking::Waits(Decision::Already));
+        assert_eq!(parked.cancel(later()), Err(TooLate(Status::NeedsAttention)));
+
+        let Parking::GoesOn(decision) = parked.park("second", later()) else { panic!("it goes on") };
+        let again = decision.of(&parked);
+        assert_eq!(again.shown(), Status::Confirmed);
+        assert_eq!(again.park("second", later()), Parking::GoesOn(Decision::Already));
+
+        let Parking::Waits(decision) = again.park("third", later()) else { panic!("it waits again") };
+        assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
+    }
+
+    #[test]
+    fn the_reconciler_starts_what_was_never_started_and_leaves_what_is_alive() {
+        let order = given_a_pending_order();
+        assert_eq!(order.reconcile(Execution::Unknown, later()), Reconciliation::Start);
+        assert_eq!(order.reconcile(Execution::Unknown, NOW().plus_seconds(29)), Reconciliation::Leave);
+        assert_eq!(order.reconcile(Execution::Alive, later()), Reconciliation::Leave);
+    }
+
+    #[test]
+    fn what_ended_gets_two_more_attempts_and_then_a_person() {
+        let mut order = given_a_pending_order();
+        let mut now = later();
+        for attempt in 2..=MAX_ATTEMPTS {
+            let Reconciliation::StartNext(decision) = order.reconcile(Execution::Ended, now) else {
+                panic!("attempt {attempt}")
+            };
+            order = decision.of(&order);
+            assert_eq!(order.execution(), format!("{}-{attempt}", order.id));
+            now = now.plus_seconds(60);
+        }
+        let Reconciliation::Park(decision) = order.reconcile(Execution::Ended, now) else { panic!("parked") };
+        order = decision.clone().of(&order);
+        assert_eq!(order.shown(), Status::NeedsAttention);
+        assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
+        assert_eq!(order.reconcile(Execution::Ended, now), Reconciliation::Leave);
+    }
+
+    #[test]
+    fn an_order_whose_execution_has_done_all_is_settled_even_if_it_was_parked() {
+        for order in [given_a_confirmed_order(), given_a_parked_order()] {
+            let Reconciliation::Settle(decision) = order.reconcile(Execution::Succeeded, later()) else {
+                panic!("settled")
+            };
+            let settled = decision.of(&order);
+            assert_eq!((settled.shown(), settled.settled), (Status::Confirmed, true));
+            assert_eq!(settled.reconcile(Execution::Ended, later()), Reconciliation::Leave);
+        }
+    }
+
+    #[test]
+    fn every_refusal_of_a_step_forward_has_its_reason() {
+        let reason = |name| Reason::of_error(Some(name)).name().unwrap();
+        assert_eq!(reason("User.NotFound"), "user_not_found");
+        assert_eq!(reason("Inventory.OutOfStock"), "out_of_stock");
+        assert_eq!(reason("Payment.Declined"), "payment_declined");
+        assert_eq!(reason("States.Timeout"), "service_unavailable");
+    }
+}
