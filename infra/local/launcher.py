@@ -1,4 +1,4 @@
-"""Starts MiniStack, with three of its faults mended from outside.
+"""Starts MiniStack, with four of its faults mended from outside.
 
 - Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records: after
@@ -6,16 +6,24 @@
 - What a function that reads a stream reports as failed is delivered again. MiniStack knows batch item failures for queues
   only, and would move on. Here they fail the whole batch; AWS starts again at the first record that failed. Either way no
   record is passed that was not handled.
+- An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution, which
+  goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the present
+  one instead of the one that the execution started with, and variables (`Assign`) are lost.
 """
 
+import contextvars
 import copy
+import json
 import socketserver
 import threading
+from types import FunctionType
 
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 from ministack.app import main  # noqa: E402  (the switch has to come first)
-from ministack.services import dynamodb, lambda_svc  # noqa: E402
+from ministack.services import dynamodb, lambda_svc, stepfunctions  # noqa: E402
+
+REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
 
 
 def keep_streams() -> None:
@@ -54,6 +62,83 @@ def deliver_failed_records_again() -> None:
     lambda_svc._poll_dynamodb_streams, lambda_svc._execute_function = poll_streams, execute_and_heed_failures
 
 
+def redrive_executions() -> None:
+    handle, describe = stepfunctions.handle_request, stepfunctions._describe_execution
+
+    async def handle_or_redrive(method, path, headers, body, query):
+        if headers.get("x-amz-target", "").endswith(".RedriveExecution"):
+            return stepfunctions._finalize_response(redrive(json.loads(body or "{}").get("executionArn")))
+        return await handle(method, path, headers, body, query)
+
+    def describe_with_redrives(request):
+        status, headers, body = describe(request)
+        if status != 200:
+            return status, headers, body
+        answer, execution = json.loads(body), stepfunctions._executions[request["executionArn"]]
+        answer |= {"redriveCount": execution.get("redriveCount", 0), "redriveStatus": "REDRIVABLE"}
+        if "redriveDate" in execution:
+            answer["redriveDate"] = execution["redriveDate"]
+        if execution["status"] not in REDRIVABLE:
+            answer |= {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": not_redrivable(execution)}
+        return stepfunctions.json_response(answer)
+
+    stepfunctions.handle_request, stepfunctions._describe_execution = handle_or_redrive, describe_with_redrives
+
+
+def redrive(arn):
+    ended = stepfunctions._executions.get(arn)
+    if not ended:
+        return stepfunctions.error_response_json("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
+    if ended["status"] not in REDRIVABLE:
+        return stepfunctions.error_response_json("ExecutionNotRedrivable", not_redrivable(ended), 400)
+    date, count = stepfunctions.now_iso(), ended.get("redriveCount", 0) + 1
+    # A new record: the thread of a stopped execution may still wait for its task, and must not find it running again.
+    execution = ended | {"status": "RUNNING", "redriveCount": count, "redriveDate": date, "events": [*ended["events"]]}
+    execution |= dict.fromkeys(("stopDate", "output", "error", "cause"))
+    stepfunctions._executions[arn] = execution
+    stepfunctions._add_event(execution, "ExecutionRedriven", {"executionRedrivenEventDetails": {"redriveCount": count}})
+    stepfunctions._emit_execution_status_event(execution)
+    threading.Thread(target=contextvars.copy_context().run, args=(go_on, execution), daemon=True).start()
+    return stepfunctions.json_response({"redriveDate": date})
+
+
+def not_redrivable(execution):
+    return f"Execution is {execution['status']} and cannot be redriven"
+
+
+def go_on(execution):
+    """MiniStack's own interpreter, with a definition that starts at the state that failed."""
+    failed = [event for event in execution["events"] if event["type"].endswith("StateEntered")][-1:]
+    start = {"StartAt": event["stateEnteredEventDetails"]["name"] for event in failed}
+
+    def add_event(execution, *event):
+        # The state is not entered anew: on AWS too the history goes on with what the state does.
+        if not failed:
+            stepfunctions._add_event(execution, *event)
+
+    def with_redrive(run_state):
+        def run(state, state_input, *rest):
+            context = rest[-1]
+            context["Execution"] |= {"RedriveCount": execution["redriveCount"], "RedriveTime": execution["redriveDate"]}
+            if failed:
+                entered = failed.pop()
+                context["State"]["EnteredTime"] = entered["timestamp"]
+                state_input = json.loads(entered["stateEnteredEventDetails"]["input"])
+            return run_state(state, state_input, *rest)
+
+        return run
+
+    machine = stepfunctions._state_machines.get(execution["stateMachineArn"])
+    if machine:
+        machine = machine | {"definition": json.dumps(json.loads(machine["definition"]) | start)}
+    changed = {"_state_machines": {execution["stateMachineArn"]: machine}, "_add_event": add_event}
+    for kind in ("pass", "task", "choice", "wait", "parallel", "map"):
+        changed[f"_execute_{kind}"] = with_redrive(getattr(stepfunctions, f"_execute_{kind}"))
+    interpreter = stepfunctions._run_execution
+    FunctionType(interpreter.__code__, vars(stepfunctions) | changed)(execution["executionArn"])
+
+
 keep_streams()
 deliver_failed_records_again()
+redrive_executions()
 main()
