@@ -41,15 +41,29 @@ def refusals():
 # the definition -------------------------------------------------------------------------------------------------------
 
 
-def test_the_saga_is_made_of_tasks_that_invoke_one_function_each():
+def test_every_step_is_a_task_that_invokes_its_function():
     assert DEFINITION["QueryLanguage"] == "JSONata"
-    invoked = {}
     for name, state in STATES.items():
         assert (state["Type"], state["Resource"]) == ("Task", "arn:aws:states:::lambda:invoke"), name
         assert "QueryLanguage" not in state, name
-        invoked[name] = re.fullmatch(r"\$\{(\w+)}", state["Arguments"]["FunctionName"])[1]
-    assert len(set(invoked.values())) == len(STATES), "two steps invoke the same function"
-    assert set(invoked.values()) == set(STEPS)
+    assert {name: function_behind(name) for name in STATES} == {
+        "ValidateUser": "orders-validate-user",
+        "ReserveInventory": "inventory-reserve",
+        "AuthorizePayment": "payments-authorize",
+        "ConfirmOrder": "orders-confirm",
+        "CapturePayment": "payments-capture",
+        "CommitInventory": "inventory-commit",
+        "AbortOrder": "orders-abort",
+        "CancelPayment": "payments-cancel",
+        "ReleaseInventory": "inventory-release",
+        "RejectOrder": "orders-reject",
+        "Park": "orders-park",
+    }
+
+
+def function_behind(name):
+    """The function that a step invokes, by its plain name."""
+    return STEPS[re.fullmatch(r"\$\{(\w+)}", STATES[name]["Arguments"]["FunctionName"])[1]]
 
 
 def test_every_placeholder_has_a_substitution_and_the_reverse():
@@ -114,12 +128,11 @@ def longest(state):
 @EVERY_STATE
 def test_a_step_waits_longer_than_its_function_may_run(name):
     # Otherwise a step is tried again, or undone, beside an attempt that is still at work.
-    placeholder = STATES[name]["Arguments"]["FunctionName"][2:-1]
     [time_out] = [
         properties["Timeout"]
         for stack, function in EVERY_FUNCTION
         for properties in [stack.functions[function]]
-        if properties["FunctionName"] == STEPS[placeholder]
+        if properties["FunctionName"] == function_behind(name)
     ]
     assert STATES[name]["TimeoutSeconds"] > time_out
 
@@ -127,7 +140,7 @@ def test_a_step_waits_longer_than_its_function_may_run(name):
 @EVERY_STATE
 def test_a_refusal_is_final_and_all_else_is_tried_again_with_growing_pauses_of_random_length(name):
     *final, transient = STATES[name]["Retry"]
-    assert set(errors(final)) <= refusals()
+    assert set(errors(final)) == refusals()
     assert all(retrier["MaxAttempts"] == 0 for retrier in final)
     assert transient["ErrorEquals"] == ["States.ALL"], "what is not named is worth another attempt"
     assert transient["MaxAttempts"] >= 1
@@ -168,9 +181,8 @@ def test_before_the_pivot_every_failure_is_undone_and_in_one_order():
 
 @EVERY_STATE
 def test_the_example_input_of_a_step_is_what_the_saga_hands_over(name):
-    arguments = STATES[name]["Arguments"]
-    example = json.loads((ROOT / f"events/invoke/{STEPS[arguments['FunctionName'][2:-1]]}.json").read_text())
-    assert set(example) == set(arguments["Payload"])
+    example = json.loads((ROOT / f"events/invoke/{function_behind(name)}.json").read_text())
+    assert set(example) == set(STATES[name]["Arguments"]["Payload"])
 
 
 def test_the_error_names_are_those_of_the_functions():
@@ -325,11 +337,8 @@ def test_what_parks_an_order_writes_the_line_that_the_alarm_counts():
 
 def alarms(**properties):
     """The orders' alarms of this kind. Each says what to do first, rings the topic, and stays calm without data."""
-    found = [
-        alarm
-        for alarm in ORDERS.of_type("AWS::CloudWatch::Alarm").values()
-        if properties.items() <= alarm.items()
-    ]
+    every = ORDERS.of_type("AWS::CloudWatch::Alarm").values()
+    found = [alarm for alarm in every if all(alarm[name] == value for name, value in properties.items())]
     for alarm in found:
         assert "First: " in alarm["AlarmDescription"]
         assert alarm["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
