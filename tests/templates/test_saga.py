@@ -330,9 +330,10 @@ def test_an_alarm_rings_for_one_parked_order():
         assert counted["MetricValue"] == "1"
 
 
-def test_what_parks_an_order_writes_the_line_that_the_alarm_counts():
-    sources = [path for path in (ROOT / "functions/orders/src").rglob("*.rs") if '"parked"' in path.read_text()]
-    assert sources, "no line says that an order is parked"
+def test_the_step_and_the_reconciler_write_the_line_that_the_alarm_counts():
+    for source in ("tasks.rs", "reconciler.rs"):
+        text = (ROOT / "functions/orders/src" / source).read_text()
+        assert re.search(r'tracing::error!\([^;]*\border_id\b[^;]*\bcause\b[^;]*, "parked"\);', text), source
 
 
 def alarms(**properties):
