@@ -23,7 +23,7 @@ pub struct NotificationCreated {
     pub id: Uuid,
     /// Whose it is.
     pub user_id: Uuid,
-    /// What it is about: `welcome` or `comment`.
+    /// What it is about: `welcome`, `comment`, or `order_` and what happened to the order.
     #[serde(rename = "type")]
     pub kind: String,
 }

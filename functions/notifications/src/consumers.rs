@@ -14,7 +14,7 @@
 //! Two deliveries at the same time do not do it: one of them holds the lease, the other is tried again later
 //! and finds `emailed_at`.
 
-use events::{CommentEvent, NotificationEvent, UserEvent};
+use events::{CommentEvent, NotificationEvent, OrderEvent, UserEvent};
 use kernel::{clock::Timestamp, event::CloudEvent};
 use runtime::{
     copies::Standing,
@@ -70,6 +70,19 @@ pub async fn on_comment(
         return Ok(Outcome::AlreadyApplied);
     }
     tell(notifications, event, comment.post_author_id, about).await
+}
+
+/// Tells a buyer what becomes of an order.
+pub async fn on_order(
+    notifications: &Notifications,
+    delivery: &Delivery<OrderEvent>,
+) -> Result<Outcome, Failure> {
+    let event = &delivery.event;
+    let buyer = event.payload.summary().buyer_id;
+    if notifications.is_deleted(buyer).await? {
+        return Ok(Outcome::AlreadyApplied);
+    }
+    tell(notifications, event, buyer, About::order(&event.payload)).await
 }
 
 /// Stores a notification as a consequence of an event, in the same trace, unless that was done before.

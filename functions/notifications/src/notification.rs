@@ -1,6 +1,6 @@
 //! What a notification says, when it counts as read, and who is told of what.
 
-use events::{CommentCreated, NotificationCreated, NotificationEvent, UserNamed};
+use events::{CommentCreated, NotificationCreated, NotificationEvent, OrderEvent, UserNamed};
 use kernel::{clock::Timestamp, event::CloudEvent, id, input::Fields, problem::Problem};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,6 +25,33 @@ pub enum About {
         /// How the comment begins.
         excerpt: String,
     },
+    /// The person's order was taken down.
+    OrderPlaced {
+        /// The order.
+        order_id: Uuid,
+    },
+    /// The person's order will be delivered.
+    OrderConfirmed {
+        /// The order.
+        order_id: Uuid,
+    },
+    /// The person's order will not be delivered.
+    OrderRejected {
+        /// The order.
+        order_id: Uuid,
+        /// Why, as the API's `reason`.
+        reason: Option<String>,
+    },
+    /// The person has cancelled the order.
+    OrderCancelled {
+        /// The order.
+        order_id: Uuid,
+    },
+    /// The person's order takes longer than it should.
+    OrderNeedsAttention {
+        /// The order.
+        order_id: Uuid,
+    },
 }
 
 impl About {
@@ -42,11 +69,28 @@ impl About {
         })
     }
 
+    /// A buyer is told what becomes of an order.
+    pub fn order(event: &OrderEvent) -> Self {
+        let order_id = event.summary().id;
+        match event {
+            OrderEvent::Placed(_) => Self::OrderPlaced { order_id },
+            OrderEvent::Confirmed(_) => Self::OrderConfirmed { order_id },
+            OrderEvent::Rejected(order) => Self::OrderRejected { order_id, reason: order.reason.clone() },
+            OrderEvent::Cancelled(_) => Self::OrderCancelled { order_id },
+            OrderEvent::NeedsAttention(_) => Self::OrderNeedsAttention { order_id },
+        }
+    }
+
     /// The kind's name, in the API and in events.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Welcome { .. } => "welcome",
             Self::Comment { .. } => "comment",
+            Self::OrderPlaced { .. } => "order_placed",
+            Self::OrderConfirmed { .. } => "order_confirmed",
+            Self::OrderRejected { .. } => "order_rejected",
+            Self::OrderCancelled { .. } => "order_cancelled",
+            Self::OrderNeedsAttention { .. } => "order_needs_attention",
         }
     }
 
@@ -55,6 +99,11 @@ impl About {
         match self {
             Self::Welcome { name } => format!("Welcome to Madang, {name}"),
             Self::Comment { author_name, .. } => format!("{author_name} commented on your post"),
+            Self::OrderPlaced { .. } => "Your order has arrived".to_owned(),
+            Self::OrderConfirmed { .. } => "Your order is confirmed".to_owned(),
+            Self::OrderRejected { .. } => "Your order could not be carried out".to_owned(),
+            Self::OrderCancelled { .. } => "Your order is cancelled".to_owned(),
+            Self::OrderNeedsAttention { .. } => "Your order takes longer".to_owned(),
         }
     }
 
@@ -65,7 +114,35 @@ impl About {
                 format!("Hello {name}, good to have you here. Write a first post, or comment on someone's.")
             }
             Self::Comment { author_name, excerpt, .. } => format!("{author_name} wrote: {excerpt}"),
+            Self::OrderPlaced { order_id } => {
+                format!("We have your order {order_id} and are looking after it.")
+            }
+            Self::OrderConfirmed { order_id } => format!("Your order {order_id} is paid and on its way."),
+            Self::OrderRejected { order_id, reason } => {
+                let why = in_words(reason.as_deref().unwrap_or_default());
+                format!("Your order {order_id} was not carried out: {why}. No money was taken.")
+            }
+            Self::OrderCancelled { order_id } => {
+                format!("You have cancelled your order {order_id}. No money was taken.")
+            }
+            Self::OrderNeedsAttention { order_id } => {
+                format!("Your order {order_id} takes longer than it should. Somebody is looking into it.")
+            }
         }
+    }
+}
+
+/// Why an order was not carried out. A reason that is not known here is a newer one.
+fn in_words(reason: &str) -> &'static str {
+    match reason {
+        "user_not_found" => "there is no profile any more",
+        "out_of_stock" => "something in it is out of stock",
+        "price_changed" => "a price has changed",
+        "payment_declined" => "the payment was declined",
+        "unknown_sku" => "something in it does not exist",
+        "mixed_currencies" => "its prices are of several currencies",
+        "total_too_large" => "its total is too large",
+        _ => "something that it needs is not available",
     }
 }
 
@@ -123,6 +200,8 @@ impl Preferences {
 
 #[cfg(test)]
 mod tests {
+    use events::OrderSummary;
+
     use super::*;
 
     const CAUSE: Uuid = Uuid::from_u128(1);
@@ -173,6 +252,25 @@ mod tests {
         assert_eq!(About::comment(&comment_by(ARA)), None);
     }
 
+    fn order(reason: Option<&str>) -> OrderSummary {
+        let reason = reason.map(str::to_owned);
+        OrderSummary { id: Uuid::from_u128(5), buyer_id: ARA, total: None, reason }
+    }
+
+    #[test]
+    fn a_buyer_is_told_why_an_order_was_not_carried_out() {
+        let about = About::order(&OrderEvent::Rejected(order(Some("payment_declined"))));
+        assert_eq!(about.kind(), "order_rejected");
+        assert_eq!(about.subject(), "Your order could not be carried out");
+        assert_eq!(
+            about.message(),
+            format!(
+                "Your order {} was not carried out: the payment was declined. No money was taken.",
+                order(None).id
+            )
+        );
+    }
+
     #[test]
     fn the_same_event_leads_to_the_same_notification_and_another_to_another() {
         let about = About::comment(&comment_by(BADA)).unwrap();
@@ -198,6 +296,11 @@ mod tests {
         for about in [
             About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() }),
             About::comment(&comment_by(BADA)).unwrap(),
+            About::order(&OrderEvent::Placed(order(None))),
+            About::order(&OrderEvent::Confirmed(order(None))),
+            About::order(&OrderEvent::Rejected(order(None))),
+            About::order(&OrderEvent::Cancelled(order(None))),
+            About::order(&OrderEvent::NeedsAttention(order(None))),
         ] {
             assert_eq!(serde_json::to_value(&about).unwrap()["type"], about.kind());
         }

@@ -128,8 +128,17 @@ pub struct Order {
 pub enum Decision {
     /// What should be done has been done before.
     Already,
-    /// It changes, and others are told where there is something to tell.
-    Change(Box<Order>, Option<CloudEvent<OrderEvent>>),
+    /// It changes.
+    Change(Box<Changed>),
+}
+
+/// A change of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The order after it.
+    pub order: Order,
+    /// What others are told, where there is something to tell.
+    pub event: Option<CloudEvent<OrderEvent>>,
 }
 
 impl Decision {
@@ -137,7 +146,7 @@ impl Decision {
     pub fn of(self, order: &Order) -> Order {
         match self {
             Self::Already => order.clone(),
-            Self::Change(order, _) => *order,
+            Self::Change(changed) => changed.order,
         }
     }
 }
@@ -248,12 +257,7 @@ impl Order {
 
     /// The pivot's other side: decides that the order will not be confirmed, and why, before anything is
     /// undone. The first reason stays.
-    pub fn abort(
-        &self,
-        reason: Reason,
-        prices: Option<Prices>,
-        now: Timestamp,
-    ) -> Result<Decision, Refusal> {
+    pub fn abort(&self, reason: Reason, prices: Option<Prices>, now: Timestamp) -> Result<Decision, Refusal> {
         match self.may_proceed() {
             Err(Refusal::AlreadyConfirmed) => Err(Refusal::AlreadyConfirmed),
             Err(_) => Ok(Decision::Already),
@@ -263,7 +267,7 @@ impl Order {
                     prices: prices.or_else(|| self.prices.clone()),
                     ..self.changed(now)
                 };
-                Ok(Decision::Change(Box::new(aborted), None))
+                Ok(aborted.in_silence())
             }
         }
     }
@@ -280,7 +284,7 @@ impl Order {
             Err(Refusal::Cancelled) if self.status == Status::Pending => {
                 Ok(Self { status: Status::Rejected, ..settled }.tells(OrderEvent::Rejected))
             }
-            Err(Refusal::Cancelled) => Ok(Decision::Change(Box::new(settled), None)),
+            Err(Refusal::Cancelled) => Ok(settled.in_silence()),
             Err(refusal) => Err(refusal),
         }
     }
@@ -293,11 +297,8 @@ impl Order {
         if self.parked || self.may_proceed().is_err() {
             return Err(TooLate(self.shown()));
         }
-        let cancelled = Self {
-            status: Status::Cancelled,
-            reason: Some(Reason::CancelledByUser),
-            ..self.changed(now)
-        };
+        let cancelled =
+            Self { status: Status::Cancelled, reason: Some(Reason::CancelledByUser), ..self.changed(now) };
         Ok(cancelled.tells(OrderEvent::Cancelled))
     }
 
@@ -316,7 +317,7 @@ impl Order {
         if visited.parked {
             Parking::Waits(visited.tells(OrderEvent::NeedsAttention))
         } else {
-            Parking::GoesOn(Decision::Change(Box::new(visited), None))
+            Parking::GoesOn(visited.in_silence())
         }
     }
 
@@ -331,7 +332,7 @@ impl Order {
             Execution::Unknown => Reconciliation::Start,
             Execution::Succeeded if !undecided => {
                 let settled = Self { settled: true, parked: false, ..self.changed(now) };
-                Reconciliation::Settle(Decision::Change(Box::new(settled), None))
+                Reconciliation::Settle(settled.in_silence())
             }
             Execution::Succeeded | Execution::Ended if self.parked => Reconciliation::Leave,
             Execution::Succeeded | Execution::Ended if self.attempt < MAX_ATTEMPTS => {
@@ -340,7 +341,7 @@ impl Order {
                     check_at: now.plus_seconds(GRACE),
                     ..self.changed(now)
                 };
-                Reconciliation::StartNext(Decision::Change(Box::new(next), None))
+                Reconciliation::StartNext(next.in_silence())
             }
             Execution::Succeeded | Execution::Ended => {
                 let parked = Self { parked: true, ..self.changed(now) };
@@ -355,7 +356,11 @@ impl Order {
 
     fn tells(self, event: impl Fn(OrderSummary) -> OrderEvent) -> Decision {
         let event = self.event(event);
-        Decision::Change(Box::new(self), Some(event))
+        Decision::Change(Box::new(Changed { order: self, event: Some(event) }))
+    }
+
+    fn in_silence(self) -> Decision {
+        Decision::Change(Box::new(Changed { order: self, event: None }))
     }
 
     fn event(&self, event: impl Fn(OrderSummary) -> OrderEvent) -> CloudEvent<OrderEvent> {
@@ -417,8 +422,8 @@ mod tests {
     }
 
     fn told(decision: Decision) -> OrderEvent {
-        let Decision::Change(_, Some(event)) = decision else { panic!("an event: {decision:?}") };
-        event.payload
+        let Decision::Change(changed) = decision else { panic!("a change") };
+        changed.event.unwrap().payload
     }
 
     #[test]
@@ -485,8 +490,9 @@ mod tests {
     fn a_cancelled_order_is_settled_as_cancelled_and_nothing_more_is_told() {
         let order = given_a_cancelled_order();
         assert_eq!(order.reason, Some(Reason::CancelledByUser));
-        let Decision::Change(settled, event) = order.reject(later()).unwrap() else { panic!("it settles") };
-        assert_eq!((settled.status, settled.settled, event), (Status::Cancelled, true, None));
+        let Decision::Change(changed) = order.reject(later()).unwrap() else { panic!("it settles") };
+        assert_eq!((changed.order.status, changed.order.settled), (Status::Cancelled, true));
+        assert_eq!(changed.event, None);
     }
 
     #[test]

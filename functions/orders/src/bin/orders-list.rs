@@ -1,0 +1,9 @@
+//! `GET /orders`.
+
+use orders::{endpoints, store::Orders};
+use runtime::{Error, http::Endpoints};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list).serve().await
+}

@@ -1,0 +1,18 @@
+//! What follows from events.
+
+use events::UserEvent;
+use runtime::{
+    copies::Standing,
+    queue::{Delivery, Failure, Outcome},
+    user_copies,
+};
+
+use crate::store::Orders;
+
+/// Knows who has a profile. A deleted user's orders stay: they are the books.
+pub async fn on_user(orders: &Orders, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
+    Ok(match user_copies::apply(orders.table(), &delivery.event).await? {
+        Standing::Latest => Outcome::Applied,
+        Standing::Overtaken => Outcome::AlreadyApplied,
+    })
+}

@@ -1,0 +1,155 @@
+//! The HTTP endpoints.
+
+use events::{Quantity, Sku};
+use kernel::{
+    clock::Timestamp,
+    idempotency,
+    money::Money,
+    page::{self, Cursor, Page},
+    problem::{Kind, Problem},
+};
+use runtime::{
+    http::{Reply, Request},
+    table::Written,
+    user_copies,
+    users::UsersClient,
+    workflow::Workflow,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    draft::Draft,
+    order::{Order, Reason, Status, TooLate},
+    store::{Orders, Record},
+    tasks,
+};
+
+/// An order as its buyer sees it. Prices are null until the inventory has said them.
+#[derive(Debug, Serialize)]
+struct View<'a> {
+    id: Uuid,
+    status: Status,
+    items: Vec<LineView<'a>>,
+    total: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    version: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct LineView<'a> {
+    sku: &'a Sku,
+    quantity: Quantity,
+    unit_price: Option<Money>,
+}
+
+impl<'a> View<'a> {
+    fn of(order: &'a Order) -> Self {
+        let lines = order.prices.as_ref().map(|prices| &prices.lines);
+        let price = |sku| lines?.iter().find(|line| &line.sku == sku).map(|line| line.unit_price);
+        let items = order.draft.items.as_slice().iter();
+        // The reason of an order that is still being undone is told when it is settled.
+        let decided = order.status != Status::Pending;
+        Self {
+            id: order.id,
+            status: order.shown(),
+            items: items
+                .map(|item| LineView {
+                    sku: &item.sku,
+                    quantity: item.quantity,
+                    unit_price: price(&item.sku),
+                })
+                .collect(),
+            total: order.prices.as_ref().map(|prices| prices.total),
+            reason: order.reason.filter(|_| decided),
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+            version: order.version,
+        }
+    }
+}
+
+/// `POST /orders`.
+pub async fn place(
+    (orders, users, workflow): &(Orders, UsersClient, Workflow),
+    request: &Request,
+) -> Result<Reply, Problem> {
+    let caller = request.caller()?;
+    let id = idempotency::creation_id(caller.id, "POST /orders", request.idempotency_key()?.as_ref());
+    let draft = Draft::read(request.json()?)?;
+    let digest = idempotency::digest(&draft);
+
+    user_copies::author(orders.user(caller.id).await?, caller, users, request).await?;
+    let (order, mut event) = Order::place(id, caller.id, draft, Timestamp::now());
+    event.traceparent = request.traceparent();
+    let record = Record::new(order, digest);
+    let order = match orders.create(&record, event).await? {
+        Written::Done => {
+            start(workflow, &record.order, request.traceparent()).await;
+            record.order
+        }
+        // A repeat is answered as the first request was, whatever has become of the order since.
+        Written::Refused(Some(standing)) => {
+            let first = standing.first_made(Record::origin, &record.request)?;
+            Order { created_at: first, updated_at: first, ..record.order }
+        }
+        Written::Refused(None) => return Err(Problem::concurrent_change()),
+    };
+    let location = format!("/orders/{id}");
+    Ok(Reply::accepted_at(&View::of(&order), &location)?.etag(order.version))
+}
+
+/// Starts the saga. The order is accepted whether or not that goes well: the reconciler starts what was not
+/// started.
+async fn start(workflow: &Workflow, order: &Order, traceparent: Option<String>) {
+    let input = tasks::SagaInput::of(order, traceparent);
+    if let Err(error) = workflow.start(&order.execution(), &input).await {
+        let cause = Problem::unavailable(error);
+        tracing::warn!(order_id = %order.id, %cause, "the reconciler will start it");
+    }
+}
+
+/// `GET /orders`, the caller's own, newest first.
+pub async fn list(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
+    let caller = request.caller()?;
+    let list = format!("orders of {}", caller.id);
+    let limit = page::limit(request.query("limit"))?;
+    let after = Cursor::decode(&list, request.query("cursor"))?;
+
+    let (found, last) = orders.list(caller.id, after, limit).await?;
+    let next_cursor = last.map(|last| Cursor::encode(&list, &last));
+    Reply::ok(&Page { items: found.iter().map(View::of).collect(), next_cursor })
+}
+
+/// `GET /orders/{id}`, the caller's own.
+pub async fn get(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
+    let order = orders.find(request.id("id")?, request.caller()?.id).await?;
+    Ok(Reply::ok(&View::of(&order))?.etag(order.version))
+}
+
+/// `POST /orders/{id}/cancel`, the caller's own. What the saga has done so far it undoes.
+pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
+    let (caller, id) = (request.caller()?, request.id("id")?);
+    orders.find_to_change(id, caller.id).await?;
+    let now = Timestamp::now();
+    let cancelled = orders
+        .decide(id, request.traceparent().as_deref(), |order| match order.cancel(now) {
+            Ok(decision) => Ok(((), decision)),
+            Err(TooLate(status)) => Err(too_late(status)),
+        })
+        .await;
+    let ((), order) = cancelled?;
+    Ok(Reply::accepted_at(&View::of(&order), &format!("/orders/{id}"))?.etag(order.version))
+}
+
+fn too_late(status: Status) -> Problem {
+    let why = match status {
+        Status::Confirmed => "it is confirmed",
+        Status::NeedsAttention => "somebody has to look at it first",
+        Status::Pending | Status::Rejected | Status::Cancelled => "it is rejected already",
+    };
+    Problem::new(Kind::Conflict, format!("the order cannot be cancelled any more: {why}"))
+}

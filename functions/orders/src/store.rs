@@ -1,0 +1,252 @@
+//! Orders in the table, one item each, beside copies of users.
+
+use std::time::Duration;
+
+use events::OrderEvent;
+use kernel::{clock::Timestamp, event::CloudEvent, problem::Problem};
+use runtime::{
+    Error,
+    aggregate::{Origin, Stored},
+    table::{self, Found, Key, Query, Row, Table, Written},
+    user_copies::{self, UserCopy},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::order::{Changed, Decision, Order};
+
+/// How often a decision is made anew where the order changed at the same time.
+const ATTEMPTS: u64 = 5;
+/// The one partition of the index `open`.
+const OPEN: &str = "open";
+
+/// An order as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The order.
+    #[serde(flatten)]
+    pub order: Order,
+    /// The digest of the request that placed it.
+    pub request: String,
+    /// The sort key of the index `by_buyer`.
+    pub created: String,
+    /// The partition of the index `open`: there until the order is settled.
+    open: Option<String>,
+    /// The sort key of the index `open`.
+    due: String,
+}
+
+impl Record {
+    /// An order that the request with this digest placed.
+    pub fn new(order: Order, request: String) -> Self {
+        let created = format!("{}#{}", order.created_at, order.id);
+        let open = (!order.settled).then(|| OPEN.to_owned());
+        let due = format!("{}#{}", order.check_at, order.id);
+        Self { order, request, created, open, due }
+    }
+
+    /// The request that placed it, and when.
+    pub fn origin(&self) -> Origin {
+        Origin { created_at: self.order.created_at, request: self.request.clone() }
+    }
+}
+
+/// What the index `open` says of an order: its key, and when it is due.
+#[derive(Debug, Deserialize)]
+pub struct Due {
+    #[serde(flatten)]
+    key: Key,
+    /// The time and the order's id.
+    pub due: String,
+}
+
+/// The orders.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    table: Table,
+}
+
+fn key(order: Uuid) -> Key {
+    Key::new(format!("order#{order}"), "order")
+}
+
+impl Orders {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The table, for the copies of users.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What this service knows of a user.
+    pub async fn user(&self, user: Uuid) -> Result<Option<UserCopy>, table::Error> {
+        self.table.get(user_copies::key(user)).await
+    }
+
+    /// The buyer's own order; 404 where there is none, or it is another's.
+    pub async fn find(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
+        own(self.read(key(order)).await?, buyer)
+    }
+
+    /// The buyer's own order, for a change: 403 where the buyer's profile has been deleted.
+    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
+        let (order, user) = (key(order), user_copies::key(buyer));
+        let mut items = self.table.read(&[order.clone(), user.clone()]).await?;
+        user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
+        let stored: Option<Stored<Record>> = items.take(&order)?;
+        own(stored.and_then(Stored::live), buyer)
+    }
+
+    async fn read(&self, key: Key) -> Result<Option<Record>, table::Error> {
+        Ok(self.table.get::<Stored<Record>>(key).await?.and_then(Stored::live))
+    }
+
+    /// A page of a buyer's orders, newest first, with the place where it ends if there are more.
+    pub async fn list(
+        &self,
+        buyer: Uuid,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<Order>, Option<String>), table::Error> {
+        let query = Query {
+            index: "by_buyer",
+            partition: ("buyer_id", buyer.to_string()),
+            sort: "created",
+            after,
+            newest_first: true,
+            limit,
+        };
+        let Found { items: rows, more } = self.table.query::<Row>(&query).await?;
+        let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
+        let mut items = self.table.read(&keys).await?;
+        let orders = keys.iter().map(|key| {
+            let record = items.take::<Stored<Record>>(key)?.and_then(Stored::live);
+            Ok(record.map(|record| record.order))
+        });
+        let orders = orders.filter_map(Result::transpose).collect::<Result<_, table::Error>>()?;
+        let last = rows.last().filter(|_| more).map(|row| row.created.clone());
+        Ok((orders, last))
+    }
+
+    /// Stores a new order.
+    pub async fn create(
+        &self,
+        record: &Record,
+        event: CloudEvent<OrderEvent>,
+    ) -> Result<Written<Stored<Record>>, table::Error> {
+        self.table.create(key(record.order.id), record, event).await
+    }
+
+    /// The order, for a step of the saga: an order that has an execution is there.
+    pub async fn get(&self, order: Uuid) -> Result<Order, table::Error> {
+        Ok(self.existing(order).await?.order)
+    }
+
+    async fn existing(&self, order: Uuid) -> Result<Record, table::Error> {
+        let record = self.read(key(order)).await?;
+        record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
+    }
+
+    /// Decides about an order as it stands and stores the decision, in the trace that it belongs to. Where
+    /// the order changes in between, the decision is made anew.
+    pub async fn decide<D, E>(
+        &self,
+        order: Uuid,
+        traceparent: Option<&str>,
+        decide: impl Fn(&Order) -> Result<(D, Decision), E>,
+    ) -> Result<(D, Order), E>
+    where
+        E: From<table::Error>,
+    {
+        for attempt in 0..ATTEMPTS {
+            // The first to come back after a clash should not clash again.
+            tokio::time::sleep(Duration::from_millis(20 * attempt)).await;
+            let record = self.existing(order).await?;
+            let (answer, decision) = decide(&record.order)?;
+            match decision {
+                Decision::Already => return Ok((answer, record.order)),
+                Decision::Change(changed) => {
+                    let Changed { order, event } = *changed;
+                    if self.replace(&record, order.clone(), event, traceparent).await? {
+                        return Ok((answer, order));
+                    }
+                }
+            }
+        }
+        Err(table::Error::Unavailable("the order kept changing".into()).into())
+    }
+
+    /// Stores a change of the order that was read; false where it has changed since.
+    async fn replace(
+        &self,
+        read: &Record,
+        changed: Order,
+        event: Option<CloudEvent<OrderEvent>>,
+        traceparent: Option<&str>,
+    ) -> Result<bool, table::Error> {
+        let event = event.map(|event| CloudEvent { traceparent: traceparent.map(str::to_owned), ..event });
+        let key = key(changed.id);
+        let record = Record::new(changed, read.request.clone());
+        Ok(self.table.replace(key, read.order.version, &record, event).await? == Written::Done)
+    }
+
+    /// A page of what the reconciler should look at: orders that are not settled, those that have been due
+    /// longest first, and whether there are more behind them.
+    pub async fn due(
+        &self,
+        now: Timestamp,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<Due>, bool), table::Error> {
+        let query = Query {
+            index: "open",
+            partition: ("open", OPEN.to_owned()),
+            sort: "due",
+            after,
+            newest_first: false,
+            limit,
+        };
+        let Found { items, more } = self.table.query::<Due>(&query).await?;
+        let read = items.len();
+        let now = now.to_string();
+        let due: Vec<Due> = items.into_iter().take_while(|due| due.due < now).collect();
+        let more = more && due.len() == read;
+        Ok((due, more))
+    }
+
+    /// The order that is due.
+    pub async fn open(&self, due: &Due) -> Result<Option<Order>, table::Error> {
+        Ok(self.read(due.key.clone()).await?.map(|record| record.order))
+    }
+}
+
+fn own(record: Option<Record>, buyer: Uuid) -> Result<Order, Problem> {
+    record
+        .map(|record| record.order)
+        .filter(|order| order.buyer_id == buyer)
+        .ok_or_else(|| Problem::not_found("order"))
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::input::Fields;
+
+    use super::*;
+    use crate::draft::Draft;
+
+    #[test]
+    fn an_order_is_in_the_index_of_open_ones_until_it_is_settled() {
+        let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
+        let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
+        let now = Timestamp::from_microsecond(0);
+        let (order, _) = Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, now);
+        let record = Record::new(order.clone(), "digest".to_owned());
+        assert_eq!(record.open.as_deref(), Some(OPEN));
+        assert_eq!(record.due, format!("{}#{}", now.plus_seconds(30), order.id));
+        let settled = Record::new(Order { settled: true, ..order }, "digest".to_owned());
+        assert_eq!(settled.open, None);
+    }
+}

@@ -1,0 +1,155 @@
+//! The saga's steps that are the orders' own.
+
+use events::{Item, PricedItem};
+use kernel::saga::Refusal;
+use kernel::{clock::Timestamp, money::Money};
+use runtime::{
+    task::{Failure, Task},
+    users::UsersClient,
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    draft::PaymentMethod,
+    order::{Order, Parking, Prices, Reason, Status},
+    store::Orders,
+};
+
+/// What an execution of the state machine starts with.
+#[derive(Debug, Serialize)]
+pub struct SagaInput<'a> {
+    order_id: Uuid,
+    buyer_id: Uuid,
+    items: &'a [Item],
+    payment_method: &'a PaymentMethod,
+    expected_total: Option<Money>,
+    traceparent: Option<String>,
+}
+
+impl<'a> SagaInput<'a> {
+    /// What the execution for an order starts with, in the trace that it belongs to.
+    pub fn of(order: &'a Order, traceparent: Option<String>) -> Self {
+        Self {
+            order_id: order.id,
+            buyer_id: order.buyer_id,
+            items: order.draft.items.as_slice(),
+            payment_method: &order.draft.payment_method,
+            expected_total: order.draft.expected_total,
+            traceparent,
+        }
+    }
+}
+
+/// The input of `orders-validate-user`.
+#[derive(Debug, Deserialize)]
+pub struct ValidateUser {
+    order_id: Uuid,
+    buyer_id: Uuid,
+}
+
+/// The input of `orders-confirm`.
+#[derive(Debug, Deserialize)]
+pub struct Confirm {
+    order_id: Uuid,
+    #[serde(flatten)]
+    prices: Prices,
+}
+
+/// The input of `orders-abort`.
+#[derive(Debug, Deserialize)]
+pub struct Abort {
+    order_id: Uuid,
+    error: Option<String>,
+    lines: Option<Vec<PricedItem>>,
+    total: Option<Money>,
+}
+
+/// The input of `orders-reject`.
+#[derive(Debug, Deserialize)]
+pub struct Reject {
+    order_id: Uuid,
+}
+
+/// The input of `orders-park`.
+#[derive(Debug, Deserialize)]
+pub struct Park {
+    order_id: Uuid,
+    error: String,
+    visit: String,
+}
+
+/// The output of a step whose result is the effect alone.
+#[derive(Debug, Serialize)]
+pub struct Nothing {}
+
+/// The output of `orders-abort`.
+#[derive(Debug, Serialize)]
+pub struct Aborted {
+    reason: Option<Reason>,
+}
+
+/// The output of `orders-reject`: how the order ended.
+#[derive(Debug, Serialize)]
+pub struct Settled {
+    status: Status,
+    reason: Option<Reason>,
+}
+
+/// Does the buyer exist, and is the order still to be worked on?
+pub async fn validate_user(
+    (orders, users): &(Orders, UsersClient),
+    task: &Task<ValidateUser>,
+) -> Result<Nothing, Failure> {
+    orders.get(task.input.order_id).await?.may_proceed()?;
+    let user = users.get(task.input.buyer_id, task.time_left()).await.map_err(Failure::transient)?;
+    user.map(|_| Nothing {}).ok_or_else(|| Refusal::UserNotFound.into())
+}
+
+/// Confirms the order: the pivot.
+pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Nothing, Failure> {
+    let Confirm { order_id, prices } = &task.input;
+    let now = Timestamp::now();
+    let decide = |order: &Order| Ok(((), order.confirm(prices.clone(), now)?));
+    orders.decide::<_, Failure>(*order_id, task.traceparent.as_deref(), decide).await?;
+    Ok(Nothing {})
+}
+
+/// Decides that the order will not be confirmed.
+pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, Failure> {
+    let Abort { order_id, error, lines, total } = &task.input;
+    let prices = lines.clone().zip(*total).map(|(lines, total)| Prices { lines, total });
+    let (reason, now) = (Reason::of_error(error.as_deref()), Timestamp::now());
+    let decide = |order: &Order| Ok(((), order.abort(reason, prices.clone(), now)?));
+    let ((), order) = orders.decide::<_, Failure>(*order_id, task.traceparent.as_deref(), decide).await?;
+    Ok(Aborted { reason: order.reason })
+}
+
+/// Settles an order of which all is undone.
+pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Failure> {
+    let now = Timestamp::now();
+    let decide = |order: &Order| Ok(((), order.reject(now)?));
+    let traceparent = task.traceparent.as_deref();
+    let ((), order) = orders.decide::<_, Failure>(task.input.order_id, traceparent, decide).await?;
+    Ok(Settled { status: order.status, reason: order.reason })
+}
+
+/// Leaves the order to a person, or takes it up again after one.
+pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Nothing, Failure> {
+    let Park { order_id, error, visit } = &task.input;
+    let now = Timestamp::now();
+    let decide = |order: &Order| {
+        Ok(match order.park(visit, now) {
+            Parking::Waits(decision) => (true, decision),
+            Parking::GoesOn(decision) => (false, decision),
+        })
+    };
+    let traceparent = task.traceparent.as_deref();
+    let (waits, _) = orders.decide::<_, Failure>(*order_id, traceparent, decide).await?;
+    if waits {
+        // The alarm on parked orders counts this line.
+        tracing::error!(%order_id, cause = error, "parked");
+        return Err(Refusal::NeedsAttention.into());
+    }
+    Ok(Nothing {})
+}
