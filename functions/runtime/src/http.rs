@@ -14,6 +14,8 @@
 //! Every error becomes a problem document here, in one place, a panic included: a function never hands
 //! an error to API Gateway to word.
 
+#[cfg(debug_assertions)]
+use std::collections::HashMap;
 use std::{
     panic::AssertUnwindSafe,
     rc::Rc,
@@ -51,6 +53,8 @@ pub struct Caller {
     pub id: Uuid,
     /// The user's name in the user pool: the token's `username`.
     pub username: String,
+    /// The user's groups in the user pool: the token's `cognito:groups`.
+    pub groups: Vec<String>,
 }
 
 impl Caller {
@@ -60,8 +64,19 @@ impl Caller {
         if claim("token_use").is_some_and(|token_use| token_use != "access") {
             return None;
         }
-        Some(Self { id: claim("sub")?.parse().ok()?, username: claim("username")?.to_owned() })
+        Some(Self {
+            id: claim("sub")?.parse().ok()?,
+            username: claim("username")?.to_owned(),
+            groups: claim("cognito:groups").map(groups).unwrap_or_default(),
+        })
     }
+}
+
+/// The groups in a claim as API Gateway hands an array over: `[admin editors]`. No group's name has white
+/// space.
+fn groups(claim: &str) -> Vec<String> {
+    let inside = claim.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    inside.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
 }
 
 /// One request.
@@ -83,6 +98,18 @@ impl Request {
         })
     }
 
+    /// Who makes the request, as a member of a group of the user pool; 403 for others.
+    pub fn require_group(&self, group: &str) -> Result<&Caller, Problem> {
+        let caller = self.caller()?;
+        if caller.groups.iter().any(|member_of| member_of == group) {
+            return Ok(caller);
+        }
+        Err(Problem::new(
+            Kind::Forbidden,
+            format!("only members of the group {group} may do this; after joining it, get a new token"),
+        ))
+    }
+
     /// 401 unless another service signed the request (SigV4) and API Gateway has verified that: a route's
     /// authorizer stands in a template, and what it guards should not depend on that line alone.
     pub fn signed(&self) -> Result<(), Problem> {
@@ -95,11 +122,15 @@ impl Request {
 
     /// The identifier in the path under `name`; 404 where it is not a UUID, since nothing has such an id.
     pub fn id(&self, name: &str) -> Result<Uuid, Problem> {
-        self.parameters
-            .iter()
-            .find(|(parameter, _)| parameter == name)
-            .and_then(|(_, value)| value.parse().ok())
-            .ok_or_else(|| Problem::new(Kind::NotFound, format!("the {name} in the path is not a UUID")))
+        self.parameter(name)
+            .parse()
+            .map_err(|_| Problem::new(Kind::NotFound, format!("the {name} in the path is not a UUID")))
+    }
+
+    /// What stands in the path under `name`, which the endpoint's path must have.
+    pub fn parameter(&self, name: &str) -> &str {
+        let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
     }
 
     /// The query parameter `name`, decoded.
@@ -218,6 +249,11 @@ impl Reply {
         let mut reply = Self::json(StatusCode::CREATED, body)?;
         reply.headers.insert(header::LOCATION, HeaderValue::from_str(location).map_err(Problem::internal)?);
         Ok(reply)
+    }
+
+    /// 202 with a body and where to see how it goes on.
+    pub fn accepted_at(body: &impl Serialize, location: &str) -> Result<Self, Problem> {
+        Ok(Self { status: StatusCode::ACCEPTED, ..Self::created(body, location)? })
     }
 
     /// 202 without a body.
@@ -430,10 +466,24 @@ fn caller(request: &lambda_http::Request) -> Option<Caller> {
     let claims = authorizer(request).and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
     #[cfg(debug_assertions)]
     if claims.is_none() {
-        return crate::local_authorizer::verify(request.headers())
-            .and_then(|claims| Caller::from_claims(|name| claims.get(name).and_then(Value::as_str)));
+        let claims = crate::local_authorizer::verify(request.headers())?;
+        let claims: HashMap<String, String> =
+            claims.into_iter().map(|(name, value)| (name, as_gateway_writes(&value))).collect();
+        return Caller::from_claims(|name| claims.get(name).map(String::as_str));
     }
     claims.and_then(|claims| Caller::from_claims(|name| claims.get(name).map(String::as_str)))
+}
+
+/// A claim as API Gateway hands it over: text, and an array as its items between brackets.
+#[cfg(debug_assertions)]
+fn as_gateway_writes(claim: &Value) -> String {
+    match claim {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(as_gateway_writes).collect::<Vec<_>>().join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn response(
@@ -452,4 +502,84 @@ fn response(
     response.headers = headers;
     response.body = body.map(|body| aws_lambda_events::encodings::Body::Text(body.to_string()));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ARA: &str = "0190a6c4-0000-7000-8000-000000000001";
+
+    fn caller_with(groups: Option<&str>) -> Caller {
+        let claim = |name: &str| match name {
+            "sub" => Some(ARA),
+            "username" => Some("ara"),
+            "token_use" => Some("access"),
+            "cognito:groups" => groups,
+            _ => None,
+        };
+        Caller::from_claims(claim).unwrap()
+    }
+
+    fn request_by(caller: Option<Caller>) -> Request {
+        Request {
+            inner: lambda_http::Request::default(),
+            parameters: vec![("sku".to_owned(), "TEA-01".to_owned())],
+            caller,
+            signed: false,
+            deadline: Instant::now(),
+            context: Context::default(),
+        }
+    }
+
+    #[test]
+    fn groups_are_read_as_api_gateway_writes_them() {
+        for (claim, expected) in [
+            (Some("[admin]"), vec!["admin"]),
+            (Some("[admin editors]"), vec!["admin", "editors"]),
+            (Some("[]"), vec![]),
+            (Some("admin"), vec![]),
+            (Some("[not,admin admin]]"), vec!["not,admin", "admin]"]),
+            (None, vec![]),
+        ] {
+            assert_eq!(caller_with(claim).groups, expected, "{claim:?}");
+        }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn a_token_read_here_has_the_claims_that_api_gateway_would_hand_over() {
+        for (claim, expected) in [
+            (json!("access"), "access"),
+            (json!(["admin", "editors"]), "[admin editors]"),
+            (json!([]), "[]"),
+            (json!(1_700_000_000), "1700000000"),
+            (json!(true), "true"),
+        ] {
+            assert_eq!(as_gateway_writes(&claim), expected);
+        }
+    }
+
+    #[test]
+    fn a_group_lets_its_members_in_refuses_others_and_asks_strangers_to_sign_in() {
+        let admin = request_by(Some(caller_with(Some("[editors admin]"))));
+        assert_eq!(admin.require_group("admin").unwrap().id.to_string(), ARA);
+        let other = request_by(Some(caller_with(Some("[administrators]"))));
+        let refused = other.require_group("admin").unwrap_err();
+        assert_eq!(refused.kind, Kind::Forbidden);
+        assert_eq!(
+            refused.detail,
+            "only members of the group admin may do this; after joining it, get a new token"
+        );
+        assert_eq!(request_by(None).require_group("admin").unwrap_err().kind, Kind::Unauthenticated);
+    }
+
+    #[test]
+    fn a_part_of_the_path_is_text_and_an_id_only_where_it_is_one() {
+        let request = request_by(None);
+        assert_eq!(request.parameter("sku"), "TEA-01");
+        assert_eq!(request.id("sku").unwrap_err().kind, Kind::NotFound);
+    }
 }

@@ -1,0 +1,9 @@
+//! `PUT /inventory/{sku}`.
+
+use inventory::{endpoints, store::Inventory};
+use runtime::{Error, http::Endpoints};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    Endpoints::new(Inventory::connect().await?).on("PUT", "/inventory/{sku}", endpoints::put).serve().await
+}

@@ -1,0 +1,62 @@
+//! The HTTP endpoints.
+
+use events::Sku;
+use kernel::{
+    page::{self, Cursor, Page},
+    problem::{Kind, Problem},
+};
+use runtime::http::{Reply, Request};
+
+use crate::{
+    stock::{Listing, StockItem},
+    store::Inventory,
+};
+
+/// The list that a cursor belongs to.
+const LIST: &str = "inventory";
+
+/// `GET /inventory`, by SKU.
+pub async fn list(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
+    let limit = page::limit(request.query("limit"))?;
+    let after = Cursor::decode(LIST, request.query("cursor"))?;
+
+    let (items, last) = inventory.list(after, limit).await?;
+    Reply::ok(&Page { items, next_cursor: last.map(|last| Cursor::encode(LIST, last.as_str())) })
+}
+
+/// `GET /inventory/{sku}`.
+pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
+    // Nothing is listed under what is no SKU.
+    let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
+    let item = inventory.find(&sku).await?;
+    Ok(Reply::ok(&item)?.etag(item.version))
+}
+
+/// `PUT /inventory/{sku}`, by administrators: lists an item with `If-None-Match: *`, changes one with
+/// `If-Match`.
+pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
+    request.require_group("admin")?;
+    let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| {
+        Problem::invalid_field("/sku", "must be 1 to 64 letters, digits, dots, underscores and hyphens")
+    })?;
+    let listing = Listing::read(request.json()?)?;
+
+    if request.creates_only() {
+        let item = StockItem::list(sku, listing);
+        inventory.create(&item).await?;
+        let location = format!("/inventory/{}", item.sku);
+        return Ok(Reply::created(&item, &location)?.etag(item.version));
+    }
+    if !request.headers().contains_key("if-match") {
+        return Err(Problem::new(
+            Kind::VersionRequired,
+            "send If-None-Match: * to list a new item, or If-Match with the version you change, as the ETag \
+             of a GET gave it",
+        ));
+    }
+    let read = inventory.find(&sku).await?;
+    request.require_match(read.version)?;
+    // What is read here may be promised by now: the write looks again.
+    let item = inventory.edit(&sku, read.version, listing).await?;
+    Ok(Reply::ok(&item)?.etag(item.version))
+}

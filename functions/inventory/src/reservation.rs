@@ -1,0 +1,495 @@
+//! What an order is promised of the stock: decided without I/O, from what stands in the table.
+//!
+//! Each decision is true when it is asked for again, and in any order: what is done already is an answer,
+//! and taking back a promise that was never made leaves a tombstone that refuses it when it comes late.
+
+use std::{error, fmt};
+
+use events::{InventoryEvent, Item, OrderItems, PricedItem};
+use kernel::{
+    clock::Timestamp,
+    money::{Money, NoSum},
+    saga::Refusal,
+};
+use runtime::aggregate::TOMBSTONE_LIFE;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::stock::{Movement, StockItem};
+
+/// The items of an order: at least one, no more than [`Basket::MAX`], none of them twice.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(try_from = "Vec<Item>")]
+pub struct Basket(Vec<Item>);
+
+impl Basket {
+    /// The most items that an order may have. A transaction takes a hundred writes, one of which is the
+    /// reservation's.
+    pub const MAX: usize = 50;
+
+    /// The items.
+    pub fn items(&self) -> &[Item] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<Item>> for Basket {
+    type Error = &'static str;
+
+    fn try_from(items: Vec<Item>) -> Result<Self, Self::Error> {
+        let twice =
+            items.iter().enumerate().any(|(place, item)| items[..place].iter().any(|it| it.sku == item.sku));
+        if items.is_empty() || items.len() > Self::MAX {
+            Err("an order has 1 to 50 items")
+        } else if twice {
+            Err("an order has each SKU once")
+        } else {
+            Ok(Self(items))
+        }
+    }
+}
+
+/// An order, as far as the stock is concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub struct Order {
+    /// The order's id.
+    pub order_id: Uuid,
+    /// What it asks for.
+    pub items: Basket,
+    /// What the buyer expects it to cost, if they said so.
+    pub expected_total: Option<Money>,
+}
+
+/// What is promised to an order, and for how much.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Promise {
+    /// The items, at the prices of the moment of the promise.
+    pub lines: Vec<PricedItem>,
+    /// What they cost together.
+    pub total: Money,
+}
+
+/// Where a reservation stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "UPPERCASE")]
+pub enum State {
+    /// The items are promised to the order.
+    Held(Promise),
+    /// The items have left the stock.
+    Committed(Promise),
+    /// Nothing is promised, and nothing will be: a tombstone.
+    Released {
+        /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
+        expires_at: i64,
+    },
+}
+
+/// What an order is promised of the stock, if anything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The order.
+    pub order_id: Uuid,
+    /// 1 when it is made, one more with each change.
+    pub version: u64,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// Items that move together, all of them or none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Moved {
+    /// What happens to them.
+    pub movement: Movement,
+    /// The items.
+    pub lines: Vec<PricedItem>,
+}
+
+/// What is to be written, in one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Transition {
+    /// The reservation as it will be, in the place of the version before.
+    pub reservation: Reservation,
+    /// What happens to the stock; nothing where a promise is refused before it was made.
+    pub moved: Option<Moved>,
+}
+
+/// Why an order's items cannot leave the stock. It cannot happen while the saga keeps to its order: only a
+/// person can tell what was done to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotHeld {
+    /// They were never promised.
+    NeverReserved,
+    /// The promise has been taken back.
+    Released,
+}
+
+impl fmt::Display for NotHeld {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NeverReserved => "the order is confirmed, but nothing was ever reserved for it",
+            Self::Released => "the order is confirmed, but its reservation has been released",
+        })
+    }
+}
+
+impl error::Error for NotHeld {}
+
+impl Reservation {
+    /// Promises an order its items: what it is promised and, unless it has been already, what to write.
+    ///
+    /// `stock` has the items that were found of those the order asks for.
+    pub fn reserve(
+        present: Option<&Self>,
+        stock: &[StockItem],
+        order: &Order,
+    ) -> Result<(Promise, Option<Transition>), Refusal> {
+        match present.map(|reservation| &reservation.state) {
+            Some(State::Held(promise) | State::Committed(promise)) => return Ok((promise.clone(), None)),
+            Some(State::Released { .. }) => return Err(Refusal::Cancelled),
+            None => {}
+        }
+        let found: Vec<(&Item, &StockItem)> = order
+            .items
+            .items()
+            .iter()
+            .map(|item| Some((item, stock.iter().find(|stocked| stocked.sku == item.sku)?)))
+            .collect::<Option<_>>()
+            .ok_or(Refusal::UnknownSku)?;
+        let prices = found.iter().map(|(item, stocked)| (stocked.unit_price, item.quantity.get()));
+        let total = Money::total(prices).map_err(|no_sum| match no_sum {
+            NoSum::MixedCurrencies => Refusal::MixedCurrencies,
+            NoSum::TooLarge => Refusal::TotalTooLarge,
+        })?;
+        // A basket is never empty, so that there is a total.
+        let total = total.ok_or(Refusal::UnknownSku)?;
+        if order.expected_total.is_some_and(|expected| expected != total) {
+            return Err(Refusal::PriceChanged);
+        }
+        if found.iter().any(|(item, stocked)| stocked.available < u64::from(item.quantity.get())) {
+            return Err(Refusal::OutOfStock);
+        }
+
+        let line = |(item, stocked): (&Item, &StockItem)| PricedItem {
+            sku: item.sku.clone(),
+            quantity: item.quantity,
+            unit_price: stocked.unit_price,
+        };
+        let promise = Promise { lines: found.into_iter().map(line).collect(), total };
+        let reservation = Self { order_id: order.order_id, version: 1, state: State::Held(promise.clone()) };
+        let moved = Moved { movement: Movement::Reserve, lines: promise.lines.clone() };
+        Ok((promise, Some(Transition { reservation, moved: Some(moved) })))
+    }
+
+    /// Takes the promise back: what to write, unless that has been done. What had left the stock returns to
+    /// it; what was never promised never will be.
+    pub fn release(present: Option<&Self>, order_id: Uuid, now: Timestamp) -> Option<Transition> {
+        let moved = match present.map(|reservation| &reservation.state) {
+            Some(State::Held(Promise { lines, .. })) => Some((Movement::Release, lines)),
+            Some(State::Committed(Promise { lines, .. })) => Some((Movement::Restock, lines)),
+            Some(State::Released { .. }) => return None,
+            None => None,
+        };
+        let reservation = Self {
+            order_id,
+            version: present.map_or(1, |reservation| reservation.version + 1),
+            state: State::Released { expires_at: now.as_second() + TOMBSTONE_LIFE },
+        };
+        let moved = moved.map(|(movement, lines)| Moved { movement, lines: lines.clone() });
+        Some(Transition { reservation, moved })
+    }
+
+    /// Takes what was promised out of the stock: what to write, unless that has been done.
+    pub fn commit(present: Option<&Self>) -> Result<Option<Transition>, NotHeld> {
+        let present = present.ok_or(NotHeld::NeverReserved)?;
+        match &present.state {
+            State::Held(promise) => {
+                let reservation = Self {
+                    order_id: present.order_id,
+                    version: present.version + 1,
+                    state: State::Committed(promise.clone()),
+                };
+                let moved = Moved { movement: Movement::Commit, lines: promise.lines.clone() };
+                Ok(Some(Transition { reservation, moved: Some(moved) }))
+            }
+            State::Committed(_) => Ok(None),
+            State::Released { .. } => Err(NotHeld::Released),
+        }
+    }
+}
+
+impl Transition {
+    /// What others are told: nothing where nothing moves.
+    pub fn event(&self) -> Option<InventoryEvent> {
+        let Moved { movement, lines } = self.moved.as_ref()?;
+        let item = |line: &PricedItem| Item { sku: line.sku.clone(), quantity: line.quantity };
+        let items =
+            OrderItems { order_id: self.reservation.order_id, items: lines.iter().map(item).collect() };
+        Some(match movement {
+            Movement::Reserve => InventoryEvent::Reserved(items),
+            Movement::Release | Movement::Restock => InventoryEvent::Released(items),
+            Movement::Commit => InventoryEvent::Committed(items),
+        })
+    }
+
+    /// What the transaction does, by the conditions that guard it: the stock as it will be where `standing`
+    /// is the reservation before this one and every item can move, and none otherwise.
+    pub fn apply(&self, standing: Option<&Reservation>, stock: &[StockItem]) -> Option<Vec<StockItem>> {
+        if standing.map_or(0, |standing| standing.version) + 1 != self.reservation.version {
+            return None;
+        }
+        let mut stock = stock.to_vec();
+        for line in self.moved.iter().flat_map(|moved| &moved.lines) {
+            let item = stock.iter_mut().find(|item| item.sku == line.sku)?;
+            *item = item.after(self.moved.as_ref()?.movement, line)?;
+        }
+        Some(stock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{Quantity, Sku};
+    use iso_currency::Currency;
+
+    use super::*;
+    use crate::stock::tests::{given, line, usd};
+
+    const ORDER: Uuid = Uuid::from_u128(1);
+    const NOW: i64 = 1_700_000_000;
+
+    fn now() -> Timestamp {
+        Timestamp::from_microsecond(NOW * 1_000_000)
+    }
+
+    fn item(sku: &str, quantity: u64) -> Item {
+        Item { sku: Sku::parse(sku).unwrap(), quantity: Quantity::new(quantity).unwrap() }
+    }
+
+    fn order_of(items: &[(&str, u64)]) -> Order {
+        let items: Vec<Item> = items.iter().map(|(sku, quantity)| item(sku, *quantity)).collect();
+        Order { order_id: ORDER, items: items.try_into().unwrap(), expected_total: None }
+    }
+
+    /// Two of the tea and one cup, which cost 450 and 1200.
+    fn order() -> Order {
+        order_of(&[("TEA", 2), ("CUP", 1)])
+    }
+
+    fn stock() -> Vec<StockItem> {
+        vec![given("CUP", 1200, 1), given("TEA", 450, 10)]
+    }
+
+    fn promise() -> Promise {
+        Promise { lines: vec![line("TEA", 2, 450), line("CUP", 1, 1200)], total: usd(2100) }
+    }
+
+    fn items() -> OrderItems {
+        OrderItems { order_id: ORDER, items: vec![item("TEA", 2), item("CUP", 1)] }
+    }
+
+    fn reservation(version: u64, state: State) -> Reservation {
+        Reservation { order_id: ORDER, version, state }
+    }
+
+    fn held() -> Reservation {
+        reservation(1, State::Held(promise()))
+    }
+
+    fn committed() -> Reservation {
+        reservation(2, State::Committed(promise()))
+    }
+
+    fn released(version: u64) -> Reservation {
+        reservation(version, State::Released { expires_at: NOW + TOMBSTONE_LIFE })
+    }
+
+    /// What is written, what others are told, and how many of the tea are (on hand, reserved, available).
+    fn outcome(
+        transition: &Transition,
+        standing: Option<&Reservation>,
+        stock: &[StockItem],
+    ) -> (Reservation, Option<InventoryEvent>, (u64, u64, u64)) {
+        let stock = transition.apply(standing, stock).unwrap();
+        let tea = (stock[1].on_hand, stock[1].reserved, stock[1].available);
+        (transition.reservation.clone(), transition.event(), tea)
+    }
+
+    fn stock_after_reserving() -> Vec<StockItem> {
+        let (_, transition) = Reservation::reserve(None, &stock(), &order()).unwrap();
+        transition.unwrap().apply(None, &stock()).unwrap()
+    }
+
+    fn stock_after_committing() -> Vec<StockItem> {
+        let transition = Reservation::commit(Some(&held())).unwrap().unwrap();
+        transition.apply(Some(&held()), &stock_after_reserving()).unwrap()
+    }
+
+    #[test]
+    fn reserving_promises_the_items_at_the_stocks_prices() {
+        let (promised, transition) = Reservation::reserve(None, &stock(), &order()).unwrap();
+        assert_eq!(promised, promise());
+        let event = InventoryEvent::Reserved(items());
+        assert_eq!(outcome(&transition.unwrap(), None, &stock()), (held(), Some(event), (10, 2, 8)));
+    }
+
+    #[test]
+    fn reserving_again_answers_the_same_promise_whatever_the_prices_are_by_now() {
+        for standing in [held(), committed()] {
+            let dearer = vec![given("CUP", 9900, 0)];
+            assert_eq!(
+                Reservation::reserve(Some(&standing), &dearer, &order()),
+                Ok((promise(), None)),
+                "{standing:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn reserving_after_the_promise_was_taken_back_is_refused() {
+        for version in [1, 2] {
+            let refused = Reservation::reserve(Some(&released(version)), &stock(), &order());
+            assert_eq!(refused, Err(Refusal::Cancelled));
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_is_unknown() {
+        let order = order_of(&[("TEA", 1), ("SCONE", 1)]);
+        assert_eq!(Reservation::reserve(None, &stock(), &order), Err(Refusal::UnknownSku));
+    }
+
+    #[test]
+    fn the_last_one_is_promised_and_one_more_is_out_of_stock() {
+        assert!(Reservation::reserve(None, &stock(), &order_of(&[("CUP", 1)])).is_ok());
+        let order = order_of(&[("TEA", 1), ("CUP", 2)]);
+        assert_eq!(Reservation::reserve(None, &stock(), &order), Err(Refusal::OutOfStock));
+    }
+
+    #[test]
+    fn a_total_other_than_expected_is_refused_in_amount_and_in_currency() {
+        let won = Money { amount: 2100, currency: Currency::KRW };
+        for (expected, refused) in [(usd(2100), false), (usd(2099), true), (usd(2101), true), (won, true)] {
+            let order = Order { expected_total: Some(expected), ..order() };
+            let result = Reservation::reserve(None, &stock(), &order);
+            assert_eq!(result == Err(Refusal::PriceChanged), refused, "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn several_currencies_are_refused_and_so_is_a_total_that_has_no_place() {
+        let mut foreign = stock();
+        foreign[0].unit_price.currency = Currency::KRW;
+        assert_eq!(Reservation::reserve(None, &foreign, &order()), Err(Refusal::MixedCurrencies));
+        let mut dear = stock();
+        dear[1].unit_price = usd(i64::MAX);
+        assert_eq!(Reservation::reserve(None, &dear, &order()), Err(Refusal::TotalTooLarge));
+    }
+
+    #[test]
+    fn the_unknown_is_told_first_then_the_price_then_the_stock() {
+        let expected_total = Some(usd(1));
+        let all_wrong = Order { expected_total, ..order_of(&[("CUP", 2), ("SCONE", 1)]) };
+        assert_eq!(Reservation::reserve(None, &stock(), &all_wrong), Err(Refusal::UnknownSku));
+        let price_and_stock = Order { expected_total, ..order_of(&[("CUP", 2)]) };
+        assert_eq!(Reservation::reserve(None, &stock(), &price_and_stock), Err(Refusal::PriceChanged));
+    }
+
+    #[test]
+    fn a_promise_loses_to_another_that_took_the_last_one() {
+        let (_, transition) = Reservation::reserve(None, &stock(), &order()).unwrap();
+        assert_eq!(transition.unwrap().apply(None, &stock_after_reserving()), None);
+    }
+
+    #[test]
+    fn a_promise_loses_to_a_new_price_and_to_a_tombstone() {
+        let transition = Reservation::reserve(None, &stock(), &order()).unwrap().1.unwrap();
+        let mut dearer = stock();
+        dearer[1].unit_price = usd(451);
+        assert_eq!(transition.apply(None, &dearer), None);
+        assert_eq!(transition.apply(Some(&released(1)), &stock()), None);
+    }
+
+    #[test]
+    fn releasing_takes_the_promise_back() {
+        let transition = Reservation::release(Some(&held()), ORDER, now()).unwrap();
+        let event = InventoryEvent::Released(items());
+        assert_eq!(
+            outcome(&transition, Some(&held()), &stock_after_reserving()),
+            (released(2), Some(event), (10, 0, 10))
+        );
+    }
+
+    #[test]
+    fn releasing_what_was_never_promised_leaves_a_tombstone_and_tells_nobody() {
+        let transition = Reservation::release(None, ORDER, now()).unwrap();
+        assert_eq!(outcome(&transition, None, &stock()), (released(1), None, (10, 0, 10)));
+    }
+
+    #[test]
+    fn releasing_what_has_left_brings_it_back() {
+        let transition = Reservation::release(Some(&committed()), ORDER, now()).unwrap();
+        let event = InventoryEvent::Released(items());
+        assert_eq!(
+            outcome(&transition, Some(&committed()), &stock_after_committing()),
+            (released(3), Some(event), (10, 0, 10))
+        );
+    }
+
+    #[test]
+    fn releasing_again_changes_nothing() {
+        assert_eq!(Reservation::release(Some(&released(2)), ORDER, now()), None);
+    }
+
+    #[test]
+    fn committing_takes_what_was_promised_out_of_the_stock() {
+        let transition = Reservation::commit(Some(&held())).unwrap().unwrap();
+        let event = InventoryEvent::Committed(items());
+        assert_eq!(
+            outcome(&transition, Some(&held()), &stock_after_reserving()),
+            (committed(), Some(event), (8, 0, 8))
+        );
+    }
+
+    #[test]
+    fn committing_again_changes_nothing() {
+        assert_eq!(Reservation::commit(Some(&committed())), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_held_cannot_leave() {
+        assert_eq!(Reservation::commit(None), Err(NotHeld::NeverReserved));
+        assert_eq!(Reservation::commit(Some(&released(2))), Err(NotHeld::Released));
+    }
+
+    #[test]
+    fn of_two_changes_made_from_one_version_the_second_loses() {
+        let commit = Reservation::commit(Some(&held())).unwrap().unwrap();
+        let release = Reservation::release(Some(&held()), ORDER, now()).unwrap();
+        assert_eq!(release.apply(Some(&commit.reservation), &stock_after_committing()), None);
+        let free = release.apply(Some(&held()), &stock_after_reserving()).unwrap();
+        assert_eq!(commit.apply(Some(&release.reservation), &free), None);
+    }
+
+    #[test]
+    fn an_order_has_each_thing_once_and_one_to_fifty_of_them() {
+        let many = |count: usize| (0..count).map(|n| item(&format!("SKU-{n}"), 1)).collect::<Vec<_>>();
+        assert!(Basket::try_from(many(1)).is_ok());
+        assert!(Basket::try_from(many(50)).is_ok());
+        for bad in [many(0), many(51), vec![item("TEA", 1), item("TEA", 2)]] {
+            assert!(Basket::try_from(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_reservation_reads_back_as_it_was_written() {
+        for reservation in [held(), committed(), released(2)] {
+            let json = serde_json::to_value(&reservation).unwrap();
+            assert_eq!(serde_json::from_value::<Reservation>(json).unwrap(), reservation);
+        }
+        let json = serde_json::json!({
+            "order_id": ORDER, "version": 1, "state": "RELEASED", "expires_at": NOW + TOMBSTONE_LIFE,
+        });
+        assert_eq!(serde_json::to_value(released(1)).unwrap(), json);
+    }
+}

@@ -1,0 +1,262 @@
+//! Stock items: what there is of a thing, and what each movement does to it.
+
+use std::hash::{Hash, Hasher};
+
+use events::{PricedItem, Sku};
+use kernel::{
+    input::{Fields, FromField, Invalid},
+    money::Money,
+    problem::{Kind, Problem},
+    text::Line,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a thing is called: 1 to 200 characters.
+pub type Name = Line<200>;
+
+/// The most of a thing that an administrator can say there is.
+const MAX_ON_HAND: u64 = 1_000_000_000;
+
+/// What an administrator says of a thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// What it is called.
+    pub name: Name,
+    /// What one of it costs.
+    pub unit_price: Money,
+    /// How many there are, promised ones included.
+    pub on_hand: u64,
+}
+
+impl Listing {
+    /// Reads the body `{"name": …, "unit_price": …, "on_hand": …}`.
+    pub fn read(mut fields: Fields) -> Result<Self, Problem> {
+        let listing =
+            (fields.required("name"), fields.required("unit_price"), fields.required::<OnHand>("on_hand"));
+        let (name, unit_price, OnHand(on_hand)) = fields.finish(listing)?;
+        Ok(Self { name, unit_price, on_hand })
+    }
+}
+
+struct OnHand(u64);
+
+impl FromField for OnHand {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let number = value.as_u64().filter(|number| *number <= MAX_ON_HAND);
+        number
+            .map(Self)
+            .ok_or_else(|| Invalid::new(format!("must be a whole number from 0 to {MAX_ON_HAND}")))
+    }
+}
+
+/// A thing that can be ordered, and how many there are of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StockItem {
+    /// Names it.
+    pub sku: Sku,
+    /// What it is called.
+    pub name: Name,
+    /// What one of it costs.
+    pub unit_price: Money,
+    /// How many there are.
+    pub on_hand: u64,
+    /// How many of those are promised to orders.
+    pub reserved: u64,
+    /// How many of them are not: always `on_hand` − `reserved`. It is kept because a condition in DynamoDB
+    /// compares and does not calculate.
+    pub available: u64,
+    /// 1 when it is listed, one more when an administrator changes it and when `on_hand` changes. Promises
+    /// leave it alone: who edits a thing that sells well would always be too late.
+    pub version: u64,
+}
+
+impl Hash for StockItem {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { sku, name, unit_price, on_hand, reserved, available, version } = self;
+        (sku, name.as_str(), unit_price, on_hand, reserved, available, version).hash(state);
+    }
+}
+
+/// What happens to some of a thing for an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Movement {
+    /// They are promised to the order.
+    Reserve,
+    /// The promise is taken back.
+    Release,
+    /// They leave, as promised.
+    Commit,
+    /// They come back after they had left.
+    Restock,
+}
+
+impl Movement {
+    /// Every movement.
+    pub const ALL: [Self; 4] = [Self::Reserve, Self::Release, Self::Commit, Self::Restock];
+}
+
+impl StockItem {
+    /// A thing is listed for the first time.
+    pub fn list(sku: Sku, listing: Listing) -> Self {
+        let Listing { name, unit_price, on_hand } = listing;
+        Self { sku, name, unit_price, on_hand, reserved: 0, available: on_hand, version: 1 }
+    }
+
+    /// An administrator changes it; 409 where fewer would be on hand than are promised.
+    pub fn edit(self, listing: Listing) -> Result<Self, Problem> {
+        let Listing { name, unit_price, on_hand } = listing;
+        let Some(available) = on_hand.checked_sub(self.reserved) else {
+            let reserved = self.reserved;
+            return Err(Problem::new(
+                Kind::Conflict,
+                format!("{reserved} of it are promised to orders: on_hand cannot be less"),
+            ));
+        };
+        Ok(Self { name, unit_price, on_hand, available, version: self.version + 1, ..self })
+    }
+
+    /// The item after a movement of `line`, or none where the movement cannot be: there are too few, or the
+    /// price that is promised is not the item's.
+    #[must_use]
+    pub fn after(&self, movement: Movement, line: &PricedItem) -> Option<Self> {
+        let quantity = u64::from(line.quantity.get());
+        let mut item = self.clone();
+        match movement {
+            Movement::Reserve => {
+                if item.unit_price != line.unit_price {
+                    return None;
+                }
+                item.reserved += quantity;
+                item.available = item.available.checked_sub(quantity)?;
+            }
+            Movement::Release => {
+                item.reserved = item.reserved.checked_sub(quantity)?;
+                item.available += quantity;
+            }
+            Movement::Commit => {
+                item.on_hand = item.on_hand.checked_sub(quantity)?;
+                item.reserved = item.reserved.checked_sub(quantity)?;
+                item.version += 1;
+            }
+            Movement::Restock => {
+                item.on_hand += quantity;
+                item.available += quantity;
+                item.version += 1;
+            }
+        }
+        Some(item)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use events::Quantity;
+    use iso_currency::Currency;
+
+    use super::*;
+
+    pub(crate) fn usd(amount: i64) -> Money {
+        Money { amount, currency: Currency::USD }
+    }
+
+    pub(crate) fn line(sku: &str, quantity: u64, price: i64) -> PricedItem {
+        PricedItem {
+            sku: Sku::parse(sku).unwrap(),
+            quantity: Quantity::new(quantity).unwrap(),
+            unit_price: usd(price),
+        }
+    }
+
+    fn listing(name: &str, price: i64, on_hand: u64) -> Listing {
+        Listing { name: Name::parse(name.to_owned()).unwrap(), unit_price: usd(price), on_hand }
+    }
+
+    pub(crate) fn given(sku: &str, price: i64, on_hand: u64) -> StockItem {
+        StockItem::list(Sku::parse(sku).unwrap(), listing(sku, price, on_hand))
+    }
+
+    /// (on hand, reserved, available, version)
+    fn counts(item: &StockItem) -> (u64, u64, u64, u64) {
+        (item.on_hand, item.reserved, item.available, item.version)
+    }
+
+    #[test]
+    fn all_of_a_new_item_are_available() {
+        assert_eq!(counts(&given("TEA-01", 450, 10)), (10, 0, 10, 1));
+    }
+
+    #[test]
+    fn a_promise_moves_from_available_to_reserved_and_leaves_the_version_alone() {
+        let item = given("TEA-01", 450, 10);
+        let held = item.after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
+        assert_eq!(counts(&held), (10, 4, 6, 1));
+        assert_eq!(held.after(Movement::Release, &line("TEA-01", 4, 450)).unwrap(), item);
+    }
+
+    #[test]
+    fn a_sale_takes_what_was_promised_and_a_return_makes_it_available() {
+        let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
+        let sold = held.after(Movement::Commit, &line("TEA-01", 4, 450)).unwrap();
+        assert_eq!(counts(&sold), (6, 0, 6, 2));
+        let back = sold.after(Movement::Restock, &line("TEA-01", 4, 450)).unwrap();
+        assert_eq!(counts(&back), (10, 0, 10, 3));
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_move() {
+        let item = given("TEA-01", 450, 3);
+        assert!(item.after(Movement::Reserve, &line("TEA-01", 3, 450)).is_some());
+        for movement in [Movement::Reserve, Movement::Release, Movement::Commit] {
+            assert_eq!(item.after(movement, &line("TEA-01", 4, 450)), None, "{movement:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_promised_at_another_price() {
+        let item = given("TEA-01", 450, 10);
+        assert_eq!(item.after(Movement::Reserve, &line("TEA-01", 1, 400)), None);
+    }
+
+    #[test]
+    fn an_edit_keeps_what_is_promised() {
+        let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
+        let edited = held.edit(listing("Green tea", 500, 4)).unwrap();
+        let expected = StockItem {
+            sku: Sku::parse("TEA-01").unwrap(),
+            name: Name::parse("Green tea".to_owned()).unwrap(),
+            unit_price: usd(500),
+            on_hand: 4,
+            reserved: 4,
+            available: 0,
+            version: 2,
+        };
+        assert_eq!(edited, expected);
+    }
+
+    #[test]
+    fn an_edit_cannot_take_what_is_promised() {
+        let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
+        let problem = held.edit(listing("TEA-01", 450, 3)).unwrap_err();
+        assert_eq!(problem.kind, Kind::Conflict);
+        assert_eq!(problem.detail, "4 of it are promised to orders: on_hand cannot be less");
+    }
+
+    #[test]
+    fn a_listing_is_read_or_all_that_is_wrong_is_told() {
+        let read = |body: &str| Listing::read(Fields::read(body.as_bytes()).unwrap());
+        let good = r#"{"name": "Green tea", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 0}"#;
+        assert_eq!(read(good).unwrap(), listing("Green tea", 450, 0));
+
+        let bad =
+            r#"{"name": " ", "unit_price": {"amount": 0, "currency": "USD"}, "on_hand": -1, "sku": "x"}"#;
+        let errors = read(bad).unwrap_err().errors;
+        let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
+        assert_eq!(pointers, ["/name", "/unit_price/amount", "/on_hand", "/sku"]);
+        for on_hand in ["1000000001", "1.5", "\"1\"", "null"] {
+            let body = good.replace("\"on_hand\": 0", &format!("\"on_hand\": {on_hand}"));
+            assert_eq!(read(&body).unwrap_err().errors[0].pointer, "/on_hand", "{on_hand}");
+        }
+        assert!(read(&good.replace("\"on_hand\": 0", "\"on_hand\": 1000000000")).is_ok());
+    }
+}

@@ -1,0 +1,327 @@
+//! Stock items and reservations in the table.
+
+use std::fmt;
+
+use events::{InventoryEvent, Item, PricedItem, Sku};
+use kernel::{
+    clock::Timestamp,
+    event::CloudEvent,
+    precondition,
+    problem::{Kind, Problem},
+};
+use runtime::{
+    Error,
+    table::{self, Change, Changed, Condition, Key, Query, Table, Transacted, Write, Written},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    reservation::{Reservation, Transition},
+    stock::{Listing, Movement, StockItem},
+};
+
+/// The one partition of the index that lists all stock items. A promise leaves the index alone, since it
+/// holds keys only.
+const CATALOGUE: &str = "all";
+
+/// A stock item as it is stored.
+#[derive(Serialize)]
+struct StockRecord<'a> {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    item: &'a StockItem,
+    /// The partition of the index `catalogue`.
+    catalogue: &'static str,
+}
+
+/// A reservation as it is stored.
+#[derive(Serialize)]
+struct ReservationRecord<'a> {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    reservation: &'a Reservation,
+    outbox: Option<CloudEvent<InventoryEvent>>,
+}
+
+/// What the index `catalogue` says of a stock item.
+#[derive(Deserialize)]
+struct CatalogueRow {
+    #[serde(flatten)]
+    key: Key,
+    sku: Sku,
+}
+
+/// What became of a transition.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is written.
+    Done,
+    /// Something has changed since it was decided.
+    Lost(Lost),
+}
+
+/// What had changed since a transition was decided.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lost(Vec<String>);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "not as they were read, or as they should be: {}", self.0.join(", "))
+    }
+}
+
+/// The stock and what is promised of it.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    table: Table,
+}
+
+fn stock_key(sku: &Sku) -> Key {
+    Key::new(format!("sku#{sku}"), "item")
+}
+
+fn reservation_key(order: Uuid) -> Key {
+    Key::new(format!("order#{order}"), "reservation")
+}
+
+/// [`StockItem::after`] in DynamoDB's words: what a movement changes, and what must hold for it.
+const fn expressions(movement: Movement) -> (&'static str, &'static str) {
+    match movement {
+        Movement::Reserve => (
+            "SET #reserved = #reserved + :quantity, #available = #available - :quantity",
+            "#available >= :quantity AND #unit_price = :unit_price",
+        ),
+        Movement::Release => (
+            "SET #reserved = #reserved - :quantity, #available = #available + :quantity",
+            "#reserved >= :quantity",
+        ),
+        Movement::Commit => (
+            "SET #on_hand = #on_hand - :quantity, #reserved = #reserved - :quantity, \
+             #version = #version + :one",
+            "#on_hand >= :quantity AND #reserved >= :quantity",
+        ),
+        Movement::Restock => (
+            "SET #on_hand = #on_hand + :quantity, #available = #available + :quantity, \
+             #version = #version + :one",
+            "attribute_exists(#pk)",
+        ),
+    }
+}
+
+impl Inventory {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The stock item; 404 where there is none.
+    pub async fn find(&self, sku: &Sku) -> Result<StockItem, Problem> {
+        self.table.get(stock_key(sku)).await?.ok_or_else(|| Problem::not_found("stock item"))
+    }
+
+    /// A page of all stock items by SKU, and the last SKU of it where there are more.
+    pub async fn list(
+        &self,
+        after: Option<String>,
+        limit: u32,
+    ) -> Result<(Vec<StockItem>, Option<Sku>), table::Error> {
+        let query = Query {
+            index: "catalogue",
+            partition: ("catalogue", CATALOGUE.to_owned()),
+            sort: "sku",
+            after,
+            newest_first: false,
+            limit,
+        };
+        let mut rows = self.table.query::<CatalogueRow>(&query).await?;
+        let keys: Vec<Key> = rows.items.iter().map(|row| row.key.clone()).collect();
+        let mut stored = self.table.read(&keys).await?;
+        let mut items = Vec::with_capacity(keys.len());
+        for key in &keys {
+            items.extend(stored.take(key)?);
+        }
+        Ok((items, rows.items.pop().filter(|_| rows.more).map(|row| row.sku)))
+    }
+
+    /// Lists a new item; 412 where it is listed already.
+    pub async fn create(&self, item: &StockItem) -> Result<(), Problem> {
+        let record = StockRecord { key: stock_key(&item.sku), item, catalogue: CATALOGUE };
+        match self.table.put::<StockItem>(&record, Condition::absent()).await? {
+            Written::Done => Ok(()),
+            Written::Refused(_) => Err(Problem::new(
+                Kind::StaleVersion,
+                "it is listed already; to change it, send its version in If-Match",
+            )),
+        }
+    }
+
+    /// Changes version `read` of an item, whatever is promised of it meanwhile, and answers the item as it
+    /// is then; 412 where it is no longer that version, 409 where more is promised than would be on hand.
+    pub async fn edit(&self, sku: &Sku, read: u64, listing: Listing) -> Result<StockItem, Problem> {
+        let change = Change::new(
+            "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
+             #available = :on_hand - #reserved, #version = :version",
+        )
+        .object("name", &listing.name)?
+        .object("unit_price", &listing.unit_price)?
+        .value("on_hand", listing.on_hand)
+        .value("version", read + 1);
+        let condition =
+            Condition::new("#version = :version_read AND #reserved <= :on_hand").value("version_read", read);
+        match self.table.change::<StockItem>(stock_key(sku), change, condition).await? {
+            Changed::Now(item) => Ok(item),
+            Changed::Refused(Some(standing)) if standing.version == read => {
+                Err(standing.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
+            }
+            Changed::Refused(_) => Err(precondition::stale()),
+        }
+    }
+
+    /// What is promised to an order, if anything, and the items of the stock that it asks for, in one read.
+    pub async fn reservation_and_stock(
+        &self,
+        order: Uuid,
+        wanted: &[Item],
+    ) -> Result<(Option<Reservation>, Vec<StockItem>), table::Error> {
+        let reservation = reservation_key(order);
+        let stock: Vec<Key> = wanted.iter().map(|item| stock_key(&item.sku)).collect();
+        let keys: Vec<Key> = std::iter::once(&reservation).chain(&stock).cloned().collect();
+        let mut items = self.table.read(&keys).await?;
+        let mut found = Vec::with_capacity(stock.len());
+        for key in &stock {
+            found.extend(items.take(key)?);
+        }
+        Ok((items.take(&reservation)?, found))
+    }
+
+    /// What is promised to an order, if anything.
+    pub async fn reservation(&self, order: Uuid) -> Result<Option<Reservation>, table::Error> {
+        self.table.get(reservation_key(order)).await
+    }
+
+    /// Writes a transition: the reservation, its event and all the stock that moves, or nothing of it.
+    pub async fn write(
+        &self,
+        transition: &Transition,
+        now: Timestamp,
+        traceparent: Option<&str>,
+    ) -> Result<Outcome, table::Error> {
+        let Transition { reservation, moved } = transition;
+        let Reservation { order_id, version, .. } = *reservation;
+        let outbox = transition.event().map(|event| CloudEvent {
+            traceparent: traceparent.map(str::to_owned),
+            ..CloudEvent::new(order_id, version, now, event)
+        });
+        let record = ReservationRecord { key: reservation_key(order_id), reservation, outbox };
+        let unchanged = if version == 1 { Condition::absent() } else { Condition::version(version - 1) };
+        let mut writes = vec![self.table.writing(&record, unchanged)?];
+        let mut names = vec!["the reservation".to_owned()];
+        if let Some(moved) = moved {
+            for line in &moved.lines {
+                writes.push(self.moving(moved.movement, line)?);
+                names.push(format!("SKU {}", line.sku));
+            }
+        }
+        Ok(match self.table.transact(writes).await? {
+            Transacted::Done => Outcome::Done,
+            Transacted::Refused(places) => Outcome::Lost(Lost(
+                places.into_iter().filter_map(|place| names.get(place).cloned()).collect(),
+            )),
+        })
+    }
+
+    /// Moving some of a stock item, as part of a transaction.
+    fn moving(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
+        let (change, condition) = expressions(movement);
+        let change = Change::new(change).value("quantity", u64::from(line.quantity.get()));
+        let condition = Condition::new(condition);
+        let (change, condition) = match movement {
+            Movement::Reserve => (change, condition.object("unit_price", &line.unit_price)?),
+            Movement::Release => (change, condition),
+            Movement::Commit | Movement::Restock => (change.value("one", 1_u64), condition),
+        };
+        self.table.changing(stock_key(&line.sku), change, condition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stock::tests::{given, line};
+
+    /// What DynamoDB makes of an item by the expressions of a movement; none where its condition fails.
+    fn interpreted(item: &StockItem, movement: Movement, line: &PricedItem) -> Option<StockItem> {
+        let quantity = u64::from(line.quantity.get());
+        let (change, condition) = expressions(movement);
+        let before = item.clone();
+        let count = |name: &str| match name {
+            "#on_hand" => before.on_hand,
+            "#reserved" => before.reserved,
+            "#available" => before.available,
+            "#version" => before.version,
+            ":quantity" => quantity,
+            ":one" => 1,
+            other => panic!("{other} is no number of a stock item"),
+        };
+        let holds = |comparison: &str| match *comparison.split(' ').collect::<Vec<_>>() {
+            ["#unit_price", "=", ":unit_price"] => before.unit_price == line.unit_price,
+            ["attribute_exists(#pk)"] => true,
+            [left, ">=", right] => count(left) >= count(right),
+            _ => panic!("{comparison} is no condition of a movement"),
+        };
+        if !condition.split(" AND ").all(holds) {
+            return None;
+        }
+        let mut after = before.clone();
+        for assignment in change.strip_prefix("SET ").unwrap().split(", ") {
+            let [target, "=", left, sign, right] = *assignment.split(' ').collect::<Vec<_>>() else {
+                panic!("{assignment} is no change of a movement");
+            };
+            let result = match sign {
+                "+" => count(left) + count(right),
+                // DynamoDB would store a negative number, which no condition may let happen.
+                _ => count(left).checked_sub(count(right)).unwrap(),
+            };
+            *match target {
+                "#on_hand" => &mut after.on_hand,
+                "#reserved" => &mut after.reserved,
+                "#available" => &mut after.available,
+                "#version" => &mut after.version,
+                other => panic!("{other} is no number of a stock item"),
+            } = result;
+        }
+        Some(after)
+    }
+
+    #[test]
+    fn the_table_does_what_the_movements_say() {
+        for movement in Movement::ALL {
+            for on_hand in 0..=4 {
+                for reserved in 0..=on_hand {
+                    let item =
+                        StockItem { reserved, available: on_hand - reserved, ..given("TEA", 450, on_hand) };
+                    for line in [line("TEA", 1, 450), line("TEA", 3, 450), line("TEA", 1, 500)] {
+                        let after = item.after(movement, &line);
+                        assert_eq!(
+                            interpreted(&item, movement, &line),
+                            after,
+                            "{movement:?} {line:?} {item:?}"
+                        );
+                        if let Some(after) = after {
+                            assert_eq!(after.available, after.on_hand - after.reserved);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_lost_is_told_by_name() {
+        let lost = Lost(vec!["the reservation".to_owned(), "SKU TEA".to_owned()]);
+        assert_eq!(lost.to_string(), "not as they were read, or as they should be: the reservation, SKU TEA");
+    }
+}

@@ -1,0 +1,97 @@
+//! The steps of the order saga: promise an order its items, take the promise back, take them out of the
+//! stock.
+//!
+//! Each reads, decides, and writes under the condition that what it read still stands; where that is no
+//! longer so, it reads and decides again.
+
+use std::time::{Duration, Instant};
+
+use kernel::clock::Timestamp;
+use runtime::{
+    table,
+    task::{Failure, Task},
+};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    reservation::{Order, Promise, Reservation, Transition},
+    store::{Inventory, Outcome},
+};
+
+/// How often a step decides anew before it leaves that to the state machine, which waits longer.
+const ATTEMPTS: u32 = 5;
+/// How long it goes on when the table does not answer, so that the function's time is not up before.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The order that a step is about.
+#[derive(Debug, Deserialize)]
+pub struct OrderId {
+    /// Its id.
+    pub order_id: Uuid,
+}
+
+/// Nothing to tell but that it is done: `{}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Done {}
+
+/// `ReserveInventory`: promises an order its items, all of them or none, and answers what they cost.
+pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, Failure> {
+    let order = &task.input;
+    let decide = async || {
+        let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
+        Ok(Reservation::reserve(present.as_ref(), &stock, order)?)
+    };
+    settle(inventory, task.traceparent.as_deref(), decide).await
+}
+
+/// `ReleaseInventory`: takes the promise back, and refuses one that comes later.
+pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
+    let order = task.input.order_id;
+    let decide = async || {
+        let present = inventory.reservation(order).await?;
+        Ok((Done {}, Reservation::release(present.as_ref(), order, Timestamp::now())))
+    };
+    settle(inventory, task.traceparent.as_deref(), decide).await
+}
+
+/// `CommitInventory`: takes what was promised out of the stock.
+pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
+    let order = task.input.order_id;
+    let decide = async || {
+        let present = inventory.reservation(order).await?;
+        Ok((Done {}, Reservation::commit(present.as_ref()).map_err(Failure::transient)?))
+    };
+    settle(inventory, task.traceparent.as_deref(), decide).await
+}
+
+/// Decides, and writes what was decided, until nothing has changed between the two.
+async fn settle<T>(
+    inventory: &Inventory,
+    traceparent: Option<&str>,
+    decide: impl AsyncFn() -> Result<(T, Option<Transition>), Failure>,
+) -> Result<T, Failure> {
+    let start = Instant::now();
+    let mut attempt = 1;
+    loop {
+        let (answer, transition) = decide().await?;
+        let Some(transition) = transition else { return Ok(answer) };
+        match inventory.write(&transition, Timestamp::now(), traceparent).await {
+            Ok(Outcome::Done) => return Ok(answer),
+            Ok(Outcome::Lost(_)) if attempt < ATTEMPTS => {}
+            Ok(Outcome::Lost(lost)) => return Err(Failure::transient(lost.to_string())),
+            // Such as another transaction at work on one of the items (TransactionConflict): it takes
+            // milliseconds.
+            Err(table::Error::Unavailable(_)) if attempt < ATTEMPTS && start.elapsed() < PATIENCE => {}
+            Err(error) => return Err(error.into()),
+        }
+        pause(attempt).await;
+        attempt += 1;
+    }
+}
+
+/// Waits before another attempt: exponential, with full jitter.
+async fn pause(attempt: u32) {
+    let longest = 25_u64 << attempt;
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
+}
