@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo test watch bench audit clean-local help
+.PHONY: build up down demo order-retry test watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 
@@ -16,6 +16,9 @@ down: bootstrap ## Stop the local AWS; its state is kept
 demo: bootstrap ## Play the story through the API; brings the system up if it is down
 	@$(LOCAL) demo
 
+order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
+	@$(LOCAL) order-retry -- "$$ID"
+
 test: bootstrap ## Everything that has to pass: format, lints, unit tests, templates, the running system
 	@infra/local/test
 
@@ -24,9 +27,6 @@ watch: bootstrap ## Serve the code being edited on port 9000, with the local AWS
 
 bench: bootstrap ## Print the numbers: calls per request, cold start, artifact sizes
 	@$(LOCAL) bench
-
-audit: ## Check the dependencies for known vulnerabilities
-	@infra/local/audit
 
 clean-local: bootstrap ## Stop the local AWS and forget its state (ALL=1: the tools too)
 	@$(LOCAL) clean $(if $(ALL),--all)

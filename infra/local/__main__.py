@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import bench, build, cloud, demo, deploy, outputs, stacks, watch
+from . import bench, build, cloud, demo, deploy, outputs, retry, stacks, watch
 from .progress import Progress, console
 from .settings import LOCAL, OUTPUTS, ROOT, Trouble
 
@@ -55,9 +55,14 @@ def play(arguments: argparse.Namespace) -> None:
     demo.play(outputs.read())
 
 
+def retry_order(arguments: argparse.Namespace) -> None:
+    order = retry.order_id(arguments.order)
+    has_to_be_up("make order-retry")
+    retry.run(outputs.read(), order)
+
+
 def develop(_: argparse.Namespace) -> None:
-    if not (cloud.running() and OUTPUTS.exists()):
-        raise Trouble("The system has to be up for `make watch`: run `make up` first.")
+    has_to_be_up("make watch")
     watch.run(outputs.read())
 
 
@@ -69,7 +74,8 @@ COMMANDS = {
     "up": (up, "build, start the local cloud, deploy what has changed"),
     "down": (down, "stop the local cloud and keep its state"),
     "clean": (clean, "stop it and forget its state"),
-    "demo": (play, "play the community's story through the API"),
+    "demo": (play, "play the story through the API"),
+    "order-retry": (retry_order, "make an order's saga go on where it stopped"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
     "bench": (measure, "print sizes and cold starts of the deployed functions"),
 }
@@ -83,6 +89,8 @@ def main() -> int:
         command.set_defaults(run=run)
         if name == "clean":
             command.add_argument("--all", action="store_true", help="the tools under .local/ too")
+        if name == "order-retry":
+            command.add_argument("order", nargs="?", default="", help="the order's id")
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
@@ -93,6 +101,11 @@ def main() -> int:
         console.print("\nInterrupted. `make down` stops the local cloud if it runs.")
         return 130
     return 0
+
+
+def has_to_be_up(command: str) -> None:
+    if not (cloud.running() and OUTPUTS.exists()):
+        raise Trouble(f"The system has to be up for `{command}`: run `make up` first.")
 
 
 def since(start: float) -> str:

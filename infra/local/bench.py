@@ -40,6 +40,10 @@ ENVIRONMENT = {
     "MAIL_FROM": "bench@example.com",
     "QUEUE_URL": "http://127.0.0.1:1/bench",
     "DEAD_LETTER_QUEUE_URL": "http://127.0.0.1:1/bench",
+    "STATE_MACHINE": "arn:aws:states:us-east-1:000000000000:stateMachine:bench",
+    "PAYMENT_PROVIDER": "sandbox",
+    "STRIPE_SECRET": "bench",
+    "STRIPE_API_URL": "http://127.0.0.1:1",
 }
 
 

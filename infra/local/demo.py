@@ -1,10 +1,20 @@
-"""The story of `make demo`: what people do in the community, and what follows from it."""
+"""The story of `make demo`: what people do in the community and what they order, and what follows from it."""
 
 from dataclasses import dataclass
 
 from .progress import console
 from .settings import Trouble, client
 from .story import Person, Story
+
+SKU = "persimmons"
+PRICE = 1250  # cents
+IN_STOCK = 10
+
+FORWARD = ["✓ ValidateUser", "✓ ReserveInventory", "✓ AuthorizePayment"]
+CONFIRMED = [*FORWARD, "✓ ConfirmOrder", "✓ CapturePayment", "✓ CommitInventory"]
+UNDONE = ["✓ AbortOrder", "✓ CancelPayment", "✓ ReleaseInventory", "✓ RejectOrder"]
+DECLINED = [*FORWARD[:2], "✗ AuthorizePayment Payment.Declined", *UNDONE]
+OUT_OF_STOCK = [*FORWARD[:1], "✗ ReserveInventory Inventory.OutOfStock", *UNDONE]
 
 
 @dataclass
@@ -23,6 +33,10 @@ def play(outputs: dict) -> None:
     cast = arrive(story)
     talk(story, cast)
     rename(story, cast)
+    stock_up(story)
+    confirm(story, cast)
+    decline(story, cast)
+    run_out(story, cast)
     leave(story, cast)
     console.print("\n[bold green]All of it happened.[/] The system stays up:")
     console.print(f"  {outputs['api_url']}")
@@ -99,6 +113,101 @@ def rename(story: Story, cast: Cast) -> None:
         "so does her comment",
         lambda: [one["author"]["name"] for one in items(story, f"/posts/{cast.bens_post}/comments")] == ["Ana Kim"],
     )
+
+
+def stock_up(story: Story) -> None:
+    story.chapter("Sora, who looks after the stock, has persimmons to sell")
+    sora = story.sign_up("Sora")
+    story.make_admin(sora)
+    goods = {"name": "A basket of persimmons", "unit_price": usd(PRICE), "on_hand": IN_STOCK}
+    present = story.peek(f"/inventory/{SKU}")
+    if present.status == 404:
+        story.request("PUT", f"/inventory/{SKU}", sora, goods, if_none_match="*", expect=(201,))
+    else:  # of an earlier run
+        story.request("PUT", f"/inventory/{SKU}", sora, goods, if_match=present.etag)
+    story.note(f"stock: {in_stock(stock(story))}, at {money(usd(PRICE))}")
+
+
+def confirm(story: Story, cast: Cast) -> None:
+    story.chapter("Ben orders two baskets, and the order is confirmed")
+    order = place(story, cast.ben, 2, "pm_card_visa", CONFIRMED, ("CONFIRMED", None), sold=2)
+    payment = story.request("GET", f"{order}/payment", cast.ben).body
+    story.note(f"money: none → {payment['status']} {money(payment['amount'])}")
+    captured = (payment["status"], payment["amount"]) == ("CAPTURED", usd(2 * PRICE))
+    story.claim(captured, f"The payment is not captured as it should be: {payment}")
+    hear(story, cast.ben, order, "order.confirmed")
+
+
+def decline(story: Story, cast: Cast) -> None:
+    story.chapter("He orders another with a card that is declined, and all of it is undone")
+    order = place(story, cast.ben, 1, "pm_card_chargeDeclined", DECLINED, ("REJECTED", "payment_declined"), sold=0)
+    payment = story.request("GET", f"{order}/payment", cast.ben).body
+    story.note(f"money: none → {payment['status']}, nothing is held")
+    story.claim(payment["status"] == "DECLINED", f"The payment is not declined: {payment}")
+    hear(story, cast.ben, order, "order.rejected")
+
+
+def run_out(story: Story, cast: Cast) -> None:
+    story.chapter("He orders more than there are, and the order is rejected")
+    wanted = stock(story)["available"] + 1
+    order = place(story, cast.ben, wanted, "pm_card_visa", OUT_OF_STOCK, ("REJECTED", "out_of_stock"), sold=0)
+    story.request("GET", f"{order}/payment", cast.ben, expect=(404,))
+    story.note("money: none → none, it was never asked for")
+    hear(story, cast.ben, order, "order.rejected")
+
+
+def place(
+    story: Story, buyer: Person, baskets: int, card: str, steps: list[str], ending: tuple[str, str | None], sold: int
+) -> str:
+    """Places an order, follows it until it is settled, and checks what has become of it and of the stock; answers
+    its path."""
+    before = stock(story)
+    wanted = {"items": [{"sku": SKU, "quantity": baskets}], "payment_method": card}
+    wanted["expected_total"] = usd(baskets * PRICE)
+    placed = story.request("POST", "/orders", buyer, wanted, expect=(202,))
+    order = placed.body["id"]
+    story.note(f"{placed.body['status']}, to be found at {placed.location}")
+    story.claim(placed.body["status"] == "PENDING", f"The order begins as {placed.body['status']}.")
+    story.claim(placed.location == f"/orders/{order}", f"The order {order} is said to be at {placed.location}.")
+    story.settle(order, steps)
+
+    settled = story.request("GET", placed.location, buyer).body
+    found = settled["status"], settled.get("reason")
+    story.note(" for ".join(filter(None, found)))
+    story.claim(found == ending, f"The order {order} is {found} instead of {ending}.")
+    after = stock(story)
+    story.note(f"stock: {in_stock(before)} → {in_stock(after)}")
+    left = {name: number - (0 if name == "reserved" else sold) for name, number in before.items()}
+    story.claim(after == left, f"The stock is {after} instead of {left}.")
+    return placed.location
+
+
+def hear(story: Story, buyer: Person, order: str, event: str) -> None:
+    order_id = order.rsplit("/", 1)[-1]
+
+    def told() -> list[dict]:
+        mine = [one for one in notifications(story, buyer) if order_id in one["message"]]
+        return [one for one in mine if one["type"] == event.replace(".", "_")]
+
+    notification = story.effect(event, "notifications-on-order", f"{buyer.name} is notified", told)[0]
+    story.note(f"“{notification['subject']}”: {notification['message']}")
+
+
+def stock(story: Story) -> dict[str, int]:
+    found = story.peek(f"/inventory/{SKU}").body
+    return {name: found[name] for name in ("on_hand", "reserved", "available")}
+
+
+def in_stock(numbers: dict[str, int]) -> str:
+    return f"{numbers['on_hand']} on hand, {numbers['reserved']} reserved, {numbers['available']} available"
+
+
+def usd(cents: int) -> dict:
+    return {"amount": cents, "currency": "USD"}
+
+
+def money(amount: dict) -> str:
+    return f"{amount['amount'] // 100}.{amount['amount'] % 100:02} {amount['currency']}"
 
 
 def leave(story: Story, cast: Cast) -> None:

@@ -12,6 +12,10 @@ COLOURS = {"waiting": "dim", "unchanged": "green", "created": "green", "updated"
 console = Console(highlight=False, soft_wrap=True)
 
 
+def duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
 class Progress:
     def __init__(self, names: list[str]) -> None:
         self._state = dict.fromkeys(names, "waiting")

@@ -9,7 +9,8 @@ from typing import Any
 import requests
 from rich.markup import escape
 
-from .progress import console
+from . import saga
+from .progress import console, duration
 from .settings import Trouble, client
 
 # Long enough for a cold start of every function on the way of an event on a busy machine.
@@ -29,6 +30,7 @@ class Person:
 class Answer:
     status: int
     etag: str | None
+    location: str | None
     body: Any
 
 
@@ -57,6 +59,14 @@ class Story:
         self._line("Cognito", f"SignUp, ConfirmSignUp, InitiateAuth as {email}", "200", _since(began))
         return Person(name, email, tokens["AccessToken"])
 
+    def make_admin(self, person: Person) -> None:
+        """Puts a person into the group of those who look after the stock; their next token says so."""
+        began = time.monotonic()
+        pool = self.outputs["user_pool_id"]
+        client("cognito-idp").admin_add_user_to_group(UserPoolId=pool, Username=person.email, GroupName="admin")
+        person.token = self.sign_in(person.email)["AccessToken"]
+        self._line("Cognito", "AdminAddUserToGroup admin, InitiateAuth", "200", _since(began))
+
     def sign_in(self, email: str) -> dict:
         return client("cognito-idp").initiate_auth(
             ClientId=self.outputs["user_pool_client_id"],
@@ -71,11 +81,12 @@ class Story:
         person: Person | None = None,
         body: dict | None = None,
         if_match: str | None = None,
+        if_none_match: str | None = None,
         expect: tuple[int, ...] = (200,),
     ) -> Answer:
         """One request through the API, printed; any other status than expected ends the story."""
         began = time.monotonic()
-        answer = self._send(method, path, person, body, if_match)
+        answer = self._send(method, path, person, body, if_match, if_none_match)
         who = person.name if person else "anyone"
         self._line(who, f"{method} {path}", str(answer.status), _since(began))
         if answer.status not in expect:
@@ -93,6 +104,18 @@ class Story:
         console.print(f"    [magenta]{event}[/] → [cyan]{consumer}[/]: {escape(what)} [dim]({_since(began)})[/]")
         return result
 
+    def settle(self, order: str, expected: list[str]) -> None:
+        """Follows an order through its state machine, and prints the steps."""
+        console.print("    [cyan]order-saga[/]")
+        steps = saga.tell(saga.arn(self.outputs["state_machine_arn"], order), indent=6, patience=PATIENCE)
+        taken = [str(step) for step in steps]
+        self.claim(taken == expected, f"The saga of order {order} took the steps {taken} instead of {expected}.")
+
+    def claim(self, so: bool, otherwise: str) -> None:
+        """What the story says has to be so."""
+        if not so:
+            raise Trouble(otherwise)
+
     def peek(self, path: str, person: Person | None = None) -> Answer:
         """A GET that is repeated until something is seen, and so not printed."""
         return self._send("GET", path, person)
@@ -106,13 +129,17 @@ class Story:
         console.print(f"    {escape(text)}")
 
     def _send(
-        self, method: str, path: str, person: Person | None, body: dict | None = None, if_match: str | None = None
+        self,
+        method: str,
+        path: str,
+        person: Person | None,
+        body: dict | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
     ) -> Answer:
-        headers = {}
+        headers = {"if-match": if_match, "if-none-match": if_none_match}
         if person:
             headers["authorization"] = f"Bearer {person.token}"
-        if if_match:
-            headers["if-match"] = if_match
         try:
             answer = self.session.request(
                 method, self.outputs["api_url"] + path, json=body, headers=headers, timeout=30
@@ -120,7 +147,12 @@ class Story:
         except requests.RequestException as error:
             raise Trouble(f"{method} {path} got no answer: {error}") from None
         is_json = "json" in answer.headers.get("content-type", "")
-        return Answer(answer.status_code, answer.headers.get("etag"), answer.json() if is_json and answer.content else answer.text)
+        return Answer(
+            status=answer.status_code,
+            etag=answer.headers.get("etag"),
+            location=answer.headers.get("location"),
+            body=answer.json() if is_json and answer.content else answer.text,
+        )
 
     def _line(self, who: str, what: str, status: str, took: str) -> None:
         colour = "green" if status.startswith("2") else "yellow"
@@ -128,5 +160,4 @@ class Story:
 
 
 def _since(began: float) -> str:
-    milliseconds = (time.monotonic() - began) * 1000
-    return f"{milliseconds:.0f} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.1f} s"
+    return duration(time.monotonic() - began)
