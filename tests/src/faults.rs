@@ -302,22 +302,40 @@ pub async fn with_endpoint(
     proxy: &Proxy,
     test: impl AsyncFnOnce(),
 ) {
+    let changes = Changes::endpoint(service, proxy);
+    with_variables(system, &[function], &changes.variables, test).await;
+}
+
+/// Adds variables to the environment of real functions while `test` runs, and takes them away again
+/// whatever happens.
+pub async fn with_variables(
+    system: &System,
+    functions: &[&str],
+    variables: &HashMap<String, String>,
+    test: impl AsyncFnOnce(),
+) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
-    let name = format!("AWS_ENDPOINT_URL_{service}");
-    let set = async |value: Option<String>| {
-        let configuration = lambda.get_function_configuration().function_name(function).send().await;
-        let environment = configuration.expect("GetFunctionConfiguration").environment;
-        let mut variables = environment.and_then(|environment| environment.variables).unwrap_or_default();
-        match value {
-            Some(value) => variables.insert(name.clone(), value),
-            None => variables.remove(&name),
-        };
+    let set = async |function: &str, variables: HashMap<String, String>| {
         let update = lambda.update_function_configuration().function_name(function);
         let environment = Environment::builder().set_variables(Some(variables)).build();
         update.environment(environment).send().await.expect("UpdateFunctionConfiguration");
     };
-    set(Some(proxy.url.clone())).await;
-    finally(Box::pin(test()), Box::pin(set(None))).await;
+    let mut standing = Vec::new();
+    for function in functions {
+        let configuration = lambda.get_function_configuration().function_name(*function).send().await;
+        let environment = configuration.expect("GetFunctionConfiguration").environment;
+        let before = environment.and_then(|environment| environment.variables).unwrap_or_default();
+        let mut with = before.clone();
+        with.extend(variables.clone());
+        set(function, with).await;
+        standing.push((*function, before));
+    }
+    let restore = async {
+        for (function, before) in standing {
+            set(function, before).await;
+        }
+    };
+    finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
 /// Lets a queue deliver a message again sooner than its template says while `test` runs, for tests that

@@ -5,6 +5,7 @@
 //! - [`Person`] signs up, registers and makes requests,
 //! - [`Answer`] is compared whole, with placeholders for what is different each time ([`assert_json`]),
 //! - [`eventually`] awaits a condition,
+//! - [`shop`] puts stock, orders, and reads the books afterwards,
 //! - [`faults`] stands between a function and AWS: it counts calls and refuses them.
 
 #![allow(
@@ -15,6 +16,7 @@
 )]
 
 pub mod faults;
+pub mod shop;
 mod signed;
 
 use std::{env, fs, path::PathBuf, time::Duration};

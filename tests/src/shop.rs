@@ -1,0 +1,261 @@
+//! Puts stock, orders, and reads the books afterwards: tables and provider, as the invariants name them.
+
+use std::{collections::HashMap, fs, path::PathBuf};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{Answer, Person, System, eventually};
+
+/// A card that pays.
+pub const CARD: &str = "pm_card_visa";
+/// A card that is declined.
+pub const DECLINED: &str = "pm_card_chargeDeclined";
+
+/// The functions that are steps of the saga.
+pub const STEPS: [&str; 11] = [
+    "orders-validate-user",
+    "inventory-reserve",
+    "payments-authorize",
+    "orders-confirm",
+    "payments-capture",
+    "inventory-commit",
+    "orders-abort",
+    "payments-cancel",
+    "inventory-release",
+    "orders-reject",
+    "orders-park",
+];
+
+/// A name for a thing in the stock that no other test uses.
+pub fn new_sku(name: &str) -> String {
+    format!("{name}-{}", Uuid::now_v7().simple())
+}
+
+/// US dollars, in cents.
+pub fn usd(amount: i64) -> Value {
+    json!({"amount": amount, "currency": "USD"})
+}
+
+impl System {
+    /// Somebody who keeps the stock.
+    pub async fn admin(&self) -> Person {
+        let mut person = self.registered("Admin").await;
+        let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
+        let add = cognito.admin_add_user_to_group().user_pool_id(self.output("user_pool_id"));
+        add.username(&person.email).group_name("admin").send().await.expect("AdminAddUserToGroup");
+        // The groups are in the tokens that are issued from now on.
+        person.sign_in().await.expect("InitiateAuth");
+        person
+    }
+
+    /// A stock item.
+    pub async fn stock(&self, sku: &str) -> Value {
+        let answer = self.get(&format!("/inventory/{sku}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// One item of a table.
+    pub async fn item(&self, table: &str, pk: &str, sk: &str) -> Option<Value> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(&self.aws);
+        let request = dynamodb.get_item().table_name(table).consistent_read(true);
+        let key = |value: &str| AttributeValue::S(value.to_owned());
+        let answer = request.key("pk", key(pk)).key("sk", key(sk)).send().await.expect("GetItem");
+        answer.item.map(|item| serde_dynamo::from_item(item).expect("an item as JSON"))
+    }
+
+    /// The ARN of an execution of the order saga.
+    pub fn execution(&self, name: &str) -> String {
+        let machine = self.output("state_machine_arn");
+        format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1))
+    }
+
+    /// How an execution fares, if there is one.
+    pub async fn execution_status(&self, name: &str) -> Option<ExecutionStatus> {
+        let client = aws_sdk_sfn::Client::new(&self.aws);
+        let answer = client.describe_execution().execution_arn(self.execution(name)).send().await;
+        match answer {
+            Ok(answer) => Some(answer.status),
+            Err(error) => {
+                assert!(
+                    error.as_service_error().is_some_and(
+                        aws_sdk_sfn::operation::describe_execution::DescribeExecutionError::is_execution_does_not_exist
+                    ),
+                    "{error:?}"
+                );
+                None
+            }
+        }
+    }
+
+    /// What happened in an execution, oldest first.
+    pub async fn history(&self, name: &str) -> Vec<HistoryEvent> {
+        let client = aws_sdk_sfn::Client::new(&self.aws);
+        let request = client.get_execution_history().execution_arn(self.execution(name)).max_results(1000);
+        request.send().await.expect("GetExecutionHistory").events
+    }
+
+    /// The states that an execution came to, in order.
+    pub async fn path(&self, name: &str) -> Vec<String> {
+        let history = self.history(name).await;
+        let entered = history.iter().filter(|event| event.r#type == HistoryEventType::TaskStateEntered);
+        entered.map(|event| event.state_entered_event_details().unwrap().name().to_owned()).collect()
+    }
+
+    /// Runs the reconciler now instead of at the next full minute.
+    pub async fn reconcile(&self) {
+        let lambda = aws_sdk_lambda::Client::new(&self.aws);
+        let answer = lambda.invoke().function_name("orders-reconcile").send().await.expect("Invoke");
+        assert_eq!(answer.function_error, None, "{answer:?}");
+    }
+}
+
+impl Person {
+    /// Puts a new thing into the stock, as an admin.
+    pub async fn stocks(&self, sku: &str, price: &Value, on_hand: u32) {
+        let body = json!({"name": format!("A {sku}"), "unit_price": price, "on_hand": on_hand});
+        let request = self.request(reqwest::Method::PUT, &format!("/inventory/{sku}"));
+        let answer = request.header("if-none-match", "*").json(&body).send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+
+    /// Orders so many of one thing.
+    pub async fn orders(&self, sku: &str, quantity: u32, payment_method: &str) -> Uuid {
+        let answer = self.post("/orders", &order(sku, quantity, payment_method)).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        answer.id()
+    }
+
+    /// Waits until an order of this person is no longer pending, and gives it.
+    pub async fn settled(&self, order: Uuid) -> Answer {
+        eventually(&format!("order {order} is settled"), async || {
+            let answer = self.get(&format!("/orders/{order}")).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            (answer.body["status"] != "PENDING").then_some(answer)
+        })
+        .await
+    }
+}
+
+/// The body of an order of one thing.
+pub fn order(sku: &str, quantity: u32, payment_method: &str) -> Value {
+    json!({"items": [{"sku": sku, "quantity": quantity}], "payment_method": payment_method})
+}
+
+/// The id that an order has which this person places under this `Idempotency-Key`: known before it is
+/// placed, so that a fault can wait for it.
+pub fn order_id(buyer: &Person, key: &str) -> Uuid {
+    let key = kernel::idempotency::IdempotencyKey::parse(key.as_bytes()).expect("a key");
+    kernel::idempotency::creation_id(buyer.id, "POST /orders", Some(&key))
+}
+
+/// What the books say of an order, in the words of their owners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Books {
+    /// The order's status in its table.
+    pub order: String,
+    /// The reservation's state.
+    pub reservation: String,
+    /// The payment's status in its table.
+    pub payment: String,
+    /// How the payment stands at the provider.
+    pub provider: String,
+}
+
+impl Books {
+    /// Reads all four. What is not there is `none`.
+    pub async fn read(system: &System, order: Uuid) -> Self {
+        let pk = format!("order#{order}");
+        let intent = format!("sandbox#{order}");
+        let (stored, reservation, payment, intent) = tokio::join!(
+            system.item("orders", &pk, "order"),
+            system.item("inventory", &pk, "reservation"),
+            system.item("payments", &pk, "payment"),
+            system.item("payments", &intent, "intent"),
+        );
+        let word = |item: Option<Value>, name: &str| match item {
+            Some(item) if item[name].is_string() => item[name].as_str().unwrap().to_uppercase(),
+            Some(_) => "TOMBSTONE".to_owned(),
+            None => "none".to_owned(),
+        };
+        Self {
+            order: word(stored, "status"),
+            reservation: word(reservation, "state"),
+            payment: word(payment, "status"),
+            provider: word(intent, "status"),
+        }
+    }
+
+    /// What is wrong with them for an order at rest, if anything.
+    pub fn wrong(&self) -> Option<String> {
+        let words = [self.order.as_str(), &self.reservation, &self.payment, &self.provider];
+        let fine = match words {
+            ["CONFIRMED", "COMMITTED", "CAPTURED", "CAPTURED"] => true,
+            ["REJECTED" | "CANCELLED", reservation, payment, provider] => {
+                matches!(reservation, "RELEASED" | "none")
+                    && matches!(payment, "DECLINED" | "CANCELLED" | "REFUNDED" | "TOMBSTONE" | "none")
+                    && matches!(provider, "OPEN" | "DECLINED" | "CANCELLED" | "REFUNDED" | "none")
+            }
+            _ => false,
+        };
+        (!fine).then(|| format!("{self:?}"))
+    }
+}
+
+/// Asserts the invariants for these orders, all of them at rest, and for a thing that only they took from a
+/// stock of `on_hand`. Answers how many were confirmed.
+pub async fn assert_invariants(system: &System, orders: &[Uuid], sku: &str, on_hand: u64) -> usize {
+    let (mut confirmed, mut sold) = (0, 0);
+    for order in orders {
+        let books = Books::read(system, *order).await;
+        assert_eq!(books.wrong(), None, "order {order}");
+        if books.order == "CONFIRMED" {
+            confirmed += 1;
+            let stored = system.item("orders", &format!("order#{order}"), "order").await.unwrap();
+            let items = stored["items"].as_array().unwrap().iter();
+            sold += items
+                .filter(|item| item["sku"] == sku)
+                .map(|item| item["quantity"].as_u64().unwrap())
+                .sum::<u64>();
+        }
+    }
+    let stock = system.stock(sku).await;
+    assert!(sold <= on_hand, "{sold} sold of {on_hand}");
+    let left = on_hand - sold;
+    let counts = (&stock["on_hand"], &stock["reserved"], &stock["available"]);
+    assert_eq!(counts, (&json!(left), &json!(0), &json!(left)), "{sku}");
+    confirmed
+}
+
+/// Where the steps of the saga look for the faults that tests want injected: see `runtime::faults`.
+fn faults_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/faults")
+}
+
+/// Has faults injected into a step for an order, one at each of its next invocations.
+pub fn inject(order: Uuid, function: &str, faults: &[&str]) {
+    let folder = faults_folder().join(order.to_string()).join(function);
+    fs::create_dir_all(&folder).expect("a folder for faults");
+    for (place, fault) in faults.iter().enumerate() {
+        fs::write(folder.join(format!("{place:02}-{fault}")), "").expect("a fault");
+    }
+}
+
+/// How many of an order's faults have not been injected (yet).
+pub fn faults_left(order: Uuid) -> usize {
+    let folders = fs::read_dir(faults_folder().join(order.to_string())).into_iter().flatten().flatten();
+    folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
+}
+
+/// Lets the steps of the saga look for faults while `test` runs.
+pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
+    let folder = faults_folder();
+    fs::create_dir_all(&folder).expect("a folder for faults");
+    let folder = folder.canonicalize().expect("its path").to_str().expect("a path of UTF-8").to_owned();
+    let variables = HashMap::from([("FAULTS".to_owned(), folder)]);
+    crate::faults::with_variables(system, &STEPS, &variables, test).await;
+    drop(fs::remove_dir_all(faults_folder()));
+}
