@@ -4,7 +4,7 @@
 //! Each reads, decides, and writes under the condition that what it read still stands; where that is no
 //! longer so, it reads and decides again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel::clock::Timestamp;
 use runtime::{
@@ -21,8 +21,8 @@ use crate::{
 
 /// How often a step decides anew before it leaves that to the state machine, which waits longer.
 const ATTEMPTS: u32 = 5;
-/// How long it goes on when the table does not answer, so that the function's time is not up before.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// The time that another attempt needs: without it, what the table's error says goes to the state machine.
+const ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
 /// The order that a step is about.
 #[derive(Debug, Deserialize)]
@@ -42,7 +42,7 @@ pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promis
         let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
         Ok(Reservation::reserve(present.as_ref(), &stock, order)?)
     };
-    settle(inventory, task.traceparent.as_deref(), decide).await
+    settle(inventory, task, decide).await
 }
 
 /// `ReleaseInventory`: takes the promise back, and refuses one that comes later.
@@ -52,7 +52,7 @@ pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done
         let present = inventory.reservation(order).await?;
         Ok((Done {}, Reservation::release(present.as_ref(), order, Timestamp::now())))
     };
-    settle(inventory, task.traceparent.as_deref(), decide).await
+    settle(inventory, task, decide).await
 }
 
 /// `CommitInventory`: takes what was promised out of the stock.
@@ -62,27 +62,26 @@ pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done,
         let present = inventory.reservation(order).await?;
         Ok((Done {}, Reservation::commit(present.as_ref()).map_err(Failure::transient)?))
     };
-    settle(inventory, task.traceparent.as_deref(), decide).await
+    settle(inventory, task, decide).await
 }
 
 /// Decides, and writes what was decided, until nothing has changed between the two.
-async fn settle<T>(
+async fn settle<I, T>(
     inventory: &Inventory,
-    traceparent: Option<&str>,
+    task: &Task<I>,
     decide: impl AsyncFn() -> Result<(T, Option<Transition>), Failure>,
 ) -> Result<T, Failure> {
-    let start = Instant::now();
     let mut attempt = 1;
     loop {
         let (answer, transition) = decide().await?;
         let Some(transition) = transition else { return Ok(answer) };
-        match inventory.write(&transition, Timestamp::now(), traceparent).await {
+        match inventory.write(&transition, Timestamp::now(), task.traceparent.as_deref()).await {
             Ok(Outcome::Done) => return Ok(answer),
             Ok(Outcome::Lost(_)) if attempt < ATTEMPTS => {}
             Ok(Outcome::Lost(lost)) => return Err(Failure::transient(lost.to_string())),
             // Such as another transaction at work on one of the items (TransactionConflict): it takes
             // milliseconds.
-            Err(table::Error::Unavailable(_)) if attempt < ATTEMPTS && start.elapsed() < PATIENCE => {}
+            Err(table::Error::Unavailable(_)) if attempt < ATTEMPTS && task.time_left() > ATTEMPT_TIME => {}
             Err(error) => return Err(error.into()),
         }
         pause(attempt).await;

@@ -162,11 +162,7 @@ impl Request {
                 "send the body as JSON, with Content-Type: application/json",
             ));
         }
-        let body: &[u8] = self.inner.body().as_ref();
-        if body.len() > MAX_BODY {
-            let limit = MAX_BODY / 1024;
-            return Err(Problem::new(Kind::TooLarge, format!("the body may have at most {limit} KiB")));
-        }
+        let body = self.bytes()?;
         // A gateway hands over text: bytes that are not UTF-8 may arrive as U+FFFD, which has three.
         let sent =
             self.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
@@ -174,6 +170,16 @@ impl Request {
             return Err(Problem::new(Kind::Unreadable, "the body is not UTF-8, or has not arrived whole"));
         }
         Fields::read(body)
+    }
+
+    /// The body as it was sent: 413 where it is too large.
+    pub fn bytes(&self) -> Result<&[u8], Problem> {
+        let body: &[u8] = self.inner.body().as_ref();
+        if body.len() > MAX_BODY {
+            let limit = MAX_BODY / 1024;
+            return Err(Problem::new(Kind::TooLarge, format!("the body may have at most {limit} KiB")));
+        }
+        Ok(body)
     }
 
     /// The idempotency key, where the client sent one.
