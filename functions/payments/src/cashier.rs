@@ -1,0 +1,93 @@
+//! Carries out what [`payment`] decides, over the table and the provider.
+
+use kernel::clock::Timestamp;
+use runtime::{Error, task::Failure};
+use uuid::Uuid;
+
+use crate::{
+    payment::{self, Command, Next, Payment, Prepared, Purchase, Record, Request, Status},
+    provider::Provider,
+    store::Payments,
+};
+
+/// How many things are done for one command at most. Four are enough where nobody else is at work, and each
+/// write that is lost to another one takes two more.
+const STEPS: u32 = 16;
+
+/// The payments and who moves the money.
+pub struct Cashier {
+    /// The payments.
+    pub payments: Payments,
+    /// Who moves the money.
+    pub provider: Provider,
+}
+
+impl Cashier {
+    /// Connects to the table and to the provider.
+    pub async fn connect() -> Result<Self, Error> {
+        let payments = Payments::connect().await?;
+        let provider = Provider::connect(payments.table()).await?;
+        Ok(Self { payments, provider })
+    }
+
+    /// Carries out a command. Answers what stands when it is done.
+    pub async fn carry_out(
+        &self,
+        order_id: Uuid,
+        command: &Command,
+        traceparent: Option<&str>,
+    ) -> Result<Record, Failure> {
+        let mut record = self.payments.find(order_id).await?;
+        let mut said = None;
+        for _ in 0..STEPS {
+            match payment::next(command, &record, said.as_ref()) {
+                Next::Begin(purchase) => record = self.begin(purchase).await?,
+                Next::Ask(request) => said = Some(self.ask(request, &record).await?),
+                Next::Write(payment) => {
+                    record = self.payments.change(*payment, traceparent, Timestamp::now()).await?;
+                    said = None;
+                    tell_decline(&record);
+                }
+                Next::Bury => record = self.payments.bury(order_id, Timestamp::now()).await?,
+                Next::Done => return Ok(record),
+                Next::Refuse(refusal) => return Err(refusal.into()),
+                Next::Fail(cause) => return Err(Failure::transient(cause)),
+            }
+        }
+        Err(Failure::transient("the payment kept changing"))
+    }
+
+    async fn begin(&self, purchase: Purchase) -> Result<Record, Failure> {
+        let order_id = purchase.order_id;
+        let prepared = self.provider.prepare(&purchase).await?;
+        let payment = Payment::begin(purchase, self.provider.name(), prepared.clone(), Timestamp::now());
+        let record = self.payments.begin(payment).await?;
+        if let Prepared::Intent(reference) = prepared
+            && !is_of(&record, &reference)
+        {
+            self.provider.discard(order_id, &reference).await?;
+        }
+        tell_decline(&record);
+        Ok(record)
+    }
+
+    async fn ask(&self, request: Request, record: &Record) -> Result<payment::IntentStatus, Failure> {
+        let Record::Payment(payment) = record else {
+            return Err(Failure::transient("there is no payment to ask about"));
+        };
+        Ok(self.provider.ask(request, payment).await?)
+    }
+}
+
+/// Whether what was prepared under `reference` is of use to the record: another call may have been first.
+fn is_of(record: &Record, reference: &str) -> bool {
+    matches!(record, Record::Payment(payment) if payment.provider_reference.as_deref() == Some(reference))
+}
+
+/// A refusal's log line has no place for the bank's reason.
+fn tell_decline(record: &Record) {
+    if let Record::Payment(payment @ Payment { status: Status::Declined, .. }) = record {
+        let code = payment.decline_code.as_deref().unwrap_or_default();
+        tracing::info!(order_id = %payment.order_id, code, "the provider declined");
+    }
+}

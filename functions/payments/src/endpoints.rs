@@ -1,0 +1,98 @@
+//! The HTTP endpoints.
+
+use kernel::{
+    clock::Timestamp,
+    money::Money,
+    problem::{Kind, Problem},
+};
+use runtime::{
+    http::{Reply, Request},
+    task::Failure,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::{
+    cashier::Cashier,
+    payment::{Command, Payment, ProviderName, Record, Status},
+    store::Payments,
+    webhook::{self, Notice},
+};
+
+/// A payment as its buyer sees it.
+#[derive(Serialize)]
+struct View {
+    order_id: Uuid,
+    status: Status,
+    amount: Money,
+    provider: ProviderName,
+    provider_reference: Option<String>,
+    created_at: Timestamp,
+}
+
+impl From<Payment> for View {
+    fn from(payment: Payment) -> Self {
+        let Payment { order_id, status, amount, provider, provider_reference, created_at, .. } = payment;
+        Self { order_id, status, amount, provider, provider_reference, created_at }
+    }
+}
+
+/// The answer to a webhook, of which its sender reads the status only.
+#[derive(Serialize)]
+struct Received {
+    received: bool,
+}
+
+/// `GET /orders/{id}/payment`, by its buyer.
+pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Problem> {
+    let (caller, order_id) = (request.caller()?.id, request.id("id")?);
+    match payments.find(order_id).await? {
+        // Another person's payment is none that the caller may know of.
+        Record::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
+        _ => Err(Problem::not_found("payment")),
+    }
+}
+
+/// `POST /payments/webhook`, by the provider. A webhook is a hint and no more: what it says of a payment is
+/// not believed but asked for.
+pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Problem> {
+    let body = request.bytes()?;
+    let signature = request.headers().get(webhook::SIGNATURE).and_then(|value| value.to_str().ok());
+    let now = Timestamp::now();
+    if !webhook::is_genuine(cashier.provider.webhook_secret(), signature, body, now) {
+        let detail = "the signature is missing or wrong, or more than five minutes old";
+        return Err(Problem::new(Kind::Unauthenticated, detail));
+    }
+    let notice = Notice::read(body)?;
+    if cashier.payments.has_heard(&notice.event_id).await? {
+        return received();
+    }
+    let record = match notice.order_id {
+        Some(order_id) => {
+            let traceparent = request.traceparent();
+            cashier
+                .carry_out(order_id, &Command::Synchronize, traceparent.as_deref())
+                .await
+                .map_err(failed)?
+        }
+        None => Record::None,
+    };
+    if !matches!(record, Record::Payment(_)) {
+        tracing::info!(event_id = notice.event_id, "the webhook is about no payment that is known");
+    }
+    // After its effect: what is cut off in between is sent again, and has its effect then.
+    cashier.payments.remember(&notice.event_id, now).await?;
+    received()
+}
+
+fn received() -> Result<Reply, Problem> {
+    Reply::ok(&Received { received: true })
+}
+
+/// The provider sends again what was not answered with a success.
+fn failed(failure: Failure) -> Problem {
+    match failure {
+        Failure::Refused(refusal) => Problem::internal(refusal.name()),
+        Failure::Transient(cause) => Problem::unavailable(cause),
+    }
+}

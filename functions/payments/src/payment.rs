@@ -1,0 +1,589 @@
+//! The aggregate: what a payment is, how it changes, and what a step of the saga does next.
+//!
+//! A step is a walk: [`next`] looks at what stands in the table and at what the provider said since that
+//! was read, and names one thing to do. Whoever carries it out asks again with what came of it, until there
+//! is nothing left to do. Every answer follows from what stands, never from what an earlier attempt meant to
+//! do, so a step may be cut off anywhere, run twice, and race with any other.
+//!
+//! What keeps money from staying held:
+//! - the provider is asked to hold money only for a payment that stands in the table,
+//! - what is cancelled in the table has been cancelled at the provider before, where a late hold is refused,
+//! - an order whose payment was cancelled before there was one has a tombstone: none can begin any more.
+
+use std::fmt;
+
+use events::{PaymentAmount, PaymentEvent};
+use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What is to be paid, as the saga asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
+pub struct Purchase {
+    /// The order.
+    pub order_id: Uuid,
+    /// Who pays.
+    pub buyer_id: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// What with: the provider's name for a card, never the card's number.
+    pub payment_method: String,
+}
+
+/// How a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// The provider is being asked to hold the money: it may or may not be held.
+    Pending,
+    /// The money is held.
+    Authorized,
+    /// The money was taken.
+    Captured,
+    /// The card, or the bank behind it, says no. Nothing is held.
+    Declined,
+    /// Nothing is held any more, and nothing was taken.
+    Cancelled,
+    /// The money was taken and has been given back.
+    Refunded,
+}
+
+/// Who moves the money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProviderName {
+    /// The built-in bank that moves none.
+    Sandbox,
+    /// Stripe.
+    Stripe,
+}
+
+/// How the payment stands at the provider, in the provider's own books.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum IntentStatus {
+    /// Nothing is held, but may yet be: not confirmed, or still on its way.
+    Open,
+    /// The money is held.
+    Held,
+    /// The bank says no.
+    Declined {
+        /// Why, by the provider's decline code.
+        code: String,
+    },
+    /// The money was taken.
+    Captured,
+    /// Nothing is held, and nothing can be any more.
+    Cancelled,
+    /// The money was taken and given back.
+    Refunded,
+}
+
+impl fmt::Display for IntentStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Open => "open",
+            Self::Held => "held",
+            Self::Declined { .. } => "declined",
+            Self::Captured => "captured",
+            Self::Cancelled => "cancelled",
+            Self::Refunded => "refunded",
+        })
+    }
+}
+
+/// What came of asking the provider to get ready for a payment. No money is held by it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Prepared {
+    /// It is ready; this is its name for the payment.
+    Intent(String),
+    /// It will not: it does not know the payment method, or does not take such amounts.
+    Declined {
+        /// Why, by the provider's error code.
+        code: String,
+    },
+}
+
+/// The payment of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Payment {
+    /// The order.
+    pub order_id: Uuid,
+    /// Who pays.
+    pub buyer_id: Uuid,
+    /// How much.
+    pub amount: Money,
+    /// What with: the provider's name for a card.
+    pub payment_method: String,
+    /// Who moves the money.
+    pub provider: ProviderName,
+    /// The provider's name for the payment; none where it declined before it gave one.
+    pub provider_reference: Option<String>,
+    /// How it stands.
+    pub status: Status,
+    /// Why it was declined, where it was.
+    pub decline_code: Option<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// 1 when it begins, one more with each change.
+    pub version: u64,
+}
+
+impl Payment {
+    /// A payment begins, with what the provider has prepared for it.
+    pub fn begin(purchase: Purchase, provider: ProviderName, prepared: Prepared, now: Timestamp) -> Self {
+        let (provider_reference, status, decline_code) = match prepared {
+            Prepared::Intent(reference) => (Some(reference), Status::Pending, None),
+            Prepared::Declined { code } => (None, Status::Declined, Some(code)),
+        };
+        let Purchase { order_id, buyer_id, amount, payment_method } = purchase;
+        Self {
+            order_id,
+            buyer_id,
+            amount,
+            payment_method,
+            provider,
+            provider_reference,
+            status,
+            decline_code,
+            created_at: now,
+            version: 1,
+        }
+    }
+
+    /// The payment after the provider has said how it stands there; none where that changes nothing.
+    ///
+    /// Only ways forward: a word that comes late never turns a payment back.
+    #[must_use]
+    pub fn after(&self, said: &IntentStatus) -> Option<Self> {
+        let status = match (self.status, said) {
+            (Status::Pending, IntentStatus::Held) => Status::Authorized,
+            (Status::Pending, IntentStatus::Declined { .. }) => Status::Declined,
+            (Status::Pending | Status::Authorized, IntentStatus::Captured) => Status::Captured,
+            (Status::Pending | Status::Authorized, IntentStatus::Cancelled) => Status::Cancelled,
+            (Status::Pending | Status::Authorized | Status::Captured, IntentStatus::Refunded) => {
+                Status::Refunded
+            }
+            _ => return None,
+        };
+        let decline_code = match said {
+            IntentStatus::Declined { code } => Some(code.clone()),
+            _ => None,
+        };
+        Some(Self { status, decline_code, version: self.version + 1, ..self.clone() })
+    }
+
+    /// The event of the change that made the payment what it is; none where that says nothing to others.
+    pub fn event(&self, now: Timestamp) -> Option<CloudEvent<PaymentEvent>> {
+        let amount = PaymentAmount { order_id: self.order_id, amount: self.amount };
+        let payload = match self.status {
+            Status::Pending | Status::Declined => return None,
+            Status::Authorized => PaymentEvent::Authorized(amount),
+            Status::Captured => PaymentEvent::Captured(amount),
+            Status::Cancelled => PaymentEvent::Cancelled(amount),
+            Status::Refunded => PaymentEvent::Refunded(amount),
+        };
+        Some(CloudEvent::new(self.order_id, self.version, now, payload))
+    }
+}
+
+/// What stands in the table for an order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// Nothing.
+    None,
+    /// Its payment.
+    Payment(Payment),
+    /// That there was no payment when it was cancelled, and that there will be none.
+    Tombstone,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Hold the money: `AuthorizePayment`.
+    Authorize(Purchase),
+    /// Take what is held: `CapturePayment`.
+    Capture,
+    /// Let go of what is held, give back what was taken: `CancelPayment`, which undoes the other two.
+    Cancel,
+    /// Note how the payment stands at the provider.
+    Synchronize,
+}
+
+/// What the provider is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// To hold the money.
+    Authorize,
+    /// To take what is held.
+    Capture,
+    /// To let go of what is held, or give back what was taken; whatever is gone already is gone.
+    Cancel,
+    /// How the payment stands.
+    Status,
+}
+
+/// The next thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Next {
+    /// Have the provider prepare, then write what [`Payment::begin`] gives, where nothing stands.
+    Begin(Purchase),
+    /// Ask the provider, and come back with its word and the same record.
+    Ask(Request),
+    /// Write this over the version before it, with its event, and come back with what stands then.
+    Write(Box<Payment>),
+    /// Write a tombstone where nothing stands, and come back with what stands then.
+    Bury,
+    /// Nothing: it is as it should be.
+    Done,
+    /// Nothing: it will never be as it should.
+    Refuse(Refusal),
+    /// Nothing now: a later attempt, or a person, has to look at it.
+    Fail(String),
+}
+
+/// The next thing to do for a command, with the record as it was last read or written, and what the
+/// provider has said since then.
+pub fn next(command: &Command, record: &Record, said: Option<&IntentStatus>) -> Next {
+    match (command, record) {
+        (Command::Authorize(purchase), Record::None) => Next::Begin(purchase.clone()),
+        (Command::Authorize(_), Record::Tombstone) => Next::Refuse(Refusal::Cancelled),
+        (Command::Authorize(purchase), Record::Payment(payment)) => authorize(purchase, payment, said),
+        (Command::Capture, Record::Payment(payment)) => capture(payment, said),
+        (Command::Capture, _) => Next::Fail("there is no payment to capture".to_owned()),
+        (Command::Cancel, Record::None) => Next::Bury,
+        (Command::Cancel, Record::Payment(payment)) => cancel(payment, said),
+        (Command::Synchronize, Record::Payment(payment)) => synchronize(payment, said),
+        (Command::Cancel | Command::Synchronize, _) => Next::Done,
+    }
+}
+
+fn authorize(purchase: &Purchase, payment: &Payment, said: Option<&IntentStatus>) -> Next {
+    match payment.status {
+        Status::Declined => Next::Refuse(Refusal::Declined),
+        Status::Cancelled | Status::Refunded => Next::Refuse(Refusal::Cancelled),
+        _ if payment.amount != purchase.amount => {
+            Next::Fail("the order's payment has begun with another amount".to_owned())
+        }
+        Status::Authorized | Status::Captured => Next::Done,
+        Status::Pending => ask(Request::Authorize, payment, said),
+    }
+}
+
+/// Takes what [`authorize`] has held.
+fn capture(payment: &Payment, said: Option<&IntentStatus>) -> Next {
+    match payment.status {
+        Status::Captured => Next::Done,
+        Status::Authorized => ask(Request::Capture, payment, said),
+        status => Next::Fail(format!("nothing is held that could be captured: the payment is {status:?}")),
+    }
+}
+
+/// Undoes [`authorize`] and [`capture`], wherever they are.
+fn cancel(payment: &Payment, said: Option<&IntentStatus>) -> Next {
+    let done = match payment.status {
+        Status::Cancelled | Status::Refunded => true,
+        // Declined it stays. The provider is told all the same, so that nobody tries the intent again.
+        Status::Declined => payment.provider_reference.is_none() || said == Some(&IntentStatus::Cancelled),
+        Status::Pending | Status::Authorized | Status::Captured => false,
+    };
+    match said {
+        _ if done => Next::Done,
+        // Only the provider's word that the money is free makes it so.
+        None | Some(IntentStatus::Cancelled | IntentStatus::Refunded) => ask(Request::Cancel, payment, said),
+        Some(said) => unsettled(payment, said),
+    }
+}
+
+fn synchronize(payment: &Payment, said: Option<&IntentStatus>) -> Next {
+    match said {
+        None if payment.provider_reference.is_some() => Next::Ask(Request::Status),
+        None => Next::Done,
+        Some(said) => payment.after(said).map_or(Next::Done, |changed| Next::Write(Box::new(changed))),
+    }
+}
+
+/// Asks the provider, and writes what it says.
+fn ask(request: Request, payment: &Payment, said: Option<&IntentStatus>) -> Next {
+    let Some(said) = said else { return Next::Ask(request) };
+    payment.after(said).map_or_else(|| unsettled(payment, said), |changed| Next::Write(Box::new(changed)))
+}
+
+fn unsettled(payment: &Payment, said: &IntentStatus) -> Next {
+    Next::Fail(format!("the payment is {:?}, and the provider has it as {said}", payment.status))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ORDER: Uuid = Uuid::from_u128(1);
+    const ALL: [Status; 6] = [
+        Status::Pending,
+        Status::Authorized,
+        Status::Captured,
+        Status::Declined,
+        Status::Cancelled,
+        Status::Refunded,
+    ];
+
+    fn money(amount: i64) -> Money {
+        serde_json::from_value(json!({"amount": amount, "currency": "USD"})).unwrap()
+    }
+
+    fn purchase() -> Purchase {
+        Purchase {
+            order_id: ORDER,
+            buyer_id: Uuid::from_u128(2),
+            amount: money(1250),
+            payment_method: "pm_card_visa".to_owned(),
+        }
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_microsecond(0)
+    }
+
+    fn declined() -> IntentStatus {
+        IntentStatus::Declined { code: "generic_decline".to_owned() }
+    }
+
+    fn words() -> [IntentStatus; 6] {
+        [
+            IntentStatus::Open,
+            IntentStatus::Held,
+            declined(),
+            IntentStatus::Captured,
+            IntentStatus::Cancelled,
+            IntentStatus::Refunded,
+        ]
+    }
+
+    fn given(status: Status) -> Payment {
+        let prepared = Prepared::Intent("pi_1".to_owned());
+        Payment { status, ..Payment::begin(purchase(), ProviderName::Sandbox, prepared, now()) }
+    }
+
+    fn when(command: &Command, status: Status, said: Option<&IntentStatus>) -> Next {
+        next(command, &Record::Payment(given(status)), said)
+    }
+
+    fn write(before: Status, after: Status) -> Next {
+        Next::Write(Box::new(Payment { status: after, version: 2, ..given(before) }))
+    }
+
+    fn authorize() -> Command {
+        Command::Authorize(purchase())
+    }
+
+    #[test]
+    fn a_payment_begins_pending_and_says_nothing_to_others() {
+        let payment =
+            Payment::begin(purchase(), ProviderName::Stripe, Prepared::Intent("pi_1".to_owned()), now());
+        let expected = json!({
+            "order_id": ORDER,
+            "buyer_id": Uuid::from_u128(2),
+            "amount": {"amount": 1250, "currency": "USD"},
+            "payment_method": "pm_card_visa",
+            "provider": "stripe",
+            "provider_reference": "pi_1",
+            "status": "PENDING",
+            "decline_code": null,
+            "created_at": "1970-01-01T00:00:00.000000Z",
+            "version": 1,
+        });
+        assert_eq!(serde_json::to_value(&payment).unwrap(), expected);
+        assert_eq!(payment.event(now()), None);
+    }
+
+    #[test]
+    fn a_payment_that_the_provider_would_not_prepare_for_is_declined_at_once() {
+        let prepared = Prepared::Declined { code: "resource_missing".to_owned() };
+        let payment = Payment::begin(purchase(), ProviderName::Stripe, prepared, now());
+        assert_eq!(payment.status, Status::Declined);
+        assert_eq!(payment.provider_reference, None);
+        assert_eq!(payment.decline_code.as_deref(), Some("resource_missing"));
+        let record = Record::Payment(payment);
+        assert_eq!(next(&authorize(), &record, None), Next::Refuse(Refusal::Declined));
+        assert_eq!(next(&Command::Cancel, &record, None), Next::Done);
+        assert_eq!(next(&Command::Synchronize, &record, None), Next::Done);
+    }
+
+    #[test]
+    fn a_payment_only_goes_forward() {
+        for before in ALL {
+            for said in words() {
+                let after = given(before).after(&said).map(|payment| payment.status);
+                let expected = match (before, &said) {
+                    (Status::Pending, IntentStatus::Held) => Some(Status::Authorized),
+                    (Status::Pending, IntentStatus::Declined { .. }) => Some(Status::Declined),
+                    (Status::Pending | Status::Authorized, IntentStatus::Captured) => Some(Status::Captured),
+                    (Status::Pending | Status::Authorized, IntentStatus::Cancelled) => {
+                        Some(Status::Cancelled)
+                    }
+                    (Status::Pending | Status::Authorized | Status::Captured, IntentStatus::Refunded) => {
+                        Some(Status::Refunded)
+                    }
+                    _ => None,
+                };
+                assert_eq!(after, expected, "{before:?} {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_change_adds_one_to_the_version_and_has_its_event() {
+        let amount = PaymentAmount { order_id: ORDER, amount: money(1250) };
+        for (said, event) in [
+            (IntentStatus::Held, Some(PaymentEvent::Authorized(amount.clone()))),
+            (IntentStatus::Captured, Some(PaymentEvent::Captured(amount.clone()))),
+            (IntentStatus::Cancelled, Some(PaymentEvent::Cancelled(amount.clone()))),
+            (IntentStatus::Refunded, Some(PaymentEvent::Refunded(amount.clone()))),
+            (declined(), None),
+        ] {
+            let payment = given(Status::Pending).after(&said).unwrap();
+            assert_eq!(payment.version, 2);
+            let told = payment.event(now()).map(|event| (event.subject, event.sequence, event.payload));
+            assert_eq!(told, event.map(|event| (ORDER, 2, event)), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_decline_keeps_its_reason() {
+        let payment = given(Status::Pending).after(&declined()).unwrap();
+        assert_eq!(payment.decline_code.as_deref(), Some("generic_decline"));
+    }
+
+    #[test]
+    fn authorizing_begins_asks_and_writes() {
+        assert_eq!(next(&authorize(), &Record::None, None), Next::Begin(purchase()));
+        assert_eq!(when(&authorize(), Status::Pending, None), Next::Ask(Request::Authorize));
+        assert_eq!(
+            when(&authorize(), Status::Pending, Some(&IntentStatus::Held)),
+            write(Status::Pending, Status::Authorized)
+        );
+        assert_eq!(when(&authorize(), Status::Authorized, None), Next::Done);
+    }
+
+    #[test]
+    fn authorizing_again_answers_as_the_first_time() {
+        assert_eq!(when(&authorize(), Status::Captured, None), Next::Done);
+        assert_eq!(when(&authorize(), Status::Declined, None), Next::Refuse(Refusal::Declined));
+    }
+
+    #[test]
+    fn authorizing_too_late_is_refused() {
+        let refused = Next::Refuse(Refusal::Cancelled);
+        assert_eq!(next(&authorize(), &Record::Tombstone, None), refused);
+        assert_eq!(when(&authorize(), Status::Cancelled, None), refused);
+        assert_eq!(when(&authorize(), Status::Refunded, None), refused);
+    }
+
+    #[test]
+    fn authorizing_finds_that_a_cancellation_was_first_at_the_provider() {
+        let cancelled = Some(&IntentStatus::Cancelled);
+        assert_eq!(when(&authorize(), Status::Pending, cancelled), write(Status::Pending, Status::Cancelled));
+    }
+
+    #[test]
+    fn authorizing_another_amount_than_the_first_time_is_for_a_person() {
+        let command = Command::Authorize(Purchase { amount: money(1), ..purchase() });
+        for status in [Status::Pending, Status::Authorized, Status::Captured] {
+            assert!(matches!(when(&command, status, None), Next::Fail(_)), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn capturing_takes_what_is_held() {
+        assert_eq!(when(&Command::Capture, Status::Authorized, None), Next::Ask(Request::Capture));
+        assert_eq!(
+            when(&Command::Capture, Status::Authorized, Some(&IntentStatus::Captured)),
+            write(Status::Authorized, Status::Captured)
+        );
+        assert_eq!(when(&Command::Capture, Status::Captured, None), Next::Done);
+    }
+
+    #[test]
+    fn capturing_what_is_not_held_is_for_a_person() {
+        for status in [Status::Pending, Status::Declined, Status::Cancelled, Status::Refunded] {
+            let then = when(&Command::Capture, status, None);
+            let cause = format!("nothing is held that could be captured: the payment is {status:?}");
+            assert_eq!(then, Next::Fail(cause));
+        }
+        for record in [Record::None, Record::Tombstone] {
+            assert!(matches!(next(&Command::Capture, &record, None), Next::Fail(_)), "{record:?}");
+        }
+    }
+
+    #[test]
+    fn cancelling_before_there_is_a_payment_keeps_it_from_beginning() {
+        assert_eq!(next(&Command::Cancel, &Record::None, None), Next::Bury);
+        assert_eq!(next(&Command::Cancel, &Record::Tombstone, None), Next::Done);
+    }
+
+    #[test]
+    fn cancelling_asks_the_provider_before_it_believes_anything() {
+        for status in [Status::Pending, Status::Authorized, Status::Captured, Status::Declined] {
+            assert_eq!(when(&Command::Cancel, status, None), Next::Ask(Request::Cancel), "{status:?}");
+        }
+        for (before, said, after) in [
+            (Status::Pending, IntentStatus::Cancelled, Status::Cancelled),
+            (Status::Pending, IntentStatus::Refunded, Status::Refunded),
+            (Status::Authorized, IntentStatus::Cancelled, Status::Cancelled),
+            (Status::Authorized, IntentStatus::Refunded, Status::Refunded),
+            (Status::Captured, IntentStatus::Refunded, Status::Refunded),
+        ] {
+            assert_eq!(when(&Command::Cancel, before, Some(&said)), write(before, after), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn cancelling_a_declined_payment_leaves_it_declined() {
+        assert_eq!(when(&Command::Cancel, Status::Declined, Some(&IntentStatus::Cancelled)), Next::Done);
+    }
+
+    #[test]
+    fn cancelling_again_has_nothing_to_do() {
+        assert_eq!(when(&Command::Cancel, Status::Cancelled, None), Next::Done);
+        assert_eq!(when(&Command::Cancel, Status::Refunded, None), Next::Done);
+    }
+
+    #[test]
+    fn cancelling_is_not_done_while_the_provider_has_the_money() {
+        for status in [Status::Pending, Status::Authorized, Status::Captured, Status::Declined] {
+            for said in [IntentStatus::Open, IntentStatus::Held, IntentStatus::Captured] {
+                let then = when(&Command::Cancel, status, Some(&said));
+                assert!(matches!(then, Next::Fail(_)), "{status:?} {said}: {then:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_the_provider_leaves_where_it_was_fails_and_says_so() {
+        assert_eq!(
+            when(&authorize(), Status::Pending, Some(&IntentStatus::Open)),
+            Next::Fail("the payment is Pending, and the provider has it as open".to_owned())
+        );
+        assert_eq!(
+            when(&Command::Capture, Status::Authorized, Some(&IntentStatus::Held)),
+            Next::Fail("the payment is Authorized, and the provider has it as held".to_owned())
+        );
+    }
+
+    #[test]
+    fn synchronizing_notes_what_the_provider_says_and_asks_for_nothing() {
+        for status in ALL {
+            assert_eq!(when(&Command::Synchronize, status, None), Next::Ask(Request::Status));
+            for said in words() {
+                let expected =
+                    given(status).after(&said).map_or(Next::Done, |payment| Next::Write(Box::new(payment)));
+                assert_eq!(when(&Command::Synchronize, status, Some(&said)), expected, "{status:?} {said}");
+            }
+        }
+        assert_eq!(next(&Command::Synchronize, &Record::None, None), Next::Done);
+        assert_eq!(next(&Command::Synchronize, &Record::Tombstone, None), Next::Done);
+    }
+}

@@ -1,0 +1,125 @@
+//! Who moves the money: a bank that is built in, or Stripe.
+
+use std::{error, fmt};
+
+use runtime::{
+    environment,
+    table::{self, Table},
+    task::Failure,
+};
+use uuid::Uuid;
+
+use crate::{
+    payment::{IntentStatus, Payment, Prepared, ProviderName, Purchase, Request},
+    sandbox::Sandbox,
+    stripe::Stripe,
+};
+
+/// Why a provider could not be asked.
+#[derive(Debug)]
+pub enum Error {
+    /// It does not answer, or not now: whether the call took effect is not known, and is to be asked.
+    Unavailable(Box<dyn error::Error + Send + Sync>),
+    /// It refuses the call as it is: a wrong key, a payment it does not know.
+    Broken(Box<dyn error::Error + Send + Sync>),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Unavailable(_) => "the payment provider is not available",
+            Self::Broken(_) => "the payment provider refuses",
+        })
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        let (Self::Unavailable(cause) | Self::Broken(cause)) = self;
+        Some(cause.as_ref())
+    }
+}
+
+impl From<table::Error> for Error {
+    fn from(error: table::Error) -> Self {
+        match error {
+            table::Error::Unavailable(_) => Self::Unavailable(error.into()),
+            table::Error::Broken(_) => Self::Broken(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::transient(error)
+    }
+}
+
+/// The provider that the function's environment names.
+pub enum Provider {
+    /// The built-in bank.
+    Sandbox(Sandbox),
+    /// Stripe.
+    Stripe(Stripe),
+}
+
+impl Provider {
+    /// Connects to the provider that the environment variable `PAYMENT_PROVIDER` names: `sandbox` or
+    /// `stripe`. Only the one that is used costs anything.
+    pub async fn connect(table: &Table) -> Result<Self, runtime::Error> {
+        match environment::required("PAYMENT_PROVIDER")?.as_str() {
+            "sandbox" => Ok(Self::Sandbox(Sandbox::new(table.clone()))),
+            "stripe" => Ok(Self::Stripe(Stripe::connect().await?)),
+            other => Err(format!("PAYMENT_PROVIDER must be sandbox or stripe, not {other}").into()),
+        }
+    }
+
+    /// Its name, as payments keep it.
+    pub fn name(&self) -> ProviderName {
+        match self {
+            Self::Sandbox(_) => ProviderName::Sandbox,
+            Self::Stripe(_) => ProviderName::Stripe,
+        }
+    }
+
+    /// The secret that its webhooks are signed with; none where it sends none.
+    pub fn webhook_secret(&self) -> Option<&str> {
+        match self {
+            Self::Sandbox(_) => None,
+            Self::Stripe(stripe) => Some(stripe.webhook_secret()),
+        }
+    }
+
+    /// Gets ready for a payment: no money is held. A repeat for the same order gives the same reference.
+    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
+        match self {
+            Self::Sandbox(sandbox) => Ok(sandbox.prepare(purchase)),
+            Self::Stripe(stripe) => stripe.prepare(purchase).await,
+        }
+    }
+
+    /// Drops what was prepared for an order that has been cancelled in the meantime.
+    pub async fn discard(&self, order_id: Uuid, reference: &str) -> Result<(), Error> {
+        match self {
+            // It keeps nothing before money is held.
+            Self::Sandbox(_) => Ok(()),
+            Self::Stripe(stripe) => stripe.cancel(order_id, reference).await.map(drop),
+        }
+    }
+
+    /// Asks for something and answers how the payment stands then, whatever that is. Each request is true
+    /// when repeated: one that was carried out before changes nothing.
+    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
+        if payment.provider != self.name() {
+            let cause = format!("the payment is with {:?}, not {:?}", payment.provider, self.name());
+            return Err(Error::Broken(cause.into()));
+        }
+        let Some(reference) = payment.provider_reference.as_deref() else {
+            return Err(Error::Broken("the payment has no reference".into()));
+        };
+        match self {
+            Self::Sandbox(sandbox) => sandbox.ask(request, payment).await,
+            Self::Stripe(stripe) => stripe.ask(request, payment.order_id, reference).await,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The built-in bank: it moves no money, knows Stripe's test payment methods, and answers the same each time.
+//!
+//! Its books stand in the payments table, one item a payment, beside the payments and apart from them: what
+//! it holds does not follow from what this service believes.
+
+use kernel::money::Money;
+use runtime::table::{Condition, Key, Table, Written};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    payment::{IntentStatus, Payment, Prepared, Purchase, Request},
+    provider::Error,
+};
+
+/// How often a request is tried while others change the same intent.
+const ATTEMPTS: u32 = 5;
+
+/// Stripe's code for a payment method that does not exist.
+const UNKNOWN: &str = "resource_missing";
+
+/// A payment in the bank's books.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Intent {
+    /// How much.
+    pub amount: Money,
+    /// How it stands: it is in no book before money is held or declined.
+    #[serde(flatten)]
+    pub status: IntentStatus,
+    /// 1 when it is entered, one more with each change.
+    pub version: u64,
+}
+
+/// What a request makes of an intent; none where it changes nothing.
+pub fn carry_out(
+    request: Request,
+    standing: Option<&Intent>,
+    amount: Money,
+    payment_method: &str,
+) -> Option<Intent> {
+    let status = match (request, standing.map(|intent| &intent.status)) {
+        (Request::Authorize, None) => confirm(payment_method),
+        (Request::Capture, Some(IntentStatus::Held)) => IntentStatus::Captured,
+        (Request::Cancel, Some(IntentStatus::Captured)) => IntentStatus::Refunded,
+        // What was not confirmed yet can no longer be.
+        (
+            Request::Cancel,
+            None | Some(IntentStatus::Open | IntentStatus::Held | IntentStatus::Declined { .. }),
+        ) => IntentStatus::Cancelled,
+        _ => return None,
+    };
+    Some(Intent { amount, status, version: standing.map_or(0, |intent| intent.version) + 1 })
+}
+
+/// What the bank says to a payment method, in Stripe's words.
+fn confirm(payment_method: &str) -> IntentStatus {
+    let code = match payment_method {
+        "pm_card_visa" => return IntentStatus::Held,
+        "pm_card_chargeDeclined" => "generic_decline",
+        "pm_card_chargeDeclinedInsufficientFunds" => "insufficient_funds",
+        _ => UNKNOWN,
+    };
+    IntentStatus::Declined { code: code.to_owned() }
+}
+
+/// An intent as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Item {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    intent: Intent,
+}
+
+/// The bank.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    table: Table,
+}
+
+fn key(order_id: Uuid) -> Key {
+    Key::new(format!("sandbox#{order_id}"), "intent")
+}
+
+impl Sandbox {
+    /// The bank whose books are in this table.
+    pub fn new(table: Table) -> Self {
+        Self { table }
+    }
+
+    /// Nothing to be done: its name for a payment follows from the order's id.
+    pub fn prepare(&self, purchase: &Purchase) -> Prepared {
+        Prepared::Intent(format!("sandbox_{}", purchase.order_id))
+    }
+
+    /// Carries out a request and answers how the payment stands then.
+    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
+        let key = key(payment.order_id);
+        // A payment that is to be authorized is mostly a new one: no reason to read before writing.
+        let mut standing: Option<Item> = match request {
+            Request::Authorize => None,
+            _ => self.table.get(key.clone()).await?,
+        };
+        for _ in 0..ATTEMPTS {
+            let intent = standing.as_ref().map(|item| &item.intent);
+            let Some(changed) = carry_out(request, intent, payment.amount, &payment.payment_method) else {
+                return Ok(intent.map_or(IntentStatus::Open, |intent| intent.status.clone()));
+            };
+            let condition =
+                intent.map_or_else(Condition::absent, |intent| Condition::version(intent.version));
+            let item = Item { key: key.clone(), intent: changed };
+            match self.table.put(&item, condition).await? {
+                Written::Done => {
+                    explain(payment, &item.intent.status);
+                    return Ok(item.intent.status);
+                }
+                Written::Refused(now) => standing = now,
+            }
+        }
+        Err(Error::Unavailable("the intent kept changing".into()))
+    }
+}
+
+/// Helps who mistypes a payment method: a decline does not say what would have been accepted.
+fn explain(payment: &Payment, status: &IntentStatus) {
+    if matches!(status, IntentStatus::Declined { code } if code == UNKNOWN) {
+        tracing::info!(
+            order_id = %payment.order_id,
+            "the sandbox knows no such payment method; it knows pm_card_visa, pm_card_chargeDeclined and \
+             pm_card_chargeDeclinedInsufficientFunds"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn amount() -> Money {
+        serde_json::from_value(json!({"amount": 1250, "currency": "USD"})).unwrap()
+    }
+
+    fn given(status: IntentStatus) -> Intent {
+        Intent { amount: amount(), status, version: 1 }
+    }
+
+    fn declined(code: &str) -> IntentStatus {
+        IntentStatus::Declined { code: code.to_owned() }
+    }
+
+    fn when(request: Request, standing: Option<&Intent>) -> Option<IntentStatus> {
+        carry_out(request, standing, amount(), "pm_card_visa").map(|intent| intent.status)
+    }
+
+    #[test]
+    fn the_payment_method_alone_decides() {
+        for (payment_method, then) in [
+            ("pm_card_visa", IntentStatus::Held),
+            ("pm_card_chargeDeclined", declined("generic_decline")),
+            ("pm_card_chargeDeclinedInsufficientFunds", declined("insufficient_funds")),
+            ("pm_card_of_nobody", declined("resource_missing")),
+        ] {
+            let intent = carry_out(Request::Authorize, None, amount(), payment_method);
+            assert_eq!(intent, Some(given(then)), "{payment_method}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_is_captured_or_let_go_and_what_was_captured_is_given_back() {
+        let (held, captured) = (given(IntentStatus::Held), given(IntentStatus::Captured));
+        assert_eq!(when(Request::Capture, Some(&held)), Some(IntentStatus::Captured));
+        assert_eq!(when(Request::Cancel, Some(&held)), Some(IntentStatus::Cancelled));
+        assert_eq!(when(Request::Cancel, Some(&captured)), Some(IntentStatus::Refunded));
+        let changed = carry_out(Request::Capture, Some(&held), amount(), "pm_card_visa").unwrap();
+        assert_eq!(changed.version, held.version + 1);
+    }
+
+    #[test]
+    fn a_cancellation_that_comes_first_keeps_the_authorization_out() {
+        assert_eq!(when(Request::Cancel, None), Some(IntentStatus::Cancelled));
+        assert_eq!(when(Request::Authorize, Some(&given(IntentStatus::Cancelled))), None);
+    }
+
+    #[test]
+    fn a_repeat_changes_nothing() {
+        for (request, status) in [
+            (Request::Authorize, IntentStatus::Held),
+            (Request::Authorize, declined("generic_decline")),
+            (Request::Authorize, IntentStatus::Captured),
+            (Request::Capture, IntentStatus::Captured),
+            (Request::Cancel, IntentStatus::Cancelled),
+            (Request::Cancel, IntentStatus::Refunded),
+            (Request::Status, IntentStatus::Held),
+        ] {
+            assert_eq!(when(request, Some(&given(status.clone()))), None, "{request:?} {status:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_captured_that_is_not_held() {
+        assert_eq!(when(Request::Capture, None), None);
+        for status in [declined("generic_decline"), IntentStatus::Cancelled, IntentStatus::Refunded] {
+            assert_eq!(when(Request::Capture, Some(&given(status.clone()))), None, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn an_item_has_its_status_in_plain_sight_and_reads_back_the_same() {
+        let item = Item { key: key(Uuid::from_u128(1)), intent: given(declined("generic_decline")) };
+        let json = serde_json::to_value(&item).unwrap();
+        assert_eq!(
+            json,
+            json!({
+                "pk": "sandbox#00000000-0000-0000-0000-000000000001",
+                "sk": "intent",
+                "amount": {"amount": 1250, "currency": "USD"},
+                "status": "declined",
+                "code": "generic_decline",
+                "version": 1,
+            })
+        );
+        assert_eq!(serde_json::from_value::<Item>(json).unwrap().intent, item.intent);
+    }
+}

@@ -1,0 +1,124 @@
+//! Payments in the table, one item each, beside the webhooks that have been heard.
+
+use kernel::{clock::Timestamp, event::CloudEvent};
+use runtime::{
+    Error,
+    aggregate::{Stored, TOMBSTONE_LIFE, Tombstone},
+    table::{self, Condition, Key, Table, Written},
+};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use uuid::Uuid;
+
+use crate::payment::{Payment, Record};
+
+/// How long a webhook is remembered, in seconds: two days. Its signature is good for five minutes, so only
+/// the provider itself can send it again later, and then it only leads to another look.
+const WEBHOOK_LIFE: i64 = 2 * 24 * 60 * 60;
+
+/// The payments.
+#[derive(Clone, Debug)]
+pub struct Payments {
+    table: Table,
+}
+
+/// What begins a record: no event comes with it.
+#[derive(Serialize)]
+struct Item<'a> {
+    #[serde(flatten)]
+    key: Key,
+    #[serde(flatten)]
+    stored: Stored<&'a Payment>,
+}
+
+/// A webhook that has been heard.
+#[derive(Serialize, Deserialize)]
+struct Heard {
+    #[serde(flatten)]
+    key: Key,
+    expires_at: i64,
+}
+
+fn key(order_id: Uuid) -> Key {
+    Key::new(format!("payment#{order_id}"), "payment")
+}
+
+fn webhook_key(event_id: &str) -> Key {
+    Key::new(format!("webhook#{event_id}"), "webhook")
+}
+
+fn record(stored: Option<Stored<Payment>>) -> Record {
+    match stored {
+        None => Record::None,
+        Some(Stored::Live(payment)) => Record::Payment(payment),
+        Some(Stored::Deleted(_)) => Record::Tombstone,
+    }
+}
+
+impl Payments {
+    /// Connects to the table.
+    pub async fn connect() -> Result<Self, Error> {
+        Ok(Self { table: Table::connect().await? })
+    }
+
+    /// The table, for the sandbox's books.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// What stands for an order.
+    pub async fn find(&self, order_id: Uuid) -> Result<Record, table::Error> {
+        Ok(record(self.table.get(key(order_id)).await?))
+    }
+
+    /// Stores a payment that begins, where nothing stands. Answers what stands then.
+    pub async fn begin(&self, payment: Payment) -> Result<Record, table::Error> {
+        let order_id = payment.order_id;
+        let written = self.put(order_id, Stored::Live(&payment)).await?;
+        Ok(written.unwrap_or(Record::Payment(payment)))
+    }
+
+    /// Stores that there will be no payment, where nothing stands. Answers what stands then.
+    pub async fn bury(&self, order_id: Uuid, now: Timestamp) -> Result<Record, table::Error> {
+        let tombstone = Tombstone { version: 1, origin: None, expires_at: now.as_second() + TOMBSTONE_LIFE };
+        Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(Record::Tombstone))
+    }
+
+    /// Stores a change over the version before it, with its event. Answers what stands then.
+    pub async fn change(
+        &self,
+        payment: Payment,
+        traceparent: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Record, table::Error> {
+        let event = payment
+            .event(now)
+            .map(|event| CloudEvent { traceparent: traceparent.map(str::to_owned), ..event });
+        let (key, read) = (key(payment.order_id), payment.version - 1);
+        match self.table.replace(key, read, &payment, event).await? {
+            Written::Done => Ok(Record::Payment(payment)),
+            Written::Refused(_) => self.find(payment.order_id).await,
+        }
+    }
+
+    /// Whether a webhook has been heard before.
+    pub async fn has_heard(&self, event_id: &str) -> Result<bool, table::Error> {
+        let heard: Option<IgnoredAny> = self.table.get(webhook_key(event_id)).await?;
+        Ok(heard.is_some())
+    }
+
+    /// Remembers a webhook.
+    pub async fn remember(&self, event_id: &str, now: Timestamp) -> Result<(), table::Error> {
+        let heard = Heard { key: webhook_key(event_id), expires_at: now.as_second() + WEBHOOK_LIFE };
+        // Somebody heard it at the same time: just as well.
+        self.table.put::<IgnoredAny>(&heard, Condition::absent()).await.map(drop)
+    }
+
+    /// Writes where nothing stands; answers what stands there instead, where something does.
+    async fn put(&self, order_id: Uuid, stored: Stored<&Payment>) -> Result<Option<Record>, table::Error> {
+        let item = Item { key: key(order_id), stored };
+        match self.table.put(&item, Condition::absent()).await? {
+            Written::Done => Ok(None),
+            Written::Refused(standing) => Ok(Some(record(standing))),
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Stripe's API, as far as a payment that is held first and taken later needs it: a `PaymentIntent` is
+//! created, confirmed, captured, cancelled or refunded, and asked for.
+//!
+//! What is made at Stripe, an intent or a refund, has an `Idempotency-Key` that follows from the order: a
+//! repeat makes no second one. What moves an intent on has none. Stripe refuses a move that does not fit the
+//! intent's status, which makes a repeat harmless, whereas under a key it repeats its first answer for a
+//! day, a failure of its own included: nothing could be captured until then.
+//!
+//! Where a call is refused or nobody knows what became of it, the intent itself is asked how it stands.
+
+use std::time::Duration;
+
+use kernel::money::Money;
+use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
+use runtime::{environment, secrets};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    payment::{IntentStatus, Prepared, Purchase, Request},
+    provider::Error,
+};
+
+/// The version of the API whose fields are read here: not the account's, which somebody may raise.
+const API_VERSION: &str = "2024-06-20";
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long a call may take. Authorizing makes two in the ten seconds that the function has.
+const CALL: Duration = Duration::from_secs(4);
+
+/// The account's keys, as they stand in the secret.
+#[derive(Deserialize)]
+pub struct Keys {
+    /// The key of the API.
+    pub secret_key: String,
+    /// The secret that webhooks are signed with.
+    pub webhook_secret: String,
+}
+
+/// Stripe.
+pub struct Stripe {
+    client: Client,
+    base: String,
+    keys: Keys,
+}
+
+/// What is read of a `PaymentIntent`.
+#[derive(Debug, Deserialize)]
+struct PaymentIntent {
+    id: String,
+    status: String,
+    last_payment_error: Option<ApiError>,
+    /// Its id only, where it was not asked for.
+    latest_charge: Option<Value>,
+}
+
+/// What is read of an error.
+#[derive(Debug, Default, Deserialize)]
+struct ApiError {
+    #[serde(default, rename = "type")]
+    kind: String,
+    code: Option<String>,
+    decline_code: Option<String>,
+    param: Option<String>,
+}
+
+impl ApiError {
+    /// Why a card was declined.
+    fn decline(self) -> String {
+        self.decline_code.or(self.code).unwrap_or_else(|| "card_declined".to_owned())
+    }
+
+    /// Why nothing can be prepared, where that is the buyer's to mend: the payment method, or an amount
+    /// that no card is charged with.
+    fn unacceptable(&self) -> Option<String> {
+        let code = self.code.as_deref().unwrap_or("payment_method_invalid");
+        let of_the_amount = ["amount_too_small", "amount_too_large"].contains(&code);
+        (of_the_amount || self.param.as_deref() == Some("payment_method")).then(|| code.to_owned())
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Failed {
+    #[serde(default)]
+    error: ApiError,
+}
+
+/// An answer of Stripe's that says something about the call.
+enum Answer<T> {
+    Done(T),
+    Refused(StatusCode, ApiError),
+}
+
+/// A refusal that nothing explains.
+fn broken(status: StatusCode, error: &ApiError) -> Error {
+    let (kind, code) = (&error.kind, error.code.as_deref().unwrap_or("-"));
+    let param = error.param.as_deref().unwrap_or("-");
+    Error::Broken(format!("Stripe answered {status}: type {kind}, code {code}, param {param}").into())
+}
+
+impl PaymentIntent {
+    fn standing(self) -> IntentStatus {
+        match self.status.as_str() {
+            "requires_capture" => IntentStatus::Held,
+            "succeeded" if self.latest_charge.is_some_and(|charge| charge["refunded"] == true) => {
+                IntentStatus::Refunded
+            }
+            "succeeded" => IntentStatus::Captured,
+            "canceled" => IntentStatus::Cancelled,
+            // Every intent is made with a payment method: without one it is because that was declined.
+            "requires_payment_method" => {
+                IntentStatus::Declined { code: self.last_payment_error.unwrap_or_default().decline() }
+            }
+            // The bank wants the buyer to confirm it, who is not here.
+            "requires_action" => IntentStatus::Declined { code: "authentication_required".to_owned() },
+            _ => IntentStatus::Open,
+        }
+    }
+}
+
+impl Stripe {
+    /// Connects to the API that `STRIPE_API_URL` names, with the keys of the secret that `STRIPE_SECRET`
+    /// names.
+    pub async fn connect() -> Result<Self, runtime::Error> {
+        let base = environment::required("STRIPE_API_URL")?;
+        Self::new(&base, secrets::read(&environment::required("STRIPE_SECRET")?).await?)
+    }
+
+    /// The API at this URL, with these keys.
+    pub fn new(base: &str, keys: Keys) -> Result<Self, runtime::Error> {
+        // Anybody can sign with an empty key.
+        if keys.secret_key.is_empty() || keys.webhook_secret.is_empty() {
+            return Err("a key of Stripe's is empty".into());
+        }
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            // The keys go to Stripe and nowhere else.
+            .redirect(Policy::none())
+            .build()?;
+        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), keys })
+    }
+
+    /// The secret that webhooks are signed with.
+    pub fn webhook_secret(&self) -> &str {
+        &self.keys.webhook_secret
+    }
+
+    /// Creates an intent.
+    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
+        let Some(form) = intent(purchase) else {
+            return Ok(Prepared::Declined { code: "amount_not_payable".to_owned() });
+        };
+        let request = self.creating("payment_intents", purchase.order_id, "intent").form(&form);
+        match self.send::<PaymentIntent>(request).await? {
+            Answer::Done(intent) => Ok(Prepared::Intent(intent.id)),
+            Answer::Refused(status, error) => match error.unacceptable() {
+                Some(code) => Ok(Prepared::Declined { code }),
+                None if status == StatusCode::PAYMENT_REQUIRED => {
+                    Ok(Prepared::Declined { code: error.decline() })
+                }
+                None => Err(broken(status, &error)),
+            },
+        }
+    }
+
+    /// Carries out a request and answers how the intent stands then.
+    pub async fn ask(
+        &self,
+        request: Request,
+        order_id: Uuid,
+        reference: &str,
+    ) -> Result<IntentStatus, Error> {
+        match request {
+            Request::Authorize => self.confirm(reference).await,
+            Request::Capture => self.capture(reference).await,
+            Request::Cancel => self.cancel(order_id, reference).await,
+            Request::Status => self.status(reference).await,
+        }
+    }
+
+    /// Has the money held. The payment method is not named again: that would try a declined card once more.
+    async fn confirm(&self, reference: &str) -> Result<IntentStatus, Error> {
+        match self.advance(reference, "confirm").await? {
+            Answer::Done(intent) => Ok(intent.standing()),
+            Answer::Refused(StatusCode::PAYMENT_REQUIRED, error) => {
+                Ok(IntentStatus::Declined { code: error.decline() })
+            }
+            Answer::Refused(status, error) => match self.status(reference).await? {
+                IntentStatus::Open => Err(broken(status, &error)),
+                standing => Ok(standing),
+            },
+        }
+    }
+
+    async fn capture(&self, reference: &str) -> Result<IntentStatus, Error> {
+        match self.advance(reference, "capture").await? {
+            Answer::Done(intent) => Ok(intent.standing()),
+            Answer::Refused(status, error) => match self.status(reference).await? {
+                IntentStatus::Held => Err(broken(status, &error)),
+                standing => Ok(standing),
+            },
+        }
+    }
+
+    /// Undoes [`Self::prepare`], [`Self::confirm`] and [`Self::capture`].
+    pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
+        match self.advance(reference, "cancel").await? {
+            Answer::Done(intent) => Ok(intent.standing()),
+            Answer::Refused(status, error) => match self.status(reference).await? {
+                IntentStatus::Captured => self.refund(order_id, reference).await,
+                standing @ (IntentStatus::Cancelled | IntentStatus::Refunded) => Ok(standing),
+                _ => Err(broken(status, &error)),
+            },
+        }
+    }
+
+    async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
+        let request = self.creating("refunds", order_id, "refund").form(&[("payment_intent", reference)]);
+        match self.send::<IgnoredAny>(request).await? {
+            Answer::Done(_) => Ok(IntentStatus::Refunded),
+            Answer::Refused(status, error) => match self.status(reference).await? {
+                IntentStatus::Refunded => Ok(IntentStatus::Refunded),
+                _ => Err(broken(status, &error)),
+            },
+        }
+    }
+
+    async fn status(&self, reference: &str) -> Result<IntentStatus, Error> {
+        let path = format!("payment_intents/{reference}?expand[]=latest_charge");
+        match self.send::<PaymentIntent>(self.client.get(self.url(&path))).await? {
+            Answer::Done(intent) => Ok(intent.standing()),
+            Answer::Refused(status, error) => Err(broken(status, &error)),
+        }
+    }
+
+    async fn advance(&self, reference: &str, verb: &str) -> Result<Answer<PaymentIntent>, Error> {
+        let url = self.url(&format!("payment_intents/{reference}/{verb}"));
+        self.send(self.client.post(url).form::<[(&str, &str)]>(&[])).await
+    }
+
+    fn creating(&self, path: &str, order_id: Uuid, what: &str) -> RequestBuilder {
+        self.client.post(self.url(path)).header("idempotency-key", format!("{order_id}-{what}"))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/v1/{path}", self.base)
+    }
+
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
+        let request = request.bearer_auth(&self.keys.secret_key).header("stripe-version", API_VERSION);
+        let response = request.send().await.map_err(unknown)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unknown)?;
+        if status.is_success() {
+            // Not serde_json's own words, which could quote the answer.
+            let malformed =
+                |_| Error::Broken("Stripe's answer has not the fields that it should have".into());
+            return serde_json::from_slice(&body).map(Answer::Done).map_err(malformed);
+        }
+        let error = serde_json::from_slice::<Failed>(&body).unwrap_or_default().error;
+        match status {
+            // In use by another call, too many of them, or not Stripe's best day.
+            StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY | StatusCode::TOO_MANY_REQUESTS => {
+                Err(Error::Unavailable(format!("Stripe answered {status}").into()))
+            }
+            _ if status.is_server_error() => {
+                Err(Error::Unavailable(format!("Stripe answered {status}").into()))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(broken(status, &error)),
+            _ => Ok(Answer::Refused(status, error)),
+        }
+    }
+}
+
+/// No answer: whether the call took effect is not known.
+fn unknown(error: reqwest::Error) -> Error {
+    Error::Unavailable(error.without_url().into())
+}
+
+/// The form that creates an intent; none where Stripe cannot be told the amount.
+fn intent(purchase: &Purchase) -> Option<[(&'static str, String); 6]> {
+    Some([
+        ("amount", units(purchase.amount)?.to_string()),
+        ("currency", purchase.amount.currency.code().to_ascii_lowercase()),
+        ("capture_method", "manual".to_owned()),
+        ("payment_method", purchase.payment_method.clone()),
+        // Cards alone can be held without the buyer being sent elsewhere.
+        ("payment_method_types[]", "card".to_owned()),
+        ("metadata[order_id]", purchase.order_id.to_string()),
+    ])
+}
+
+/// An amount in the units that Stripe counts a currency in: the minor ones of ISO 4217 but for three
+/// currencies (<https://docs.stripe.com/currencies#special-cases>). None where those are not whole.
+fn units(money: Money) -> Option<i64> {
+    match money.currency.code() {
+        "ISK" | "UGX" => money.amount.checked_mul(100),
+        "MGA" => (money.amount % 100 == 0).then_some(money.amount / 100),
+        _ => Some(money.amount),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn purchase(amount: i64, currency: &str) -> Purchase {
+        Purchase {
+            order_id: Uuid::from_u128(1),
+            buyer_id: Uuid::from_u128(2),
+            amount: serde_json::from_value(json!({"amount": amount, "currency": currency})).unwrap(),
+            payment_method: "pm_card_visa".to_owned(),
+        }
+    }
+
+    fn stripe() -> Stripe {
+        let keys = Keys { secret_key: "sk_test_1".to_owned(), webhook_secret: "whsec_1".to_owned() };
+        Stripe::new("https://stripe.test/", keys).unwrap()
+    }
+
+    fn standing(intent: Value) -> IntentStatus {
+        serde_json::from_value::<PaymentIntent>(intent).unwrap().standing()
+    }
+
+    fn error(error: Value) -> ApiError {
+        serde_json::from_value(error).unwrap()
+    }
+
+    #[test]
+    fn an_intent_is_created_for_manual_capture_under_a_key_that_follows_from_the_order() {
+        let purchase = purchase(1250, "USD");
+        let request = stripe().creating("payment_intents", purchase.order_id, "intent");
+        let request = request.form(&intent(&purchase).unwrap()).build().unwrap();
+        assert_eq!(request.url().as_str(), "https://stripe.test/v1/payment_intents");
+        assert_eq!(request.headers()["idempotency-key"], "00000000-0000-0000-0000-000000000001-intent");
+        assert_eq!(request.headers()["content-type"], "application/x-www-form-urlencoded");
+        assert_eq!(
+            str::from_utf8(request.body().unwrap().as_bytes().unwrap()).unwrap(),
+            "amount=1250&currency=usd&capture_method=manual&payment_method=pm_card_visa\
+             &payment_method_types%5B%5D=card\
+             &metadata%5Border_id%5D=00000000-0000-0000-0000-000000000001"
+        );
+    }
+
+    #[test]
+    fn a_payment_method_cannot_smuggle_in_another_field() {
+        let purchase = Purchase { payment_method: "pm&amount=1".to_owned(), ..purchase(1250, "USD") };
+        let request = stripe().creating("payment_intents", purchase.order_id, "intent");
+        let request = request.form(&intent(&purchase).unwrap()).build().unwrap();
+        let body = str::from_utf8(request.body().unwrap().as_bytes().unwrap()).unwrap().to_owned();
+        assert!(body.contains("payment_method=pm%26amount%3D1&"), "{body}");
+    }
+
+    #[test]
+    fn amounts_are_in_the_units_that_stripe_counts_in() {
+        for (amount, currency, then) in [
+            (1250, "USD", Some(1250)),
+            (1250, "KRW", Some(1250)),
+            (1250, "ISK", Some(125_000)),
+            (1250, "UGX", Some(125_000)),
+            (1200, "MGA", Some(12)),
+            (1250, "MGA", None),
+            (i64::MAX, "ISK", None),
+        ] {
+            assert_eq!(units(purchase(amount, currency).amount), then, "{amount} {currency}");
+        }
+    }
+
+    #[test]
+    fn an_intents_status_says_where_the_money_is() {
+        for (status, then) in [
+            ("requires_confirmation", IntentStatus::Open),
+            ("processing", IntentStatus::Open),
+            ("requires_capture", IntentStatus::Held),
+            ("succeeded", IntentStatus::Captured),
+            ("canceled", IntentStatus::Cancelled),
+            ("requires_action", IntentStatus::Declined { code: "authentication_required".to_owned() }),
+        ] {
+            assert_eq!(standing(json!({"id": "pi_1", "status": status})), then, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_refund_is_seen_on_the_charge() {
+        let intent = |charge| json!({"id": "pi_1", "status": "succeeded", "latest_charge": charge});
+        assert_eq!(standing(intent(json!("ch_1"))), IntentStatus::Captured);
+        assert_eq!(standing(intent(json!({"refunded": false}))), IntentStatus::Captured);
+        assert_eq!(standing(intent(json!({"refunded": true}))), IntentStatus::Refunded);
+    }
+
+    #[test]
+    fn a_decline_is_told_by_the_banks_reason_where_there_is_one() {
+        for (last_payment_error, code) in [
+            (json!({"code": "card_declined", "decline_code": "insufficient_funds"}), "insufficient_funds"),
+            (json!({"code": "expired_card"}), "expired_card"),
+            (json!(null), "card_declined"),
+        ] {
+            let status = "requires_payment_method";
+            let intent = json!({"id": "pi_1", "status": status, "last_payment_error": last_payment_error});
+            assert_eq!(standing(intent), IntentStatus::Declined { code: code.to_owned() });
+        }
+    }
+
+    #[test]
+    fn what_the_buyer_can_mend_is_a_decline_and_nothing_else_is() {
+        for (refusal, then) in [
+            (json!({"code": "resource_missing", "param": "payment_method"}), Some("resource_missing")),
+            (json!({"param": "payment_method"}), Some("payment_method_invalid")),
+            (json!({"code": "amount_too_small", "param": "amount"}), Some("amount_too_small")),
+            (json!({"param": "currency"}), None),
+            (json!({"param": "payment_method_types"}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(error(refusal.clone()).unacceptable().as_deref(), then, "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_what_stripe_names_and_no_key() {
+        let refusal = error(json!({"type": "invalid_request_error", "message": "No such key: sk_test_1"}));
+        let Error::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else { panic!("not broken") };
+        let expected = "Stripe answered 400 Bad Request: type invalid_request_error, code -, param -";
+        assert_eq!(cause.to_string(), expected);
+    }
+
+    #[test]
+    fn an_empty_key_is_no_key() {
+        for (secret_key, webhook_secret) in [("", "whsec_1"), ("sk_test_1", "")] {
+            let keys = Keys { secret_key: secret_key.to_owned(), webhook_secret: webhook_secret.to_owned() };
+            assert!(Stripe::new("https://stripe.test", keys).is_err());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The provider's messages, in Stripe's form: their signature and what they are about.
+
+use hmac::{Hmac, KeyInit, Mac};
+use kernel::{
+    clock::Timestamp,
+    problem::{Kind, Problem},
+};
+use serde::Deserialize;
+use sha2::Sha256;
+use uuid::Uuid;
+
+/// The name of the header that has the signature.
+pub const SIGNATURE: &str = "stripe-signature";
+
+/// How far a signature's time may be from now, in seconds, either way.
+const TOLERANCE: u64 = 300;
+
+/// Whether a body is signed with the secret, now: `t=<seconds since 1970>,v1=<HMAC-SHA256 of "<t>.<body>">`.
+///
+/// There may be several `v1`, while a secret is being replaced; other schemes are not looked at. Without a
+/// secret nothing is genuine.
+pub fn is_genuine(secret: Option<&str>, signature: Option<&str>, body: &[u8], now: Timestamp) -> bool {
+    let (Some(secret), Some(signature)) = (secret, signature) else { return false };
+    let parts = || signature.split(',').filter_map(|part| part.trim().split_once('='));
+    let Some(time) = parts().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
+    if !time.parse::<i64>().is_ok_and(|time| time.abs_diff(now.as_second()) <= TOLERANCE) {
+        return false;
+    }
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
+    let mac = mac.chain_update(time).chain_update(".").chain_update(body);
+    // In constant time: how much of a forgery is right must not be told by how long the answer takes.
+    parts()
+        .filter_map(|(name, value)| if name == "v1" { bytes(value) } else { None })
+        .any(|claimed| mac.clone().verify_slice(&claimed).is_ok())
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn bytes(digits: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(16)).collect();
+    let pair = |pair: &[u32]| match pair {
+        [high, low] => u8::try_from(high * 16 + low).ok(),
+        _ => None,
+    };
+    digits?.chunks(2).map(pair).collect()
+}
+
+/// What a webhook is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The event's id: the same when it is sent again.
+    pub event_id: String,
+    /// The order that is named in the metadata of what has changed, where there is one.
+    pub order_id: Option<Uuid>,
+}
+
+/// What is read of an event: its object may be a payment intent, a charge, or something else altogether.
+#[derive(Deserialize)]
+struct Event {
+    id: String,
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Object {
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    order_id: Option<String>,
+}
+
+impl Notice {
+    /// Reads a body whose signature has been checked; 400 where it is no event.
+    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+        let event: Event = serde_json::from_slice(body)
+            .map_err(|_| Problem::new(Kind::Unreadable, "the body is not an event"))?;
+        let order_id = event.data.object.metadata.and_then(|metadata| metadata.order_id);
+        Ok(Self { event_id: event.id, order_id: order_id.and_then(|id| id.parse().ok()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made with Python's hmac: HMAC-SHA256 of `1700000000.{"id":"evt_1"}` under `whsec_test`.
+    const SIGNED: &str = "c89214b5b5da833daed6f0b8c5bb6bd58cea9022bd80ccc78230f3942d632925";
+    const BODY: &[u8] = br#"{"id":"evt_1"}"#;
+    const TIME: i64 = 1_700_000_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_microsecond(second * 1_000_000)
+    }
+
+    fn genuine(signature: &str) -> bool {
+        is_genuine(Some("whsec_test"), Some(signature), BODY, at(TIME))
+    }
+
+    fn signed() -> String {
+        format!("t={TIME},v1={SIGNED}")
+    }
+
+    #[test]
+    fn what_the_provider_signs_is_genuine() {
+        assert!(genuine(&signed()));
+        assert!(genuine(&format!("t={TIME}, v0=00, v1={}", SIGNED.to_uppercase())));
+    }
+
+    #[test]
+    fn one_right_signature_of_several_is_enough() {
+        let wrong = "00".repeat(32);
+        assert!(genuine(&format!("t={TIME},v1={wrong},v1={SIGNED}")));
+        assert!(genuine(&format!("t={TIME},v1={SIGNED},v1={wrong}")));
+        assert!(!genuine(&format!("t={TIME},v1={wrong},v1={wrong}")));
+    }
+
+    #[test]
+    fn five_minutes_either_way_are_let_pass_and_no_more() {
+        let signature = signed();
+        let genuine = |now| is_genuine(Some("whsec_test"), Some(&signature), BODY, at(now));
+        assert!(genuine(TIME + 300) && genuine(TIME - 300));
+        assert!(!genuine(TIME + 301) && !genuine(TIME - 301));
+    }
+
+    #[test]
+    fn another_secret_another_body_and_another_time_are_forgeries() {
+        let signature = signed();
+        assert!(!is_genuine(Some("whsec_other"), Some(&signature), BODY, at(TIME)));
+        assert!(!is_genuine(Some("whsec_test"), Some(&signature), b"{}", at(TIME)));
+        assert!(!genuine(&format!("t={},v1={SIGNED}", TIME + 1)));
+    }
+
+    #[test]
+    fn without_a_secret_or_a_signature_nothing_is_genuine() {
+        assert!(!is_genuine(None, Some(&signed()), BODY, at(TIME)));
+        assert!(!is_genuine(Some("whsec_test"), None, BODY, at(TIME)));
+        let half = &SIGNED[..32];
+        for bad in [
+            "",
+            "t=,v1=",
+            &format!("t={TIME}"),
+            &format!("v1={SIGNED}"),
+            &format!("t={TIME},v1="),
+            &format!("t={TIME},v0={SIGNED}"),
+            &format!("t={TIME},v1={half}"),
+            &format!("t={TIME},v1={SIGNED}0"),
+            &format!("t={TIME},v1={SIGNED}00"),
+            &format!("t={TIME},v1=+{}", &SIGNED[1..]),
+            &format!("t={}9,v1={SIGNED}", i64::MAX),
+            &format!("t={},v1={SIGNED}", i64::MIN),
+            &format!("t={TIME}.0,v1={SIGNED}"),
+        ] {
+            assert!(!genuine(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_notice_names_its_event_and_its_order() {
+        let order_id = Uuid::from_u128(1);
+        let read = |object: &str| {
+            let body = format!(r#"{{"id": "evt_1", "type": "x", "data": {{"object": {object}}}}}"#);
+            Notice::read(body.as_bytes()).unwrap()
+        };
+        let notice = |order_id| Notice { event_id: "evt_1".to_owned(), order_id };
+        let object = format!(r#"{{"id": "pi_1", "metadata": {{"order_id": "{order_id}", "more": 1}}}}"#);
+        assert_eq!(read(&object), notice(Some(order_id)));
+        for object in
+            ["{}", r#"{"metadata": null}"#, r#"{"metadata": {}}"#, r#"{"metadata": {"order_id": "7"}}"#]
+        {
+            assert_eq!(read(object), notice(None), "{object}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_cannot_be_read() {
+        for body in ["", "{", "[]", r#"{"id": "evt_1"}"#, r#"{"data": {"object": {}}}"#] {
+            assert_eq!(Notice::read(body.as_bytes()).unwrap_err().kind, Kind::Unreadable, "{body}");
+        }
+    }
+}
