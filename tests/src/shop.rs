@@ -259,3 +259,19 @@ pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
     crate::faults::with_variables(system, &STEPS, &variables, test).await;
     drop(fs::remove_dir_all(faults_folder()));
 }
+
+/// Awaits that nothing is under way for these orders any more: their latest executions have ended.
+pub async fn at_rest(system: &System, orders: &[Uuid]) {
+    for order in orders {
+        eventually(&format!("order {order} is at rest"), async || {
+            let stored = system.item("orders", &format!("order#{order}"), "order").await.unwrap();
+            let name = match stored["attempt"].as_u64().unwrap() {
+                1 => order.to_string(),
+                attempt => format!("{order}-{attempt}"),
+            };
+            let status = system.execution_status(&name).await;
+            (stored["status"] != "PENDING" && status == Some(ExecutionStatus::Succeeded)).then_some(())
+        })
+        .await;
+    }
+}

@@ -1,0 +1,46 @@
+//! A cancellation that races with confirmation: one wins, and the loser is told.
+
+use futures::future::join_all;
+use reqwest::Method;
+use std::time::Duration;
+use system_tests::{
+    System,
+    shop::{CARD, assert_invariants, new_sku, usd},
+};
+
+const ORDERS: u32 = 40;
+
+#[tokio::test]
+async fn a_cancellation_and_a_confirmation_have_one_winner_and_the_loser_is_told() {
+    let system = System::connect().await;
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), ORDERS).await;
+
+    let races = (0..ORDERS).map(async |number| {
+        let order = buyer.orders(&sku, 1, CARD).await;
+        let path = format!("/orders/{order}/cancel");
+        // Spread over the time that an execution takes, so that both sides win some.
+        tokio::time::sleep(Duration::from_millis(u64::from(number) * 25)).await;
+        let answer = buyer.request(Method::POST, &path).send().await;
+        let settled = buyer.settled(order).await;
+        let won = answer.status == 202;
+        if won {
+            assert_eq!(answer.body["status"], "CANCELLED", "{answer:?}");
+            assert_eq!(settled.body["status"], "CANCELLED");
+            assert_eq!(settled.body["reason"], "cancelled_by_user");
+        } else {
+            answer.is_problem(409, "conflict");
+            assert_eq!(settled.body["status"], "CONFIRMED");
+        }
+        (order, won)
+    });
+    let results = join_all(races).await;
+    let cancelled = results.iter().filter(|(_, won)| *won).count();
+    println!("{cancelled} of {ORDERS} cancellations won");
+
+    let orders: Vec<_> = results.iter().map(|(order, _)| *order).collect();
+    system_tests::shop::at_rest(&system, &orders).await;
+    let confirmed = assert_invariants(&system, &orders, &sku, u64::from(ORDERS)).await;
+    assert_eq!(confirmed + cancelled, results.len());
+}
