@@ -169,11 +169,11 @@ impl Books {
     /// Reads all four. What is not there is `none`.
     pub async fn read(system: &System, order: Uuid) -> Self {
         let pk = format!("order#{order}");
-        let intent = format!("sandbox#{order}");
+        let (paid, intent) = (format!("payment#{order}"), format!("sandbox#{order}"));
         let (stored, reservation, payment, intent) = tokio::join!(
             system.item("orders", &pk, "order"),
             system.item("inventory", &pk, "reservation"),
-            system.item("payments", &pk, "payment"),
+            system.item("payments", &paid, "payment"),
             system.item("payments", &intent, "intent"),
         );
         let word = |item: Option<Value>, name: &str| match item {

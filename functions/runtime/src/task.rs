@@ -110,7 +110,8 @@ where
         async {
             let start = Instant::now();
             // Boxed, so that the function's future does not nest the handler's.
-            let work = async || perform(&state, event.payload.clone(), deadline, &handler).boxed_local().await;
+            let work =
+                async || perform(&state, event.payload.clone(), deadline, &handler).boxed_local().await;
             #[cfg(not(debug_assertions))]
             let result = work().await;
             #[cfg(debug_assertions)]
