@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from botocore.exceptions import EndpointConnectionError
+
 from . import bench, build, cloud, demo, deploy, outputs, retry, stacks, watch
 from .progress import Progress, console
-from .settings import LOCAL, OUTPUTS, ROOT, Trouble
+from .settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, Trouble
 
 
 def up(_: argparse.Namespace) -> None:
@@ -96,6 +98,9 @@ def main() -> int:
         arguments.run(arguments)
     except Trouble as trouble:
         console.print(str(trouble), style="bold red", markup=False)
+        return 1
+    except EndpointConnectionError:
+        console.print(f"The local cloud does not answer any more (log: {CLOUD_LOG}).", style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("\nInterrupted. `make down` stops the local cloud if it runs.")
