@@ -200,6 +200,18 @@ impl System {
         names.iter().map(|name| attributes[name].parse::<u32>().expect("a number of messages")).sum()
     }
 
+    /// Invokes a step of the order saga past the state machine: its answer, or its error's public name.
+    pub async fn step(&self, function: &str, input: &Value) -> Result<Value, String> {
+        let lambda = aws_sdk_lambda::Client::new(&self.aws);
+        let payload = aws_sdk_lambda::primitives::Blob::new(input.to_string());
+        let invoked = lambda.invoke().function_name(function).payload(payload).send().await.expect("Invoke");
+        let answer: Value = serde_json::from_slice(invoked.payload().unwrap().as_ref()).unwrap();
+        if invoked.function_error().is_none() {
+            return Ok(answer);
+        }
+        Err(answer["errorType"].as_str().unwrap_or_else(|| panic!("no error type: {answer}")).to_owned())
+    }
+
     /// A queue's URL, by its name.
     pub fn queue(&self, name: &str) -> String {
         let url = self.outputs["queues"][name].as_str().unwrap_or_else(|| panic!("no queue {name}"));

@@ -3,7 +3,10 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::{Value, json};
-use system_tests::{Answer, Person, System, eventually};
+use system_tests::{
+    Answer, Person, System, eventually,
+    shop::{CARD, new_sku, order, usd},
+};
 use uuid::Uuid;
 
 /// Every endpoint that needs somebody signed in.
@@ -25,6 +28,12 @@ fn endpoints(post: Uuid, comment: Uuid) -> Vec<(Method, String)> {
         (Method::POST, "/notifications/read-all".to_owned()),
         (Method::GET, "/notifications/preferences".to_owned()),
         (Method::PUT, "/notifications/preferences".to_owned()),
+        (Method::POST, "/orders".to_owned()),
+        (Method::GET, "/orders".to_owned()),
+        (Method::GET, format!("/orders/{}", Uuid::now_v7())),
+        (Method::POST, format!("/orders/{}/cancel", Uuid::now_v7())),
+        (Method::GET, format!("/orders/{}/payment", Uuid::now_v7())),
+        (Method::PUT, "/inventory/tea".to_owned()),
     ]
 }
 
@@ -60,6 +69,25 @@ async fn without_a_valid_token_nothing_is_done() {
 }
 
 #[tokio::test]
+async fn nobody_makes_themselves_an_admin() {
+    let system = System::connect().await;
+    let (ara, sku) = (system.registered("Ara").await, new_sku("tea"));
+    let path = format!("/inventory/{sku}");
+    let listing = json!({"name": "Tea", "unit_price": usd(1), "on_hand": 1});
+    let put = || system.request(Method::PUT, &path).header("if-none-match", "*").json(&listing);
+    let promoted = tampered(&ara.token, |claims| claims["cognito:groups"] = json!(["admin"]));
+    for (token, status) in [(&ara.token, 403), (&promoted, 401)] {
+        let answer = put().header("authorization", &format!("Bearer {token}")).send().await;
+        assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+    }
+    let mut body = listing.clone();
+    body["groups"] = json!(["admin"]);
+    let answer = ara.request(Method::PUT, &path).header("if-none-match", "*").json(&body).send().await;
+    answer.is_problem(403, "forbidden");
+    system.get(&path).await.is_problem(404, "not-found");
+}
+
+#[tokio::test]
 async fn an_id_token_is_no_key_to_the_api() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
@@ -79,6 +107,7 @@ async fn who_has_no_profile_is_told_to_register() {
     nobody.post("/posts", &json!({"title": "t", "body": "b"})).await.is_problem(403, "profile-required");
     let comments = format!("/posts/{post}/comments");
     nobody.post(&comments, &json!({"body": "b"})).await.is_problem(403, "profile-required");
+    nobody.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
 }
 
 #[tokio::test]
@@ -103,6 +132,7 @@ async fn a_deleted_users_token_writes_nothing() {
     let comments = format!("/posts/{post}/comments");
     refused(&ara, Method::POST, "/posts", &json!({"title": "t", "body": "b"})).await;
     refused(&ara, Method::POST, &comments, &json!({"body": "b"})).await;
+    refused(&ara, Method::POST, "/orders", &order("tea", 1, CARD)).await;
     refused(&ara, Method::PUT, "/notifications/preferences", &json!({"email": true})).await;
     refused(&ara, Method::POST, "/notifications/read-all", &json!({})).await;
     eventually("nothing of hers is left", async || {

@@ -5,12 +5,15 @@ use std::collections::HashSet;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use system_tests::{Answer, System, eventually};
+use system_tests::{
+    Answer, System, eventually,
+    shop::{CARD, DECLINED, assert_invariants, at_rest, new_sku, order, usd},
+};
 use uuid::Uuid;
 
-/// The body that all of these were answered with 201.
-fn one_answer(answers: &[Answer]) -> &Value {
-    assert!(answers.iter().all(|answer| answer.status == 201), "{answers:?}");
+/// The body that all of these were answered with, and this status.
+fn one_answer(answers: &[Answer], status: u16) -> &Value {
+    assert!(answers.iter().all(|answer| answer.status == status), "{answers:?}");
     let bodies: HashSet<String> = answers.iter().map(|answer| answer.body.to_string()).collect();
     assert_eq!(bodies.len(), 1, "{bodies:?}");
     &answers[0].body
@@ -23,7 +26,7 @@ async fn fifty_repeats_at_once_make_one_post_and_get_one_answer() {
     let draft = json!({"title": "Once", "body": "And only once."});
     let answers =
         join_all((0..50).map(|_| ara.request(Method::POST, "/posts").key("once").json(&draft).send())).await;
-    let post = one_answer(&answers);
+    let post = one_answer(&answers, 201);
     let mine = eventually("the post is listed", async || {
         let mine = system.get(&format!("/posts?author={}", ara.id)).await.body["items"].clone();
         (mine != json!([])).then_some(mine)
@@ -40,11 +43,43 @@ async fn fifty_repeats_at_once_make_one_comment_and_one_notification() {
     let body = json!({"body": "Once."});
     let answers =
         join_all((0..50).map(|_| bada.request(Method::POST, &path).key("once").json(&body).send())).await;
-    let comment = one_answer(&answers);
+    let comment = one_answer(&answers, 201);
     system.get(&path).await.is(200, &json!({"items": [comment], "next_cursor": null}));
     eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
     system.worked_off("notifications-on-comment").await;
     assert_eq!(ara.notifications("comment").await.len(), 1);
+}
+
+#[tokio::test]
+async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
+    let system = System::connect().await;
+    let (admin, ara) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), 20).await;
+    let body = order(&sku, 1, CARD);
+    let answers =
+        join_all((0..20).map(|_| ara.request(Method::POST, "/orders").key("once").json(&body).send())).await;
+    let accepted = one_answer(&answers, 202);
+    let id = answers[0].id();
+    at_rest(&system, &[id]).await;
+    assert_eq!(assert_invariants(&system, &[id], &sku, 20).await, 1);
+    let mine = eventually("the order is listed", async || {
+        let mine = ara.get("/orders").await.body["items"].clone();
+        (mine != json!([])).then_some(mine)
+    })
+    .await;
+    assert_eq!(mine, json!([ara.get(&format!("/orders/{id}")).await.body]));
+    assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
+
+    // A repeat is answered as the first was, though the order is confirmed by now.
+    let repeat = ara.request(Method::POST, "/orders").key("once").json(&body).send().await;
+    repeat.is(202, accepted);
+    assert_eq!(repeat.header("location"), answers[0].header("location"));
+    let other = ara.request(Method::POST, "/orders").key("once").json(&order(&sku, 2, CARD)).send();
+    other.await.is_problem(422, "idempotency-key-reused");
+    let other = ara.request(Method::POST, "/orders").key("once").json(&order(&sku, 1, DECLINED)).send();
+    other.await.is_problem(422, "idempotency-key-reused");
+    assert_eq!(system.stock(&sku).await["on_hand"], 19);
 }
 
 #[tokio::test]

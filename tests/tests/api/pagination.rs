@@ -3,7 +3,10 @@
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
-use system_tests::{Person, System, eventually};
+use system_tests::{
+    Person, System, eventually,
+    shop::{CARD, new_sku},
+};
 
 /// All pages of a list, as their ids.
 async fn pages(person: &Person, path: &str, limit: u32) -> Vec<Vec<String>> {
@@ -119,4 +122,28 @@ async fn a_page_of_the_longest_posts_fits_into_an_answer() {
     let pages = pages(&ara, &path, 100).await;
     assert!(pages.iter().all(|page| page.len() * 64 * 1024 * 4 < 6_000_000), "{pages:?}");
     assert_eq!(pages.concat().into_iter().rev().collect::<Vec<_>>(), posts);
+}
+
+#[tokio::test]
+async fn orders_come_page_by_page_newest_first_while_they_are_worked_on() {
+    let system = System::connect().await;
+    let (ara, bada) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
+    let unknown = new_sku("unknown");
+    let mut newest_first = Vec::new();
+    for _ in 0..7 {
+        newest_first.insert(0, ara.orders(&unknown, 1, CARD).await.to_string());
+    }
+    bada.orders(&unknown, 1, CARD).await;
+    eventually("all are listed", async || {
+        (pages(&ara, "/orders?", 100).await.concat().len() == 7).then_some(())
+    })
+    .await;
+    for (limit, sizes) in [(3, vec![3, 3, 1]), (7, vec![7]), (1, vec![1; 7])] {
+        let pages = pages(&ara, "/orders?", limit).await;
+        assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), sizes, "limit {limit}");
+        assert_eq!(pages.concat(), newest_first);
+    }
+    let cursor = ara.get("/orders?limit=1").await.body["next_cursor"].as_str().unwrap().to_owned();
+    bada.get(&format!("/orders?cursor={cursor}")).await.is_invalid(&["/cursor"]);
+    ara.get("/orders?limit=101").await.is_invalid(&["/limit"]);
 }

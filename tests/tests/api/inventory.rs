@@ -1,0 +1,285 @@
+//! `/inventory`.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt, stream};
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{
+    Answer, Person, System,
+    shop::{CARD, assert_invariants, at_rest, new_sku, usd},
+};
+use uuid::Uuid;
+
+fn listing(price: &Value, on_hand: u64) -> Value {
+    json!({"name": "Green tea 녹차", "unit_price": price, "on_hand": on_hand})
+}
+
+/// A stock item, whole.
+fn item(sku: &str, price: &Value, on_hand: u64, reserved: u64, version: u64) -> Value {
+    json!({
+        "sku": sku, "name": "Green tea 녹차", "unit_price": price, "on_hand": on_hand, "reserved": reserved,
+        "available": on_hand - reserved, "version": version,
+    })
+}
+
+async fn create(person: &Person, sku: &str, listing: &Value) -> Answer {
+    let request = person.request(Method::PUT, &format!("/inventory/{sku}"));
+    request.header("if-none-match", "*").json(listing).send().await
+}
+
+async fn replace(person: &Person, sku: &str, version: u64, listing: &Value) -> Answer {
+    let request = person.request(Method::PUT, &format!("/inventory/{sku}"));
+    request.if_match(version).json(listing).send().await
+}
+
+/// A thing in the stock that an admin has just listed.
+async fn listed(system: &System, on_hand: u64) -> (Person, String) {
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    assert_eq!(create(&admin, &sku, &listing(&usd(450), on_hand)).await.status, 201);
+    (admin, sku)
+}
+
+/// Has a made-up order hold so many of one thing.
+async fn reserve(system: &System, order: Uuid, sku: &str, quantity: u32) -> Result<Value, String> {
+    let items = json!([{"sku": sku, "quantity": quantity}]);
+    let input = json!({"order_id": order, "items": items, "expected_total": null, "traceparent": null});
+    system.step("inventory-reserve", &input).await
+}
+
+async fn step(system: &System, function: &str, order: Uuid) {
+    let answer = system.step(function, &json!({"order_id": order, "traceparent": null})).await;
+    assert_eq!(answer, Ok(json!({})), "{function}");
+}
+
+#[tokio::test]
+async fn a_thing_is_listed_once_and_can_be_seen_by_anybody() {
+    let system = System::connect().await;
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    let path = format!("/inventory/{sku}");
+    system.get(&path).await.is_problem(404, "not-found");
+    let created = create(&admin, &sku, &listing(&usd(450), 7)).await;
+    created.is(201, &item(&sku, &usd(450), 7, 0, 1));
+    assert_eq!(created.header("location"), Some(path.as_str()));
+    assert_eq!(created.header("etag"), Some("\"1\""));
+
+    create(&admin, &sku, &listing(&usd(1), 1)).await.is_problem(412, "stale-version");
+    let read = system.get(&path).await;
+    read.is(200, &created.body);
+    assert_eq!(read.header("etag"), Some("\"1\""));
+}
+
+#[tokio::test]
+async fn a_thing_is_changed_in_the_version_that_is_named() {
+    let system = System::connect().await;
+    let (admin, sku) = listed(&system, 7).await;
+    let path = format!("/inventory/{sku}");
+    let euros = json!({"amount": 399, "currency": "EUR"});
+    let changed = replace(&admin, &sku, 1, &listing(&euros, 9)).await;
+    changed.is(200, &item(&sku, &euros, 9, 0, 2));
+    assert_eq!(changed.header("etag"), Some("\"2\""));
+    system.get(&path).await.is(200, &changed.body);
+
+    replace(&admin, &sku, 1, &listing(&usd(1), 1)).await.is_problem(412, "stale-version");
+    let unconditional = admin.request(Method::PUT, &path).json(&listing(&usd(1), 1)).send().await;
+    unconditional.is_problem(428, "version-required");
+    replace(&admin, &new_sku("tea"), 1, &listing(&usd(1), 1)).await.is_problem(404, "not-found");
+    system.get(&path).await.is(200, &changed.body);
+    // None of a thing is left, but it is still known.
+    replace(&admin, &sku, 2, &listing(&euros, 0)).await.is(200, &item(&sku, &euros, 0, 0, 3));
+}
+
+#[tokio::test]
+async fn only_an_admin_changes_the_stock() {
+    let system = System::connect().await;
+    let (_, sku) = listed(&system, 7).await;
+    let (buyer, new) = (system.registered("Ara").await, new_sku("tea"));
+    create(&buyer, &new, &listing(&usd(1), 1)).await.is_problem(403, "forbidden");
+    replace(&buyer, &sku, 1, &listing(&usd(1), 1)).await.is_problem(403, "forbidden");
+    // Before anything that is wrong with the request is told.
+    replace(&buyer, &sku, 9, &json!({})).await.is_problem(403, "forbidden");
+    system.get(&format!("/inventory/{new}")).await.is_problem(404, "not-found");
+    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 7, 0, 1));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored() {
+    let system = System::connect().await;
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    let with = |field: &str, value: Value| {
+        let mut body = listing(&usd(1), 1);
+        body[field] = value;
+        body
+    };
+    let cases: Vec<(Value, &[&str])> = vec![
+        (json!({}), &["/name", "/unit_price", "/on_hand"]),
+        (with("name", json!("")), &["/name"]),
+        (with("name", json!("n".repeat(201))), &["/name"]),
+        (with("on_hand", json!(-1)), &["/on_hand"]),
+        (with("on_hand", json!(1.5)), &["/on_hand"]),
+        (with("on_hand", json!(1_000_000_001)), &["/on_hand"]),
+        (with("on_hand", json!("1")), &["/on_hand"]),
+        (with("unit_price", json!(450)), &["/unit_price"]),
+        (with("unit_price", usd(0)), &["/unit_price/amount"]),
+        (with("unit_price", usd(-1)), &["/unit_price/amount"]),
+        (
+            with("unit_price", json!({"amount": 9_223_372_036_854_775_808_u64, "currency": "Won"})),
+            &["/unit_price/amount", "/unit_price/currency"],
+        ),
+        (with("reserved", json!(0)), &["/reserved"]),
+        (with("available", json!(1)), &["/available"]),
+        (with("version", json!(7)), &["/version"]),
+        (with("sku", json!(sku)), &["/sku"]),
+    ];
+    for (body, pointers) in cases {
+        println!("{body}");
+        create(&admin, &sku, &body).await.is_invalid(pointers);
+    }
+    system.get(&format!("/inventory/{sku}")).await.is_problem(404, "not-found");
+    let raw = admin.request(Method::PUT, &format!("/inventory/{sku}")).header("if-none-match", "*");
+    raw.raw("application/json", "{").send().await.is_problem(400, "unreadable");
+}
+
+#[tokio::test]
+async fn a_sku_is_1_to_64_plain_characters() {
+    let system = System::connect().await;
+    let admin = system.admin().await;
+    for bad in ["green%20tea", "tea%23", "%EC%B0%A8", &"x".repeat(65)] {
+        create(&admin, bad, &listing(&usd(1), 1)).await.is_invalid(&["/sku"]);
+        system.get(&format!("/inventory/{bad}")).await.is_problem(404, "not-found");
+    }
+    // 36 characters of it are new each time.
+    let longest = format!("{}.{}_{}", Uuid::now_v7(), "x".repeat(13), "y".repeat(13));
+    create(&admin, &longest, &listing(&usd(1), 1)).await.is(201, &item(&longest, &usd(1), 1, 0, 1));
+}
+
+#[tokio::test]
+async fn the_stock_is_listed_by_sku_page_by_page() {
+    let system = System::connect().await;
+    let admin = system.admin().await;
+    let mut mine: HashMap<String, Value> = HashMap::new();
+    for name in ["zz", "aa", "mm", "mn", "AA"] {
+        let sku = new_sku(name);
+        mine.insert(sku.clone(), create(&admin, &sku, &listing(&usd(450), 3)).await.body);
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = system.get(&format!("/inventory?limit=100{cursor}")).await;
+        assert_eq!(page.status, 200, "{page:?}");
+        let items = page.body["items"].as_array().unwrap();
+        assert!(items.len() == 100 || page.body["next_cursor"].is_null(), "a page that is not full");
+        seen.extend(items.iter().cloned());
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let skus: Vec<&str> = seen.iter().map(|item| item["sku"].as_str().unwrap()).collect();
+    assert!(skus.windows(2).all(|pair| pair[0] < pair[1]), "in order, and none twice: {skus:?}");
+    for (sku, item) in mine {
+        let found: Vec<&Value> = seen.iter().filter(|seen| seen["sku"] == sku.as_str()).collect();
+        assert_eq!(found, [&item]);
+    }
+    let one = system.get("/inventory?limit=1").await;
+    assert_eq!(one.body["items"], json!([seen[0]]));
+    system.get("/inventory?limit=0").await.is_invalid(&["/limit"]);
+    system.get("/inventory?cursor=nonsense").await.is_invalid(&["/cursor"]);
+}
+
+#[tokio::test]
+async fn a_promise_leaves_the_version_and_a_sale_raises_it() {
+    let system = System::connect().await;
+    let (_, sku) = listed(&system, 10).await;
+    let stands = async |on_hand, reserved, version| {
+        let answer = system.get(&format!("/inventory/{sku}")).await;
+        answer.is(200, &item(&sku, &usd(450), on_hand, reserved, version));
+        assert_eq!(answer.header("etag"), Some(format!("\"{version}\"").as_str()));
+    };
+    let (sold, dropped) = (Uuid::now_v7(), Uuid::now_v7());
+    let line = json!({"sku": sku, "quantity": 3, "unit_price": usd(450)});
+    let promise = Ok(json!({"lines": [line], "total": usd(1350)}));
+    // Each step twice: the second time changes nothing.
+    for _ in 0..2 {
+        assert_eq!(reserve(&system, sold, &sku, 3).await, promise);
+        assert_eq!(reserve(&system, dropped, &sku, 3).await, promise);
+        stands(10, 6, 1).await;
+    }
+    for _ in 0..2 {
+        step(&system, "inventory-release", dropped).await;
+        stands(10, 3, 1).await;
+    }
+    for _ in 0..2 {
+        step(&system, "inventory-commit", sold).await;
+        stands(7, 0, 2).await;
+    }
+    for _ in 0..2 {
+        step(&system, "inventory-release", sold).await;
+        stands(10, 0, 3).await;
+    }
+    // What was taken back is promised no more.
+    for order in [sold, dropped] {
+        assert_eq!(reserve(&system, order, &sku, 3).await, Err("Order.Cancelled".to_owned()));
+        let commit = json!({"order_id": order, "traceparent": null});
+        assert_eq!(system.step("inventory-commit", &commit).await, Err("Transient".to_owned()));
+    }
+    stands(10, 0, 3).await;
+}
+
+#[tokio::test]
+async fn an_admin_edits_a_busy_thing_but_not_below_what_is_promised() {
+    let system = System::connect().await;
+    let (admin, sku) = listed(&system, 10).await;
+    let order = Uuid::now_v7();
+    reserve(&system, order, &sku, 4).await.unwrap();
+    // The version that was read before the promise still does.
+    replace(&admin, &sku, 1, &listing(&usd(500), 3)).await.is_problem(409, "conflict");
+    let least = replace(&admin, &sku, 1, &listing(&usd(500), 4)).await;
+    least.is(200, &item(&sku, &usd(500), 4, 4, 2));
+    assert_eq!(reserve(&system, Uuid::now_v7(), &sku, 1).await, Err("Inventory.OutOfStock".to_owned()));
+
+    // The promise keeps its price.
+    let kept = reserve(&system, order, &sku, 4).await.unwrap();
+    assert_eq!(kept["total"], usd(1800));
+    step(&system, "inventory-commit", order).await;
+    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(500), 0, 0, 3));
+    // An edit of what was read before the sale would put back what was sold.
+    replace(&admin, &sku, 2, &listing(&usd(500), 4)).await.is_problem(412, "stale-version");
+}
+
+#[tokio::test]
+async fn a_promise_that_is_taken_back_before_it_is_made_is_refused() {
+    let system = System::connect().await;
+    let (_, sku) = listed(&system, 10).await;
+    let order = Uuid::now_v7();
+    step(&system, "inventory-release", order).await;
+    assert_eq!(reserve(&system, order, &sku, 1).await, Err("Order.Cancelled".to_owned()));
+    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 10, 0, 1));
+}
+
+#[tokio::test]
+async fn of_a_hundred_orders_for_the_last_ten_exactly_ten_are_confirmed() {
+    let system = System::connect().await;
+    let (_, sku) = listed(&system, 10).await;
+    let buyers: Vec<Person> =
+        stream::iter(0..10).map(|_| system.registered("Ara")).buffer_unordered(10).collect().await;
+    let settled: Vec<Answer> = stream::iter(0..100)
+        .map(async |number: usize| {
+            let buyer = &buyers[number % buyers.len()];
+            buyer.settled(buyer.orders(&sku, 1, CARD).await).await
+        })
+        .buffer_unordered(20)
+        .collect()
+        .await;
+
+    let mut ends: HashMap<(&str, Option<&str>), usize> = HashMap::new();
+    for answer in &settled {
+        let end = (answer.body["status"].as_str().unwrap(), answer.body["reason"].as_str());
+        *ends.entry(end).or_default() += 1;
+    }
+    let expected = HashMap::from([(("CONFIRMED", None), 10), (("REJECTED", Some("out_of_stock")), 90)]);
+    assert_eq!(ends, expected);
+    let orders: Vec<Uuid> = settled.iter().map(Answer::id).collect();
+    at_rest(&system, &orders).await;
+    assert_eq!(assert_invariants(&system, &orders, &sku, 10).await, 10);
+    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 0, 0, 11));
+}

@@ -1,0 +1,386 @@
+//! The events of orders, inventory and payments as they are on the bus, and what buyers are told.
+
+use std::{fs, panic::AssertUnwindSafe, panic::resume_unwind, path::Path, sync::Mutex};
+
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_sqs::types::QueueAttributeName;
+use futures::FutureExt;
+use kernel::{clock::Timestamp, id};
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{
+    Person, System, assert_json, eventually,
+    shop::{CARD, DECLINED, at_rest, new_sku, order, order_id, usd},
+};
+use uuid::Uuid;
+
+/// An event as its publisher puts it on the bus.
+pub(crate) fn event(event_type: &str, subject: Uuid, sequence: u64, data: &Value) -> Value {
+    let source = format!("madang.{}s", event_type.split('.').next().unwrap());
+    json!({
+        "specversion": "1.0", "id": id::new(), "source": source, "type": event_type, "subject": subject,
+        "time": Timestamp::now(), "sequence": sequence, "schemaversion": 1, "data": data,
+    })
+}
+
+/// A queue for what is on the bus about one aggregate.
+struct Tap {
+    system: System,
+    queue: String,
+    seen: Mutex<Vec<Value>>,
+}
+
+impl Tap {
+    /// The events so far that were seen on the bus, in the order of their arrival; each as its rule matched it
+    /// and its schema allows.
+    async fn seen(&self) -> Vec<Value> {
+        let sqs = aws_sdk_sqs::Client::new(&self.system.aws);
+        let receive = sqs.receive_message().queue_url(&self.queue).max_number_of_messages(10);
+        let received = receive.send().await.expect("ReceiveMessage").messages.unwrap_or_default();
+        for message in received {
+            let delete = sqs.delete_message().queue_url(&self.queue);
+            delete.receipt_handle(message.receipt_handle().unwrap()).send().await.expect("DeleteMessage");
+            let entry: Value = serde_json::from_str(message.body().unwrap()).unwrap();
+            let event = entry["detail"].clone();
+            assert_eq!((&entry["source"], &entry["detail-type"]), (&event["source"], &event["type"]));
+            assert_valid(&event);
+            self.seen.lock().unwrap().push(event);
+        }
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Awaits these events, in any order: type, sequence and data of each, and no others.
+    async fn sees(&self, expected: &[(&str, u64, Value)]) {
+        let mut seen = eventually(&format!("{} events are on the bus", expected.len()), async || {
+            let seen = self.seen().await;
+            (seen.len() >= expected.len()).then_some(seen)
+        })
+        .await;
+        let by_type = |event: &Value| event["type"].as_str().unwrap().to_owned();
+        seen.sort_by_key(by_type);
+        let mut expected = expected.to_vec();
+        expected.sort_by_key(|(event_type, ..)| *event_type);
+        let seen: Vec<Value> =
+            seen.iter().map(|event| json!([event["type"], event["sequence"], event["data"]])).collect();
+        let expected: Vec<Value> =
+            expected.iter().map(|(event_type, sequence, data)| json!([event_type, sequence, data])).collect();
+        assert_json(&json!(seen), &json!(expected));
+    }
+}
+
+/// Asserts that an event is what its schema in the catalogue says.
+fn assert_valid(event: &Value) {
+    let file = format!("{}.v{}.json", event["type"].as_str().unwrap(), event["schemaversion"]);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/schemas").join(&file);
+    let schema = serde_json::from_str(&fs::read_to_string(path).expect(&file)).unwrap();
+    let validator = jsonschema::options().should_validate_formats(true).build(&schema).unwrap();
+    if let Err(error) = validator.validate(event) {
+        panic!("{file}: {error}: {event}");
+    }
+}
+
+/// Listens on the bus for what happens to one aggregate while `test` runs.
+async fn with_tap(system: &System, subject: Uuid, test: impl AsyncFnOnce(&Tap)) {
+    let sqs = aws_sdk_sqs::Client::new(&system.aws);
+    let bus = aws_sdk_eventbridge::Client::new(&system.aws);
+    let name = format!("tap-{}", Uuid::now_v7().simple());
+    let created = sqs.create_queue().queue_name(&name).send().await.expect("CreateQueue");
+    let queue = created.queue_url().unwrap().replace("localhost", "127.0.0.1");
+    let arn = QueueAttributeName::QueueArn;
+    let attributes = sqs.get_queue_attributes().queue_url(&queue).attribute_names(arn.clone()).send().await;
+    let arn = attributes.expect("GetQueueAttributes").attributes.unwrap()[&arn].clone();
+    let on_bus = system.output("event_bus");
+    let pattern = json!({"detail": {"subject": [subject]}}).to_string();
+    let rule = bus.put_rule().name(&name).event_bus_name(on_bus).event_pattern(pattern);
+    rule.send().await.expect("PutRule");
+    let target = Target::builder().id("tap").arn(arn).build().unwrap();
+    let targets = bus.put_targets().rule(&name).event_bus_name(on_bus).targets(target);
+    targets.send().await.expect("PutTargets");
+
+    let tap = Tap { system: system.clone(), queue, seen: Mutex::default() };
+    let result = AssertUnwindSafe(Box::pin(test(&tap))).catch_unwind().await;
+    let remove = bus.remove_targets().rule(&name).event_bus_name(on_bus).ids("tap");
+    remove.send().await.expect("RemoveTargets");
+    bus.delete_rule().name(&name).event_bus_name(on_bus).send().await.expect("DeleteRule");
+    sqs.delete_queue().queue_url(&tap.queue).send().await.expect("DeleteQueue");
+    if let Err(panic) = result {
+        resume_unwind(panic);
+    }
+}
+
+/// Somebody who wants to know, and a thing to buy at 4.50.
+async fn shop(system: &System) -> (Person, String) {
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), 5).await;
+    (buyer, sku)
+}
+
+/// Places an order under a key.
+async fn place(buyer: &Person, key: &str, body: &Value) -> Uuid {
+    let answer = buyer.request(Method::POST, "/orders").key(key).json(body).send().await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.id()
+}
+
+/// Awaits the notification of a type, asserts that it is whole, and gives its message.
+async fn told(person: &Person, kind: &str, subject: &str) -> String {
+    let told = eventually(&format!("{kind} arrives"), async || person.notifications(kind).await.pop()).await;
+    let expected = json!({"id": "<uuid>", "type": kind, "subject": subject, "message": "<text>", "read": false,
+                          "created_at": "<time>"});
+    assert_json(&told, &expected);
+    told["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    let key = new_sku("key");
+    let id = order_id(&buyer, &key);
+    with_tap(&system, id, async |tap| {
+        assert_eq!(place(&buyer, &key, &order(&sku, 2, CARD)).await, id);
+        let items = json!({"order_id": id, "items": [{"sku": sku, "quantity": 2}]});
+        let amount = json!({"order_id": id, "amount": usd(900)});
+        tap.sees(&[
+            ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
+            ("inventory.reserved", 1, items.clone()),
+            ("payment.authorized", 2, amount.clone()),
+            ("order.confirmed", 2, json!({"id": id, "buyer_id": buyer.id, "total": usd(900)})),
+            ("payment.captured", 3, amount),
+            ("inventory.committed", 2, items),
+        ])
+        .await;
+    })
+    .await;
+    let message = told(&buyer, "order_placed", "Your order has arrived").await;
+    assert_eq!(message, format!("We have your order {id} and are looking after it."));
+    let message = told(&buyer, "order_confirmed", "Your order is confirmed").await;
+    assert_eq!(message, format!("Your order {id} is paid and on its way."));
+}
+
+#[tokio::test]
+async fn an_order_that_is_undone_is_told_with_its_reason() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    let key = new_sku("key");
+    let id = order_id(&buyer, &key);
+    with_tap(&system, id, async |tap| {
+        place(&buyer, &key, &order(&sku, 2, DECLINED)).await;
+        let items = json!({"order_id": id, "items": [{"sku": sku, "quantity": 2}]});
+        let rejected =
+            json!({"id": id, "buyer_id": buyer.id, "total": usd(900), "reason": "payment_declined"});
+        tap.sees(&[
+            ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
+            ("inventory.reserved", 1, items.clone()),
+            ("inventory.released", 2, items),
+            ("order.rejected", 3, rejected),
+        ])
+        .await;
+    })
+    .await;
+    let message = told(&buyer, "order_rejected", "Your order could not be carried out").await;
+    let expected =
+        format!("Your order {id} was not carried out: the payment was declined. No money was taken.");
+    assert_eq!(message, expected);
+}
+
+#[tokio::test]
+async fn an_order_that_never_had_a_price_is_told_without_a_total() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    let key = new_sku("key");
+    let id = order_id(&buyer, &key);
+    with_tap(&system, id, async |tap| {
+        place(&buyer, &key, &order(&sku, 6, CARD)).await;
+        tap.sees(&[
+            ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
+            ("order.rejected", 3, json!({"id": id, "buyer_id": buyer.id, "reason": "out_of_stock"})),
+        ])
+        .await;
+    })
+    .await;
+    let message = told(&buyer, "order_rejected", "Your order could not be carried out").await;
+    assert!(message.contains("something in it is out of stock"), "{message}");
+}
+
+#[tokio::test]
+async fn a_cancelled_order_is_told_once() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    // The saga's first step refuses an order of nobody's; until then there is time to cancel.
+    let mut tries = 0;
+    loop {
+        let key = new_sku("key");
+        let id = order_id(&buyer, &key);
+        let mut won = false;
+        with_tap(&system, id, async |tap| {
+            place(&buyer, &key, &order(&sku, 1, CARD)).await;
+            let cancel = || buyer.request(Method::POST, &format!("/orders/{id}/cancel")).send();
+            won = cancel().await.status == 202;
+            if !won {
+                return;
+            }
+            assert_eq!(cancel().await.status, 202);
+            at_rest(&system, &[id]).await;
+            // How far the saga had come is the machine's business.
+            let told = eventually("the cancellation is on the bus", async || {
+                let seen = tap.seen().await;
+                let orders = seen.into_iter().filter(|event| event["source"] == "madang.orders");
+                let orders: Vec<Value> = orders.collect();
+                (orders.len() >= 2).then_some(orders)
+            })
+            .await;
+            let [placed, cancelled] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!((&placed["type"], &placed["sequence"]), (&json!("order.placed"), &json!(1)));
+            assert_eq!((&cancelled["type"], &cancelled["sequence"]), (&json!("order.cancelled"), &json!(2)));
+            let data = json!({"id": id, "buyer_id": buyer.id, "reason": "cancelled_by_user"});
+            assert_json(&cancelled["data"], &data);
+        })
+        .await;
+        if won {
+            let message = told(&buyer, "order_cancelled", "Your order is cancelled").await;
+            assert_eq!(message, format!("You have cancelled your order {id}. No money was taken."));
+            system.worked_off("notifications-on-order").await;
+            assert_eq!(buyer.notifications("order_cancelled").await.len(), 1);
+            return;
+        }
+        tries += 1;
+        assert!(tries < 5, "a cancellation never wins");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_waits_for_a_person_is_told() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    let id = buyer.orders(&sku, 2, CARD).await;
+    at_rest(&system, &[id]).await;
+    let park = |visit: &str| json!({"order_id": id, "error": "Test", "visit": visit, "traceparent": null});
+    with_tap(&system, id, async |tap| {
+        for _ in 0..2 {
+            let answer = system.step("orders-park", &park("first")).await;
+            assert_eq!(answer, Err("Order.NeedsAttention".to_owned()));
+        }
+        assert_eq!(buyer.get(&format!("/orders/{id}")).await.body["status"], "NEEDS_ATTENTION");
+        let data = json!({"id": id, "buyer_id": buyer.id, "total": usd(900)});
+        tap.sees(&[("order.needs_attention", 3, data)]).await;
+        let message = told(&buyer, "order_needs_attention", "Your order takes longer").await;
+        let expected = format!("Your order {id} takes longer than it should. Somebody is looking into it.");
+        assert_eq!(message, expected);
+
+        for _ in 0..2 {
+            assert_eq!(system.step("orders-park", &park("second")).await, Ok(json!({})));
+        }
+        assert_eq!(buyer.get(&format!("/orders/{id}")).await.body["status"], "CONFIRMED");
+    })
+    .await;
+    assert_eq!(buyer.notifications("order_needs_attention").await.len(), 1);
+}
+
+#[tokio::test]
+async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system).await;
+    let amount = |order: Uuid| json!({"order_id": order, "amount": usd(450)});
+    let items = json!([{"sku": sku, "quantity": 1}]);
+    let run = async |function: &str, order: Uuid| {
+        let input = json!({
+            "order_id": order, "buyer_id": buyer.id, "amount": usd(450), "payment_method": CARD,
+            "items": items, "expected_total": null,
+            "traceparent": "00-67890abc0123456789abcdef01234567-53995c3f42cd8ad8-01",
+        });
+        // Twice: a repeat tells nothing.
+        for _ in 0..2 {
+            system.step(function, &input).await.unwrap();
+        }
+    };
+    let let_go = Uuid::now_v7();
+    with_tap(&system, let_go, async |tap| {
+        run("payments-authorize", let_go).await;
+        run("payments-cancel", let_go).await;
+        let told = [("payment.authorized", 2, amount(let_go)), ("payment.cancelled", 3, amount(let_go))];
+        tap.sees(&told).await;
+    })
+    .await;
+    let given_back = Uuid::now_v7();
+    with_tap(&system, given_back, async |tap| {
+        for function in [
+            "payments-authorize",
+            "inventory-reserve",
+            "payments-capture",
+            "inventory-commit",
+            "payments-cancel",
+            "inventory-release",
+        ] {
+            run(function, given_back).await;
+        }
+        let data = json!({"order_id": given_back, "items": items});
+        tap.sees(&[
+            ("payment.authorized", 2, amount(given_back)),
+            ("payment.captured", 3, amount(given_back)),
+            ("payment.refunded", 4, amount(given_back)),
+            ("inventory.reserved", 1, data.clone()),
+            ("inventory.committed", 2, data.clone()),
+            ("inventory.released", 3, data),
+        ])
+        .await;
+        let trace = "00-67890abc0123456789abcdef01234567-";
+        let seen = tap.seen().await;
+        let traced = |event: &Value| event["traceparent"].as_str().is_some_and(|it| it.starts_with(trace));
+        assert!(seen.iter().all(traced), "all of it is in the order's trace: {seen:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_order_event_twenty_times_is_one_notification() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.is_welcomed().await;
+    let order = Uuid::now_v7();
+    let data = json!({"id": order, "buyer_id": buyer.id, "total": usd(900)});
+    let confirmed = event("order.confirmed", order, 2, &data);
+    for _ in 0..20 {
+        system.publish(&confirmed).await;
+    }
+    let outcomes = system.consumed("notifications-on-order", &confirmed, 20).await;
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "applied").count(), 1, "{outcomes:?}");
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "already applied").count(), 19, "{outcomes:?}");
+    assert_eq!(buyer.notifications("order_confirmed").await.len(), 1);
+    assert_eq!(buyer.get("/notifications").await.body["unread_count"], 2);
+}
+
+#[tokio::test]
+async fn who_has_left_is_told_nothing_about_orders() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.is_welcomed().await;
+    assert_eq!(buyer.delete("/users/me").await.status, 202);
+    eventually("the notifications are gone", async || {
+        (buyer.get("/notifications").await.body["items"] == json!([])).then_some(())
+    })
+    .await;
+    let order = Uuid::now_v7();
+    let data = json!({"id": order, "buyer_id": buyer.id, "reason": "user_not_found"});
+    let rejected = event("order.rejected", order, 3, &data);
+    system.publish(&rejected).await;
+    assert_eq!(system.consumed("notifications-on-order", &rejected, 1).await, ["already applied"]);
+    assert_eq!(buyer.get("/notifications").await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_no_event_goes_to_the_dead_letter_queues_of_orders_and_notifications() {
+    let system = System::connect().await;
+    for consumer in ["orders-on-user", "notifications-on-order"] {
+        for poison in
+            [format!("not json {}", Uuid::now_v7()), json!({"detail": {"id": id::new()}}).to_string()]
+        {
+            system.send(consumer, &poison).await;
+            let letter = system.dead_letter(consumer, |body| body == poison).await;
+            let attributes = letter.message_attributes.expect("attributes");
+            let reason = attributes["reason"].string_value().expect("a reason");
+            assert!(reason.starts_with("not an event: "), "{consumer}: {reason}");
+        }
+    }
+}
