@@ -31,3 +31,11 @@ def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
     watched = {f"{target['method']} {path}": target["function"] for path, targets in metadata.items() for target in targets}
     # test_api compares the same list with the templates.
     assert watched == {route: function for route, (function, _) in CONTRACT.items()}
+
+
+def test_what_is_deployed_has_no_faults_to_inject():
+    # runtime::faults is compiled with debug assertions only; a release build, which is what `make build` makes, has none.
+    lib = (ROOT / "functions/runtime/src/lib.rs").read_text()
+    assert "#[cfg(debug_assertions)]\nmod faults;" in lib
+    assert "debug-assertions" not in tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]
+    assert "cargo lambda build --release" in (ROOT / "Makefile").read_text()

@@ -3,11 +3,15 @@
 use aws_sdk_sfn::types::ExecutionStatus;
 use futures::future::join_all;
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 use system_tests::{
     System, eventually,
     shop::{CARD, DECLINED, assert_invariants, at_rest, inject, new_sku, order, order_id, usd, with_faults},
 };
+use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::FAULTS;
@@ -54,9 +58,7 @@ async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_red
             assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
 
             // The cause is mended by now: the faults are used up.
-            let sfn = aws_sdk_sfn::Client::new(&system.aws);
-            let redrive = sfn.redrive_execution().execution_arn(system.execution(&id.to_string()));
-            redrive.send().await.expect("RedriveExecution");
+            retry(id).await;
             at_rest(&system, &[id]).await;
             let answer = buyer.get(&format!("/orders/{id}")).await;
             assert_eq!(answer.body["status"], ends, "{step}: {answer:?}");
@@ -73,6 +75,18 @@ async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_red
     })
     .await;
     assert_eq!(told.len(), cases.len());
+}
+
+/// `make order-retry`, which redrives the execution and follows it to its end.
+async fn retry(order: Uuid) {
+    let retry = Command::new("make")
+        .args(["order-retry", &format!("ID={order}")])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("make");
+    assert!(retry.status.success(), "{}", String::from_utf8_lossy(&retry.stdout));
 }
 
 /// Waits until an order's execution has failed where it leaves the order to a person.
