@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     fs,
+    hash::BuildHasher,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -308,10 +309,10 @@ pub async fn with_endpoint(
 
 /// Adds variables to the environment of real functions while `test` runs, and takes them away again
 /// whatever happens.
-pub async fn with_variables(
+pub async fn with_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
-    variables: &HashMap<String, String>,
+    variables: &HashMap<String, String, S>,
     test: impl AsyncFnOnce(),
 ) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
@@ -326,7 +327,7 @@ pub async fn with_variables(
         let environment = configuration.expect("GetFunctionConfiguration").environment;
         let before = environment.and_then(|environment| environment.variables).unwrap_or_default();
         let mut with = before.clone();
-        with.extend(variables.clone());
+        with.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         set(function, with).await;
         standing.push((*function, before));
     }

@@ -63,7 +63,9 @@ impl System {
         let dynamodb = aws_sdk_dynamodb::Client::new(&self.aws);
         let request = dynamodb.get_item().table_name(table).consistent_read(true);
         let key = |value: &str| AttributeValue::S(value.to_owned());
-        let answer = request.key("pk", key(pk)).key("sk", key(sk)).send().await.expect("GetItem");
+        let get = request.key("pk", key(pk)).key("sk", key(sk)).send();
+        // Boxed: several of them are awaited at once, and the SDK's futures are large.
+        let answer = Box::pin(get).await.expect("GetItem");
         answer.item.map(|item| serde_dynamo::from_item(item).expect("an item as JSON"))
     }
 
