@@ -26,6 +26,13 @@ fn priced(mut view: Value, unit_price: &Value, total: &Value) -> Value {
     view
 }
 
+/// The same, with one more thing.
+fn and(mut view: Value, sku: &str, quantity: u32) -> Value {
+    let line = json!({"sku": sku, "quantity": quantity, "unit_price": null});
+    view["items"].as_array_mut().unwrap().push(line);
+    view
+}
+
 /// The same, not to be delivered.
 fn because(mut view: Value, reason: &str) -> Value {
     view["reason"] = json!(reason);
@@ -250,9 +257,8 @@ async fn what_nobody_sells_is_rejected_as_unknown() {
     let unknown = new_sku("unknown");
     let items = json!([{"sku": sku, "quantity": 1}, {"sku": unknown, "quantity": 1}]);
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
-    let mut expected = because(view(&sku, 1, "REJECTED", 3), "unknown_sku");
-    expected["items"][1] = json!({"sku": unknown, "quantity": 1, "unit_price": null});
-    rejected.is(200, &expected);
+    let expected = and(view(&sku, 1, "REJECTED", 3), &unknown, 1);
+    rejected.is(200, &because(expected, "unknown_sku"));
     assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
 }
@@ -265,9 +271,8 @@ async fn more_than_there_is_is_out_of_stock_and_holds_nothing_of_the_rest() {
     admin.stocks(&scarce, &usd(100), 1).await;
     let items = json!([{"sku": sku, "quantity": 1}, {"sku": scarce, "quantity": 2}]);
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
-    let mut expected = because(view(&sku, 1, "REJECTED", 3), "out_of_stock");
-    expected["items"][1] = json!({"sku": scarce, "quantity": 2, "unit_price": null});
-    rejected.is(200, &expected);
+    let expected = and(view(&sku, 1, "REJECTED", 3), &scarce, 2);
+    rejected.is(200, &because(expected, "out_of_stock"));
     assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_invariants(&system, &[rejected.id()], &sku, 5).await;
     assert_invariants(&system, &[rejected.id()], &scarce, 1).await;
@@ -295,9 +300,8 @@ async fn prices_in_two_currencies_have_no_total() {
     admin.stocks(&korean, &json!({"amount": 4500, "currency": "KRW"}), 5).await;
     let items = json!([{"sku": sku, "quantity": 1}, {"sku": korean, "quantity": 1}]);
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
-    let mut expected = because(view(&sku, 1, "REJECTED", 3), "mixed_currencies");
-    expected["items"][1] = json!({"sku": korean, "quantity": 1, "unit_price": null});
-    rejected.is(200, &expected);
+    let expected = and(view(&sku, 1, "REJECTED", 3), &korean, 1);
+    rejected.is(200, &because(expected, "mixed_currencies"));
     assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_invariants(&system, &[rejected.id()], &sku, 5).await;
     assert_invariants(&system, &[rejected.id()], &korean, 5).await;
