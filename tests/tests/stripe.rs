@@ -19,7 +19,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, to_bytes},
+    body::{Body, Bytes, to_bytes},
     extract::{Request, State},
     response::Response,
 };
@@ -178,13 +178,12 @@ async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response 
     let said = match key {
         Some(key) => {
             let mut remembered = front.remembered.lock().await;
-            match remembered.get(&key) {
-                Some(said) => said.clone(),
-                None => {
-                    let said = front.ask(request).await;
-                    remembered.insert(key, said.clone());
-                    said
-                }
+            if let Some(said) = remembered.get(&key) {
+                said.clone()
+            } else {
+                let said = front.ask(request).await;
+                remembered.insert(key, said.clone());
+                said
             }
         }
         None => front.ask(request).await,
@@ -300,8 +299,7 @@ fn signature(secret: &str, seconds_from_now: i64, body: &str) -> String {
     let time = Timestamp::now().as_second() + seconds_from_now;
     let mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(format!("{time}.{body}"));
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={time},v1={digits}")
+    format!("t={time},v1={:x}", Bytes::copy_from_slice(&mac.finalize().into_bytes()))
 }
 
 /// Runs a test while orders are paid at a Stripe of its own, and then at the sandbox again, whatever happens.
@@ -314,7 +312,7 @@ async fn with_stripe(test: impl AsyncFnOnce(&Stripe)) {
         ("STRIPE_API_URL".to_owned(), stripe.url.clone()),
     ]);
     with_secret(&system, async || {
-        with_variables(&system, &FUNCTIONS, &variables, async || test(&stripe).await).await
+        with_variables(&system, &FUNCTIONS, &variables, async || test(&stripe).await).await;
     })
     .await;
 }

@@ -132,7 +132,6 @@ async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored
         (with("sku", json!(sku)), &["/sku"]),
     ];
     for (body, pointers) in cases {
-        println!("{body}");
         create(&admin, &sku, &body).await.is_invalid(pointers);
     }
     system.get(&format!("/inventory/{sku}")).await.is_problem(404, "not-found");

@@ -244,7 +244,6 @@ async fn what_is_wrong_with_an_order_is_told_at_its_place_and_nothing_is_stored(
         ),
     ];
     for (body, pointers) in cases {
-        println!("{body}");
         buyer.post("/orders", &body).await.is_invalid(pointers);
     }
     buyer.get("/orders").await.is(200, &json!({"items": [], "next_cursor": null}));
