@@ -1,4 +1,4 @@
-//! Orders that are paid through Stripe's API, as localstripe (PyPI) plays it on this machine.
+//! Orders that are paid through Stripe's API, as localstripe (`PyPI`) plays it on this machine.
 //!
 //! The functions of payments are pointed at a front before localstripe. It has what localstripe lacks, a
 //! memory for `Idempotency-Key`, it writes down what it is asked for, and it loses or holds back an answer
