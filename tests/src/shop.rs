@@ -14,20 +14,17 @@ pub const CARD: &str = "pm_card_visa";
 /// A card that is declined.
 pub const DECLINED: &str = "pm_card_chargeDeclined";
 
-/// The functions that are steps of the saga.
-pub const STEPS: [&str; 11] = [
+/// The functions that are the saga's steps forward, in order.
+pub const FORWARD: [&str; 6] = [
     "orders-validate-user",
     "inventory-reserve",
     "payments-authorize",
     "orders-confirm",
     "payments-capture",
     "inventory-commit",
-    "orders-abort",
-    "payments-cancel",
-    "inventory-release",
-    "orders-reject",
-    "orders-park",
 ];
+/// The functions that are its steps back, in order.
+pub const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
 
 /// A name for a thing in the stock that no other test uses.
 pub fn new_sku(name: &str) -> String {
@@ -258,7 +255,8 @@ pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
     fs::create_dir_all(&folder).expect("a folder for faults");
     let folder = folder.canonicalize().expect("its path").to_str().expect("a path of UTF-8").to_owned();
     let variables = HashMap::from([("FAULTS".to_owned(), folder)]);
-    crate::faults::with_variables(system, &STEPS, &variables, test).await;
+    let steps = [&FORWARD[..], &BACK, &["orders-park"]].concat();
+    crate::faults::with_variables(system, &steps, &variables, test).await;
     drop(fs::remove_dir_all(faults_folder()));
 }
 

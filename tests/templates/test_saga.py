@@ -353,7 +353,7 @@ def alarms(**properties):
     for alarm in found:
         assert "First: " in alarm["AlarmDescription"]
         assert alarm["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
-        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["TreatMissingData"] == "breaching"
     return found
 
 

@@ -17,7 +17,7 @@ pub enum Refusal {
     PriceChanged,
     /// The things' prices are of several currencies.
     MixedCurrencies,
-    /// The total has no place in 64 bits.
+    /// The total is larger than amounts can be.
     TotalTooLarge,
     /// The card, or the bank behind it, says no.
     Declined,

@@ -117,7 +117,9 @@ impl About {
             Self::OrderPlaced { order_id } => {
                 format!("We have your order {order_id} and are looking after it.")
             }
-            Self::OrderConfirmed { order_id } => format!("Your order {order_id} is paid and on its way."),
+            Self::OrderConfirmed { order_id } => {
+                format!("Your order {order_id} is confirmed and on its way.")
+            }
             Self::OrderRejected { order_id, reason } => {
                 let why = in_words(reason.as_deref().unwrap_or_default());
                 format!("Your order {order_id} was not carried out: {why}. No money was taken.")

@@ -31,10 +31,25 @@ impl Draft {
         let draft = (
             fields.required("items"),
             fields.required("payment_method"),
-            fields.optional::<Money>("expected_total"),
+            fields.optional::<ExpectedTotal>("expected_total"),
         );
         let (items, payment_method, expected_total) = fields.finish(draft)?;
+        let expected_total = expected_total.map(|ExpectedTotal(total)| total);
         Ok(Self { items, payment_method, expected_total })
+    }
+}
+
+/// A total that an order can have.
+struct ExpectedTotal(Money);
+
+impl FromField for ExpectedTotal {
+    fn from_field(value: Value) -> Result<Self, Invalid> {
+        let total = Money::from_field(value)?;
+        if total.amount > Money::LARGEST_TOTAL {
+            let detail = format!("must be at most {}", Money::LARGEST_TOTAL);
+            return Err(Invalid::Inside(vec![FieldError { pointer: "/amount".to_owned(), detail }]));
+        }
+        Ok(Self(total))
     }
 }
 
@@ -123,6 +138,13 @@ mod tests {
         assert_eq!(pointers(&with((0..51).map(numbered).collect())), ["/items"]);
         let fifty = with((0..50).map(numbered).collect());
         assert!(Draft::read(Fields::read(fifty.to_string().as_bytes()).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn an_expected_total_is_one_that_json_carries_exactly() {
+        let total = json!({"amount": Money::LARGEST_TOTAL + 1, "currency": "USD"});
+        let body = json!({"items": [item("a")], "payment_method": "pm_card_visa", "expected_total": total});
+        assert_eq!(pointers(&body), ["/expected_total/amount"]);
     }
 
     #[test]

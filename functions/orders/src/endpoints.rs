@@ -1,5 +1,7 @@
 //! The HTTP endpoints.
 
+use std::time::Duration;
+
 use events::{Quantity, Sku};
 use kernel::{
     clock::Timestamp,
@@ -24,6 +26,11 @@ use crate::{
     store::{Orders, Record},
     tasks,
 };
+
+/// The longest that placing an order waits for its execution to be started.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// What is kept of the function's time to answer in.
+const KEPT: Duration = Duration::from_millis(500);
 
 /// An order as its buyer sees it. Prices are null until the inventory has said them.
 #[derive(Debug, Serialize)]
@@ -88,7 +95,7 @@ pub async fn place(
     let record = Record::new(order, digest);
     let order = match orders.create(&record, event).await? {
         Written::Done => {
-            start(workflow, &record.order, request.traceparent()).await;
+            start(workflow, &record.order, request).await;
             record.order
         }
         // A repeat is answered as the first request was, whatever has become of the order since.
@@ -104,12 +111,15 @@ pub async fn place(
 
 /// Starts the saga. The order is accepted whether or not that goes well: the reconciler starts what was not
 /// started.
-async fn start(workflow: &Workflow, order: &Order, traceparent: Option<String>) {
-    let input = tasks::SagaInput::of(order, traceparent);
-    if let Err(error) = workflow.start(&order.execution(), &input).await {
-        let cause = Problem::unavailable(error);
-        tracing::warn!(order_id = %order.id, %cause, "the reconciler will start it");
-    }
+async fn start(workflow: &Workflow, order: &Order, request: &Request) {
+    let (name, input) = (order.execution(), tasks::SagaInput::of(order, request.traceparent()));
+    let wait = LONGEST_WAIT.min(request.time_left().saturating_sub(KEPT));
+    let cause = match tokio::time::timeout(wait, workflow.start(&name, &input)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => Problem::unavailable(error).to_string(),
+        Err(elapsed) => elapsed.to_string(),
+    };
+    tracing::warn!(order_id = %order.id, cause, "the reconciler will start it");
 }
 
 /// `GET /orders`, the caller's own, newest first.
@@ -133,10 +143,10 @@ pub async fn get(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
 /// `POST /orders/{id}/cancel`, the caller's own. What the saga has done so far it undoes.
 pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?, request.id("id")?);
-    orders.find_to_change(id, caller.id).await?;
+    let read = orders.find_to_change(id, caller.id).await?;
     let now = Timestamp::now();
     let cancelled = orders
-        .decide(id, request.traceparent().as_deref(), |order| match order.cancel(now) {
+        .decide_from(read, request.traceparent().as_deref(), |order| match order.cancel(now) {
             Ok(decision) => Ok(((), decision)),
             Err(TooLate(status)) => Err(too_late(status)),
         })
@@ -149,7 +159,8 @@ fn too_late(status: Status) -> Problem {
     let why = match status {
         Status::Confirmed => "it is confirmed",
         Status::NeedsAttention => "somebody has to look at it first",
-        Status::Pending | Status::Rejected | Status::Cancelled => "it is rejected already",
+        Status::Pending => "it is being undone for another reason",
+        Status::Rejected | Status::Cancelled => "it is rejected",
     };
     Problem::new(Kind::Conflict, format!("the order cannot be cancelled any more: {why}"))
 }

@@ -52,7 +52,7 @@ pub enum Reason {
     UnknownSku,
     /// The things' prices are of several currencies.
     MixedCurrencies,
-    /// The total has no place in 64 bits.
+    /// The total is larger than amounts can be.
     TotalTooLarge,
     /// A service that the order needs did not do its part in time.
     ServiceUnavailable,
@@ -107,8 +107,9 @@ pub struct Order {
     pub reason: Option<Reason>,
     /// Whether it waits for a person, whatever its status.
     pub parked: bool,
-    /// The last visit of the state machine to the state that parks the order, or takes it up again.
-    pub visit: Option<String>,
+    /// The last visit of the state machine to the state that parks the order, or takes it up again. None
+    /// where the reconciler parked it.
+    pub visit: Option<Visit>,
     /// Which execution of the state machine is the latest, from 1.
     pub attempt: u32,
     /// Whether everything that follows from its status has been done.
@@ -158,6 +159,15 @@ pub enum Parking {
     Waits(Decision),
     /// A person has had the execution go on: so does the order.
     GoesOn(Decision),
+}
+
+/// A visit of an execution to the state that parks its order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Visit {
+    /// The execution, by its name.
+    pub execution: String,
+    /// Which of its visits: another one each time it comes there, the same when a visit is repeated.
+    pub entry: String,
 }
 
 /// How the latest execution of an order fares.
@@ -302,23 +312,26 @@ impl Order {
         Ok(cancelled.tells(OrderEvent::Cancelled))
     }
 
-    /// The state machine comes to where it can do no more. The first time it leaves the order to a person;
-    /// when it comes again, because that person had it go on, the order goes on too. A repeat of the same
-    /// visit finds what it did.
-    pub fn park(&self, visit: &str, now: Timestamp) -> Parking {
-        if self.visit.as_deref() == Some(visit) {
-            return if self.parked {
-                Parking::Waits(Decision::Already)
-            } else {
-                Parking::GoesOn(Decision::Already)
-            };
+    /// An execution comes to where it can do no more, and leaves the order to a person. It fails with that,
+    /// so when the same execution comes again, that person has had it go on, and the order goes on too. A
+    /// repeat of the same visit finds what it did.
+    pub fn park(&self, visit: &Visit, now: Timestamp) -> Parking {
+        let last = self.visit.as_ref();
+        if self.settled || (last == Some(visit) && !self.parked) {
+            return Parking::GoesOn(Decision::Already);
         }
-        let visited = Self { visit: Some(visit.to_owned()), parked: !self.parked, ..self.changed(now) };
-        if visited.parked {
-            Parking::Waits(visited.tells(OrderEvent::NeedsAttention))
-        } else {
-            Parking::GoesOn(visited.in_silence())
+        if last == Some(visit) {
+            return Parking::Waits(Decision::Already);
         }
+        let visited = Self { visit: Some(visit.clone()), ..self.changed(now) };
+        if !self.parked {
+            return Parking::Waits(Self { parked: true, ..visited }.tells(OrderEvent::NeedsAttention));
+        }
+        if last.is_some_and(|last| last.execution == visit.execution) {
+            return Parking::GoesOn(Self { parked: false, ..visited }.in_silence());
+        }
+        // It waits already: another execution parked it, or the reconciler.
+        Parking::Waits(visited.in_silence())
     }
 
     /// What is to be done about an order that has not been settled for a while.
@@ -329,6 +342,8 @@ impl Order {
         let undecided = self.status == Status::Pending;
         match execution {
             Execution::Alive => Reconciliation::Leave,
+            // Step Functions forgets an execution after 90 days: a person's order is not started anew by that.
+            Execution::Unknown if self.parked => Reconciliation::Leave,
             Execution::Unknown => Reconciliation::Start,
             Execution::Succeeded if !undecided => {
                 let settled = Self { settled: true, parked: false, ..self.changed(now) };
@@ -344,7 +359,7 @@ impl Order {
                 Reconciliation::StartNext(next.in_silence())
             }
             Execution::Succeeded | Execution::Ended => {
-                let parked = Self { parked: true, ..self.changed(now) };
+                let parked = Self { parked: true, visit: None, ..self.changed(now) };
                 Reconciliation::Park(parked.tells(OrderEvent::NeedsAttention))
             }
         }
@@ -417,8 +432,12 @@ mod tests {
 
     fn given_a_parked_order() -> Order {
         let order = given_a_confirmed_order();
-        let Parking::Waits(decision) = order.park("first", later()) else { panic!("it waits") };
+        let Parking::Waits(decision) = order.park(&visit(1, "first"), later()) else { panic!("it waits") };
         decision.of(&order)
+    }
+
+    fn visit(execution: u32, entry: &str) -> Visit {
+        Visit { execution: execution.to_string(), entry: entry.to_owned() }
     }
 
     fn told(decision: Decision) -> OrderEvent {
@@ -505,16 +524,33 @@ mod tests {
     fn a_visit_parks_the_next_takes_it_up_again_and_repeats_change_nothing() {
         let parked = given_a_parked_order();
         assert_eq!((parked.shown(), parked.status), (Status::NeedsAttention, Status::Confirmed));
-        assert_eq!(parked.park("first", later()), Parking::Waits(Decision::Already));
+        assert_eq!(parked.park(&visit(1, "first"), later()), Parking::Waits(Decision::Already));
         assert_eq!(parked.cancel(later()), Err(TooLate(Status::NeedsAttention)));
 
-        let Parking::GoesOn(decision) = parked.park("second", later()) else { panic!("it goes on") };
+        let Parking::GoesOn(decision) = parked.park(&visit(1, "second"), later()) else {
+            panic!("it goes on")
+        };
         let again = decision.of(&parked);
         assert_eq!(again.shown(), Status::Confirmed);
-        assert_eq!(again.park("second", later()), Parking::GoesOn(Decision::Already));
+        assert_eq!(again.park(&visit(1, "second"), later()), Parking::GoesOn(Decision::Already));
 
-        let Parking::Waits(decision) = again.park("third", later()) else { panic!("it waits again") };
+        let Parking::Waits(decision) = again.park(&visit(1, "third"), later()) else { panic!("it waits") };
         assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
+    }
+
+    #[test]
+    fn an_execution_that_comes_for_the_first_time_does_not_take_up_what_another_left_to_a_person() {
+        let parked = given_a_parked_order();
+        let Parking::Waits(decision) = parked.park(&visit(2, "first"), later()) else { panic!("it waits") };
+        let Decision::Change(changed) = decision else { panic!("it remembers who came last") };
+        assert_eq!((changed.order.shown(), changed.event), (Status::NeedsAttention, None));
+    }
+
+    #[test]
+    fn a_settled_order_is_not_parked_any_more() {
+        let order = given_an_aborted_order();
+        let rejected = order.reject(later()).unwrap().of(&order);
+        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::GoesOn(Decision::Already));
     }
 
     #[test]
@@ -542,6 +578,7 @@ mod tests {
         assert_eq!(order.shown(), Status::NeedsAttention);
         assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
         assert_eq!(order.reconcile(Execution::Ended, now), Reconciliation::Leave);
+        assert_eq!(order.reconcile(Execution::Unknown, now), Reconciliation::Leave, "though it is forgotten");
     }
 
     #[test]

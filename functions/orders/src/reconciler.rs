@@ -3,6 +3,8 @@
 //! An execution can end without a word to anybody: stopped, timed out, lost. Every step is idempotent by
 //! order id, so the next execution finishes what the last one began. What is alive is not touched.
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::clock::Timestamp;
 use runtime::{
@@ -22,7 +24,7 @@ const PAGE: u32 = 100;
 /// How many orders are looked after at once: Step Functions answers some tens of questions a second.
 const WIDTH: usize = 8;
 /// The next run goes on when less time than this is left.
-const HAND_OVER: std::time::Duration = std::time::Duration::from_secs(10);
+const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Looks after every order that is due. One that cannot be helped holds up no other.
 pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Result<(), Error> {
@@ -51,7 +53,7 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Re
 }
 
 async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timestamp) -> Result<(), Error> {
-    let Some(order) = orders.open(due).await? else { return Ok(()) };
+    let Some(order) = orders.get_due(due).await? else { return Ok(()) };
     if order.settled {
         return Ok(());
     }
@@ -70,11 +72,10 @@ async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timest
         },
         Reconciliation::Settle(decision) => write(orders, &order, decision).await.map(drop),
         Reconciliation::Park(decision) => {
-            if write(orders, &order, decision).await?.is_some() {
-                // The alarm on parked orders counts this line.
-                tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
-            }
-            Ok(())
+            // The alarm on parked orders counts this line. Written before the order is: an alarm too many is better
+            // than one too few.
+            tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
+            write(orders, &order, decision).await.map(drop)
         }
     }
 }

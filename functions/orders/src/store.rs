@@ -88,11 +88,11 @@ impl Orders {
 
     /// The buyer's own order; 404 where there is none, or it is another's.
     pub async fn find(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
-        own(self.read(key(order)).await?, buyer)
+        own(self.read(key(order)).await?, buyer).map(|record| record.order)
     }
 
     /// The buyer's own order, for a change: 403 where the buyer's profile has been deleted.
-    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
+    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Record, Problem> {
         let (order, user) = (key(order), user_copies::key(buyer));
         let mut items = self.table.read(&[order.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
@@ -150,8 +150,7 @@ impl Orders {
         record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
     }
 
-    /// Decides about an order as it stands and stores the decision, in the trace that it belongs to. Where
-    /// the order changes in between, the decision is made anew.
+    /// Decides about an order as it stands and stores the decision, in the trace that it belongs to.
     pub async fn decide<D, E>(
         &self,
         order: Uuid,
@@ -161,20 +160,30 @@ impl Orders {
     where
         E: From<table::Error>,
     {
-        for attempt in 0..ATTEMPTS {
+        self.decide_from(self.existing(order).await?, traceparent, decide).await
+    }
+
+    /// Like [`Self::decide`], for an order that has been read. Where it has changed since, it is read again and
+    /// the decision made anew.
+    pub async fn decide_from<D, E>(
+        &self,
+        mut record: Record,
+        traceparent: Option<&str>,
+        decide: impl Fn(&Order) -> Result<(D, Decision), E>,
+    ) -> Result<(D, Order), E>
+    where
+        E: From<table::Error>,
+    {
+        for attempt in 1..=ATTEMPTS {
+            let (answer, decision) = decide(&record.order)?;
+            let Decision::Change(changed) = decision else { return Ok((answer, record.order)) };
+            let Changed { order, event } = *changed;
+            if self.replace(&record, order.clone(), event, traceparent).await? {
+                return Ok((answer, order));
+            }
             // The first to come back after a clash should not clash again.
             tokio::time::sleep(Duration::from_millis(20 * attempt)).await;
-            let record = self.existing(order).await?;
-            let (answer, decision) = decide(&record.order)?;
-            match decision {
-                Decision::Already => return Ok((answer, record.order)),
-                Decision::Change(changed) => {
-                    let Changed { order, event } = *changed;
-                    if self.replace(&record, order.clone(), event, traceparent).await? {
-                        return Ok((answer, order));
-                    }
-                }
-            }
+            record = self.existing(order.id).await?;
         }
         Err(table::Error::Unavailable("the order kept changing".into()).into())
     }
@@ -218,16 +227,13 @@ impl Orders {
     }
 
     /// The order that is due.
-    pub async fn open(&self, due: &Due) -> Result<Option<Order>, table::Error> {
+    pub async fn get_due(&self, due: &Due) -> Result<Option<Order>, table::Error> {
         Ok(self.read(due.key.clone()).await?.map(|record| record.order))
     }
 }
 
-fn own(record: Option<Record>, buyer: Uuid) -> Result<Order, Problem> {
-    record
-        .map(|record| record.order)
-        .filter(|order| order.buyer_id == buyer)
-        .ok_or_else(|| Problem::not_found("order"))
+fn own(record: Option<Record>, buyer: Uuid) -> Result<Record, Problem> {
+    record.filter(|record| record.order.buyer_id == buyer).ok_or_else(|| Problem::not_found("order"))
 }
 
 #[cfg(test)]

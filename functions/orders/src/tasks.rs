@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     draft::PaymentMethod,
-    order::{Order, Parking, Prices, Reason, Status},
+    order::{Order, Parking, Prices, Reason, Status, Visit},
     store::Orders,
 };
 
@@ -76,7 +76,8 @@ pub struct Reject {
 pub struct Park {
     order_id: Uuid,
     error: String,
-    visit: String,
+    #[serde(flatten)]
+    visit: Visit,
 }
 
 /// The output of a step whose result is the effect alone.

@@ -15,7 +15,7 @@ use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use runtime::{environment, secrets};
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, IgnoredAny},
+    de::DeserializeOwned,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -31,7 +31,7 @@ const API_VERSION: &str = "2024-06-20";
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long a call may take. Authorizing makes two in the ten seconds that the function has.
+/// How long a call may take. A step makes four at most in the twenty seconds that it has.
 const CALL: Duration = Duration::from_secs(4);
 
 /// The account's keys, as they stand in the secret.
@@ -223,8 +223,14 @@ impl Stripe {
 
     async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
         let request = self.creating("refunds", order_id, "refund").form(&[("payment_intent", reference)]);
-        match self.send::<IgnoredAny>(request).await? {
-            Answer::Done(_) => Ok(IntentStatus::Refunded),
+        match self.send::<Refund>(request).await? {
+            // `pending` is on its way through the bank; what becomes of it there Stripe tells by webhook.
+            Answer::Done(refund) if matches!(refund.status.as_str(), "succeeded" | "pending") => {
+                Ok(IntentStatus::Refunded)
+            }
+            Answer::Done(refund) => {
+                Err(Error::Broken(format!("Stripe's refund is {}", refund.status).into()))
+            }
             Answer::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Refunded => Ok(IntentStatus::Refunded),
                 _ => Err(broken(status, &error)),
@@ -279,6 +285,12 @@ impl Stripe {
     }
 }
 
+/// A refund at Stripe.
+#[derive(Deserialize)]
+struct Refund {
+    status: String,
+}
+
 /// No answer: whether the call took effect is not known.
 fn unknown(error: reqwest::Error) -> Error {
     Error::Unavailable(error.without_url().into())
@@ -297,12 +309,14 @@ fn intent(purchase: &Purchase) -> Option<[(&'static str, String); 6]> {
     ])
 }
 
-/// An amount in the units that Stripe counts a currency in: the minor ones of ISO 4217 but for three
+/// An amount in the units that Stripe counts a currency in: the minor ones of ISO 4217 but for some
 /// currencies (<https://docs.stripe.com/currencies#special-cases>). None where those are not whole.
 fn units(money: Money) -> Option<i64> {
     match money.currency.code() {
         "ISK" | "UGX" => money.amount.checked_mul(100),
         "MGA" => (money.amount % 100 == 0).then_some(money.amount / 100),
+        // Three decimals, of which Stripe takes the last as zero only.
+        "BHD" | "JOD" | "KWD" | "OMR" | "TND" => (money.amount % 10 == 0).then_some(money.amount),
         _ => Some(money.amount),
     }
 }

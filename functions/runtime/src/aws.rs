@@ -11,8 +11,8 @@ use aws_config::{
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use tokio::sync::OnceCell;
 
-/// Longest wait for one attempt of one call. With three attempts and their pauses this stays below the
-/// ten seconds that an endpoint's function has.
+/// Longest wait for one attempt of one call. Three attempts with their pauses can take all of the ten seconds that an
+/// endpoint's function has: who has more to do than one call sets a limit of its own.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;

@@ -27,6 +27,8 @@ type Names = HashMap<String, String>;
 
 /// How many keys DynamoDB takes in one `BatchGetItem`.
 const BATCH_SIZE: usize = 100;
+/// How often a change is tried that meets a transaction.
+const CONFLICT_ATTEMPTS: u32 = 5;
 /// The reason that DynamoDB gives for a write whose condition did not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
 /// How often what a `BatchGetItem` left over is asked for again.
@@ -88,6 +90,7 @@ where
                             | "RequestLimitExceeded"
                             | "LimitExceededException"
                             | "TransactionConflictException"
+                            | "TransactionInProgressException"
                     )
                 )
         }
@@ -450,7 +453,8 @@ impl Table {
         }
     }
 
-    /// Changes one item where the condition holds.
+    /// Changes one item where the condition holds. Where a transaction is at work on the item, it is tried
+    /// again: the SDK does not do so by itself.
     pub async fn change<T: DeserializeOwned>(
         &self,
         key: Key,
@@ -458,7 +462,7 @@ impl Table {
         condition: Condition,
     ) -> Result<Changed<T>, Error> {
         let (expression, names, values) = change.guarded(&condition);
-        let result = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.name)
@@ -468,18 +472,27 @@ impl Table {
             .set_expression_attribute_values(some(values))
             .condition_expression(condition.expression)
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .send()
-            .await;
-        match result {
-            Ok(answer) => Ok(Changed::Now(serde_dynamo::from_item(answer.attributes.unwrap_or_default())?)),
-            Err(error) => match error.as_service_error() {
+            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let mut attempt = 1;
+        loop {
+            let error = match request.clone().send().await {
+                Ok(answer) => {
+                    let now = answer.attributes.unwrap_or_default();
+                    return Ok(Changed::Now(serde_dynamo::from_item(now)?));
+                }
+                Err(error) => error,
+            };
+            match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
                     let standing = check.item.clone().map(serde_dynamo::from_item).transpose()?;
-                    Ok(Changed::Refused(standing))
+                    return Ok(Changed::Refused(standing));
                 }
-                _ => Err(failed(error)),
-            },
+                Some(UpdateItemError::TransactionConflictException(_)) if attempt < CONFLICT_ATTEMPTS => {
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                _ => return Err(failed(error)),
+            }
         }
     }
 

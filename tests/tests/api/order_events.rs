@@ -155,7 +155,7 @@ async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
     let message = told(&buyer, "order_placed", "Your order has arrived").await;
     assert_eq!(message, format!("We have your order {id} and are looking after it."));
     let message = told(&buyer, "order_confirmed", "Your order is confirmed").await;
-    assert_eq!(message, format!("Your order {id} is paid and on its way."));
+    assert_eq!(message, format!("Your order {id} is confirmed and on its way."));
 }
 
 #[tokio::test]
@@ -256,7 +256,8 @@ async fn an_order_that_waits_for_a_person_is_told() {
     let (buyer, sku) = shop(&system).await;
     let id = buyer.orders(&sku, 2, CARD).await;
     at_rest(&system, &[id]).await;
-    let park = |visit: &str| json!({"order_id": id, "error": "Test", "visit": visit, "traceparent": null});
+    // As an execution that can do no more does it, and as it does when it is redriven.
+    let park = |entry: &str| json!({"order_id": id, "error": "Test", "execution": id, "entry": entry, "traceparent": null});
     with_tap(&system, id, async |tap| {
         for _ in 0..2 {
             let answer = system.step("orders-park", &park("first")).await;

@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 use crate::order_events::event;
 
+/// The largest total that JSON carries exactly wherever it is read: 2^53 − 1.
+const LARGEST_TOTAL: i64 = 9_007_199_254_740_991;
+
 /// An order of one thing as its buyer sees it, from the version on that has been decided.
 fn view(sku: &str, quantity: u32, status: &str, version: u64) -> Value {
     json!({
@@ -232,6 +235,7 @@ async fn what_is_wrong_with_an_order_is_told_at_its_place_and_nothing_is_stored(
         (expecting(json!({"amount": 1, "currency": "XYZ"})), &["/expected_total/currency"]),
         (expecting(json!({"amount": 1, "currency": "usd"})), &["/expected_total/currency"]),
         (expecting(usd(0)), &["/expected_total/amount"]),
+        (expecting(usd(LARGEST_TOTAL + 1)), &["/expected_total/amount"]),
         (
             expecting(json!({"amount": 9_223_372_036_854_775_808_u64, "currency": "USD"})),
             &["/expected_total/amount"],
@@ -307,19 +311,31 @@ async fn prices_in_two_currencies_have_no_total() {
 }
 
 #[tokio::test]
-async fn a_total_beyond_64_bits_is_rejected_as_too_large() {
+async fn a_total_that_json_does_not_carry_exactly_is_rejected_as_too_large() {
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
-    let sku = new_sku("palace");
-    admin.stocks(&sku, &usd(i64::MAX), 5).await;
-    let rejected = placed(&buyer, &order(&sku, 2, CARD)).await;
-    rejected.is(200, &because(view(&sku, 2, "REJECTED", 3), "total_too_large"));
-    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
-    assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
+    let (palace, tea) = (new_sku("palace"), new_sku("tea"));
+    admin.stocks(&palace, &usd(LARGEST_TOTAL), 2000).await;
+    admin.stocks(&tea, &usd(1), 5).await;
+    // A little more, and more than 64 bits have.
+    let a_little = json!([{"sku": palace, "quantity": 1}, {"sku": tea, "quantity": 1}]);
+    let expected = and(view(&palace, 1, "REJECTED", 3), &tea, 1);
+    let rejected = placed(&buyer, &json!({"items": a_little, "payment_method": CARD})).await;
+    rejected.is(200, &because(expected, "total_too_large"));
+    let far = placed(&buyer, &order(&palace, 1000, CARD)).await;
+    far.is(200, &because(view(&palace, 1000, "REJECTED", 3), "total_too_large"));
+    for order in [rejected.id(), far.id()] {
+        assert_eq!(books(&system, order).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+        assert_eq!(assert_invariants(&system, &[order], &palace, 2000).await, 0);
+    }
 
-    // One of them still has a total.
-    let confirmed = placed(&buyer, &order(&sku, 1, CARD)).await;
-    confirmed.is(200, &priced(view(&sku, 1, "CONFIRMED", 2), &usd(i64::MAX), &usd(i64::MAX)));
+    let largest = usd(LARGEST_TOTAL);
+    let mut body = order(&palace, 1, CARD);
+    body["expected_total"] = largest.clone();
+    let confirmed = placed(&buyer, &body).await;
+    confirmed.is(200, &priced(view(&palace, 1, "CONFIRMED", 2), &largest, &largest));
+    let payment = buyer.get(&format!("/orders/{}/payment", confirmed.id())).await;
+    assert_eq!(payment.body["amount"], largest);
 }
 
 #[tokio::test]

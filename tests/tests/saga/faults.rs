@@ -5,8 +5,8 @@ use futures::{StreamExt, stream};
 use system_tests::{
     System,
     shop::{
-        CARD, DECLINED, assert_invariants, at_rest, faults_left, inject, new_sku, order, order_id, usd,
-        with_faults,
+        BACK, CARD, DECLINED, FORWARD, assert_invariants, at_rest, faults_left, inject, new_sku, order,
+        order_id, usd, with_faults,
     },
 };
 
@@ -14,15 +14,6 @@ use crate::FAULTS;
 
 /// What can go wrong in one invocation: see `runtime::faults`.
 const KINDS: [&str; 6] = ["before", "after", "hang", "twice", "throttled", "crash"];
-const FORWARD: [&str; 6] = [
-    "orders-validate-user",
-    "inventory-reserve",
-    "payments-authorize",
-    "orders-confirm",
-    "payments-capture",
-    "inventory-commit",
-];
-const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
 /// How often a step before the pivot is invoked before it is given up.
 const PATIENCE: usize = 5;
 /// How many orders are under way at once.
