@@ -3,6 +3,9 @@
 //! The functions of payments are pointed at a front before localstripe. It has what localstripe lacks, a
 //! memory for `Idempotency-Key`, it writes down what it is asked for, and it loses or holds back an answer
 //! where a test wants that.
+//!
+//! Every order is paid there meanwhile: nothing else may order while these tests run, and each has Stripe to
+//! itself.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test may fail this way")]
 
