@@ -17,10 +17,6 @@
 //! what has to be met on the way, so that nothing holds for want of a state that could break it. A protocol
 //! with a [`Mistake`] is seen to break its promises.
 //!
-//! One thing that can be met is not forbidden: a reservation and the stock are not read at one moment, so
-//! that an order whose own late invocation takes the last item in between is rejected as out of stock. All
-//! is undone then as it should be, and the sale is lost.
-//!
 //! What the model leaves out:
 //!
 //! - time: a pause is over when something else wants to happen; the reconciler's half minute, the hours of an
@@ -330,6 +326,8 @@ enum Knows {
     Change(Kept<Order>, Result<(), Name>),
     /// The reservation, before the stock is read.
     Reservation(Option<Kept<Reservation>>),
+    /// That there was no reservation, and why there cannot be one; before the reservation is read again.
+    Refusal(Refusal),
     /// What is to be written, and what is answered then.
     Transition(Kept<Transition>, Option<Prices>),
     /// The payment, and what the bank has said since.
@@ -521,9 +519,17 @@ impl Protocol {
             (Call::Reserve, Knows::Reservation(present)) => {
                 match Reservation::reserve(present.as_deref(), stock, &saga.basket()) {
                     Ok((promise, transition)) => (Some(promise), transition),
+                    Err(refusal) if present.is_none() => return Turn::GoesOn(Knows::Refusal(refusal)),
                     Err(refusal) => return Turn::Ends(Err(refusal.name())),
                 }
             }
+            (Call::Reserve, Knows::Refusal(refusal)) => match saga.reservation.as_deref() {
+                None => return Turn::Ends(Err(refusal.name())),
+                present => match Reservation::reserve(present, stock, &saga.basket()) {
+                    Ok((promise, transition)) => (Some(promise), transition),
+                    Err(refusal) => return Turn::Ends(Err(refusal.name())),
+                },
+            },
             // A batch of reads is not one moment.
             (Call::Reserve, _) => return Turn::GoesOn(Knows::Reservation(saga.reservation.clone())),
             (Call::Commit, _) => match Reservation::commit(saga.reservation.as_deref()) {
@@ -1035,6 +1041,10 @@ fn promises() -> Vec<Property<Protocol>> {
         }),
         Property::always("a settled order does not wait for a person", |_, world: &World| {
             world.sagas.iter().all(|saga| !saga.order.settled || !saga.order.parked)
+        }),
+        Property::always("nothing is out of stock that there is enough of", |protocol, world: &World| {
+            let refused = |saga: &Saga| saga.order.reason == Some(Reason::OutOfStock);
+            world.sagas.len() as u64 > protocol.on_hand || !world.sagas.iter().any(refused)
         }),
         Property::always("a person is called for what went wrong only", |protocol, world: &World| {
             let (left, given) = (&world.left, &protocol.budget);

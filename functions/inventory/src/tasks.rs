@@ -40,7 +40,15 @@ pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promis
     let order = &task.input;
     let decide = async || {
         let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
-        Ok(Reservation::reserve(present.as_ref(), &stock, order)?)
+        match Reservation::reserve(present.as_ref(), &stock, order) {
+            // A batch of reads is not one moment: what seems to be gone may have been promised to this very
+            // order in between, by an invocation that was given up for late.
+            Err(refusal) if present.is_none() => match inventory.reservation(order.order_id).await? {
+                None => Err(refusal.into()),
+                present => Ok(Reservation::reserve(present.as_ref(), &stock, order)?),
+            },
+            decided => Ok(decided?),
+        }
     };
     settle(inventory, task, decide).await
 }

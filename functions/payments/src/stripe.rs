@@ -13,10 +13,7 @@ use std::time::Duration;
 use kernel::money::Money;
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
 use runtime::{environment, secrets};
-use serde::{
-    Deserialize,
-    de::DeserializeOwned,
-};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
