@@ -20,6 +20,8 @@ PORT = int(os.environ.get("MADANG_PORT", "4566"))
 ENDPOINT = f"http://{HOST}:{PORT}"
 REGION = "us-east-1"
 BUCKET = "madang-artifacts"
+# By the tag `ms-custom-id` in infra/platform.yaml.
+API_ID = "5c0ffee5"
 
 # The emulator's root account.
 AWS_ENVIRONMENT = {

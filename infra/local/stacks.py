@@ -11,7 +11,7 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-from .settings import ROOT, Trouble
+from .settings import API_ID, ENDPOINT, ROOT, Trouble
 
 ROOT_TEMPLATE = ROOT / "template.yaml"
 
@@ -19,6 +19,8 @@ ROOT_TEMPLATE = ROOT / "template.yaml"
 LOCAL_PARAMETERS = {
     "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
     "DeletionProtection": "false",
+    # The address that API Gateway gives an API leads to AWS.
+    "ApiUrl": f"{ENDPOINT}/_aws/execute-api/{API_ID}",
 }
 
 # Properties that name files which sam uploads with the template.

@@ -38,6 +38,9 @@ CONTRACT = {
     "PUT /inventory/{sku}": ("inventory-put", JWT),
     # The function checks the signature of the payment provider.
     "POST /payments/webhook": ("payments-webhook", PUBLIC),
+    "PUT /registry/{service}/instances/{id}": ("registry-register", IAM),
+    "DELETE /registry/{service}/instances/{id}": ("registry-deregister", IAM),
+    "GET /registry/{service}": ("registry-resolve", IAM),
 }
 
 ROUTES = pytest.mark.parametrize("stack, route", EVERY_ROUTE, ids=label)

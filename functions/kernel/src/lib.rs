@@ -2,6 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`address`] | where a service can be reached: a base URL, a function's ARN |
 //! | [`problem`] | errors as clients see them: RFC 9457 problem details |
 //! | [`input`] | reading a JSON body field by field, with every mistake reported at its JSON pointer |
 //! | [`text`] | text that cannot be empty, too long or full of control characters |
@@ -15,6 +16,7 @@
 //! | [`saga`] | what the steps of the order saga refuse, by public names |
 //! | [`trace`] | the trace context that an event carries |
 
+pub mod address;
 pub mod clock;
 pub mod event;
 pub mod id;

@@ -1,6 +1,6 @@
 //! The AWS clients' configuration.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use aws_config::{
     BehaviorVersion, SdkConfig,
@@ -8,7 +8,12 @@ use aws_config::{
     retry::RetryConfig,
     timeout::TimeoutConfig,
 };
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_http_client::{
+    Connector,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use tokio::sync::OnceCell;
 
 /// Longest wait for one attempt of one call. Three attempts with their pauses can take all of the ten seconds that an
@@ -29,19 +34,32 @@ pub async fn config() -> &'static SdkConfig {
     CONFIG.get_or_init(load).await
 }
 
+/// The one HTTP client of a function, for AWS's APIs and for other services behind API Gateway: one pool of
+/// connections, one reading of the certificates.
+pub(crate) fn connector() -> SharedHttpConnector {
+    static CONNECTOR: OnceLock<SharedHttpConnector> = OnceLock::new();
+    let connector = CONNECTOR.get_or_init(|| {
+        let trusted = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
+        let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
+        let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+        let connector = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(tls)
+            .connector_settings(settings)
+            .sleep_impl(TokioSleep::new())
+            .build();
+        SharedHttpConnector::new(connector)
+    });
+    connector.clone()
+}
+
 /// Reads region, credentials and endpoints from the environment that Lambda sets up.
 ///
 /// Only the environment is asked: the default chain would look for profile files and a metadata service
 /// that a function does not have, at every cold start.
 async fn load() -> SdkConfig {
-    let trusted = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
-    let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(tls)
-        .build_https();
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
+        .http_client(http_client_fn(|_, _| connector()))
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))

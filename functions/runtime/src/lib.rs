@@ -15,6 +15,9 @@
 //! | [`copies`] | a service's own copy of what another has told it by events |
 //! | [`user_copies`] | a service's own copy of the users' names |
 //! | [`users`] | asks the users service about a user |
+//! | [`calls`] | calls other services: one client, two transports |
+//! | [`directory`] | knows where the other services are |
+//! | [`cloud_map`] | reads and changes the instances that AWS Cloud Map knows |
 //! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
 //! | [`mail`] | sends e-mail with SES (feature `mail`) |
 //! | [`workflow`] | starts state machine executions and asks how they fare (feature `workflow`) |
@@ -28,8 +31,11 @@
 pub mod aggregate;
 pub mod aws;
 pub mod bus;
+pub mod calls;
+pub mod cloud_map;
 pub mod copies;
 pub mod dead_letters;
+pub mod directory;
 pub mod environment;
 #[cfg(debug_assertions)]
 mod faults;

@@ -5,5 +5,5 @@ use runtime::{Error, task, users::UsersClient};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    task::serve((Orders::connect().await?, UsersClient::connect().await?), tasks::validate_user).await
+    task::serve((Orders::connect().await?, UsersClient::http().await?), tasks::validate_user).await
 }

@@ -1,0 +1,12 @@
+//! `PUT /registry/{service}/instances/{id}`.
+
+use registry::endpoints;
+use runtime::{Error, cloud_map::Registry, http::Endpoints};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    Endpoints::new(Registry::connect().await?)
+        .on("PUT", "/registry/{service}/instances/{id}", endpoints::register)
+        .serve()
+        .await
+}

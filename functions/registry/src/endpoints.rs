@@ -1,0 +1,48 @@
+//! The HTTP endpoints: for operators and deployments, which sign their requests (IAM).
+
+use kernel::problem::Problem;
+use runtime::{
+    cloud_map::{CloudMap, Instance, Registry},
+    http::{Reply, Request},
+};
+use serde::Serialize;
+
+use crate::registration;
+
+/// A service and its instances, as the API shows them.
+#[derive(Serialize)]
+struct ServiceView<'a> {
+    service: &'a str,
+    instances: Vec<Instance>,
+}
+
+/// `PUT /registry/{service}/instances/{id}`: registers an instance, or gives it other addresses.
+pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
+    request.signed()?;
+    let service = registration::service(request.parameter("service"))?;
+    let id = registration::instance_id(request.parameter("id"))?;
+    let instance = registration::instance(id, request.json()?)?;
+
+    registry.register(service, &instance, request.time_left()).await?;
+    Reply::ok(&instance)
+}
+
+/// `DELETE /registry/{service}/instances/{id}`: takes an instance away. One that is not there is none either.
+pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
+    request.signed()?;
+    let service = registration::service(request.parameter("service"))?;
+    let id = registration::instance_id(request.parameter("id"))?;
+
+    registry.deregister(service, id, request.time_left()).await?;
+    Ok(Reply::no_content())
+}
+
+/// `GET /registry/{service}`: the healthy instances, which are those that callers choose from.
+pub async fn resolve(cloud_map: &CloudMap, request: &Request) -> Result<Reply, Problem> {
+    request.signed()?;
+    let service = registration::service(request.parameter("service"))?;
+
+    let mut instances = cloud_map.discover(service).await?;
+    instances.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    Reply::ok(&ServiceView { service, instances })
+}

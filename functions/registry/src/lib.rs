@@ -1,0 +1,11 @@
+//! The registry: where services are, read and changed at run time.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`registration`] | what can be registered, and under which names; no I/O |
+//! | [`endpoints`] | the HTTP endpoints |
+//!
+//! The instances themselves are AWS Cloud Map's: [`runtime::cloud_map`].
+
+pub mod endpoints;
+pub mod registration;

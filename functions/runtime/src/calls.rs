@@ -1,0 +1,751 @@
+//! Calls to other services: one client, two transports.
+//!
+//! Both ask for one thing by its id, and both know three answers: the thing, that there is none, and that the
+//! service is not available ([`Unavailable`], with all that was tried for the operator).
+//!
+//! | | by HTTP | by RPC |
+//! |---|---|---|
+//! | goes to | the API, `GET <url><path>`, signed (`SigV4`) | the function itself, Lambda's `Invoke` |
+//! | who may is said by | `execute-api:Invoke` on that route | `lambda:InvokeFunction` on that function |
+//! | the thing | 200 | `{"<name>": …}` |
+//! | none | 404 as a problem document | `{"<name>": null}` |
+//!
+//! The answer comes before the caller's own time is over. Asking is safe to repeat, so an attempt that failed is
+//! repeated at most twice, elsewhere if there is an elsewhere, after a pause of random length ("full jitter":
+//! <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>). A refusal (4xx) is not
+//! repeated, and neither is 429: the caller's caller comes back later, which is what it asks for.
+//!
+//! A client for another thing is what describes the thing: see [`User`](crate::users::User).
+
+use std::{
+    error, fmt,
+    marker::PhantomData,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{SdkConfig, retry::RetryConfig};
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_lambda::primitives::{Blob, ByteStream};
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, SharedHttpConnector},
+    orchestrator::HttpRequest,
+};
+use aws_smithy_types::body::SdkBody;
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
+use http::{StatusCode, header};
+use kernel::{
+    address::{BaseUrl, FunctionArn},
+    problem::{self, Kind, Problem},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{
+    Error, aws,
+    directory::{self, Directory, Instance, Unresolved},
+    http::error_chain,
+};
+
+/// The longest that a caller waits for an answer, all attempts included.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+/// What a caller keeps for itself of the time it has left.
+const KEPT: Duration = Duration::from_millis(500);
+/// The longest wait for one attempt.
+const ATTEMPT: Duration = Duration::from_millis(1_500);
+/// How often an attempt that failed is repeated.
+const REPEATS: usize = 2;
+/// The longest pause before the first repeat; twice that before the second.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// A thing that another service answers for.
+pub trait Entity: DeserializeOwned {
+    /// The service's name, as it is registered.
+    const SERVICE: &'static str;
+    /// What the thing is called in the answer to an invoke.
+    const NAME: &'static str;
+    /// The path below which the things are, their ids following.
+    const PATH: &'static str;
+
+    /// Names it: an answer about another one is none.
+    fn id(&self) -> Uuid;
+}
+
+/// A service did not answer, or not in a way that makes sense.
+#[derive(Debug)]
+pub struct Unavailable {
+    service: &'static str,
+    tried: Tried,
+}
+
+/// The attempts at a call, in order, for the log: where, and what became of it.
+#[derive(Debug)]
+struct Tried(Vec<String>);
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the service {} is not available", self.service)
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0.join("; "))
+    }
+}
+
+impl error::Error for Tried {}
+
+impl error::Error for Unavailable {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.tried)
+    }
+}
+
+impl From<Unavailable> for Problem {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+/// Asks a service for things of one kind.
+#[derive(Clone, Debug)]
+pub struct Client<T> {
+    directory: Arc<dyn Directory>,
+    transport: Transport,
+    entity: PhantomData<fn() -> T>,
+}
+
+#[derive(Clone, Debug)]
+enum Transport {
+    Http { connector: SharedHttpConnector, config: &'static SdkConfig },
+    Rpc(aws_sdk_lambda::Client),
+}
+
+impl Transport {
+    fn rpc(config: &SdkConfig) -> Self {
+        // Attempts are counted here, in one place for both transports.
+        let config = aws_sdk_lambda::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        Self::Rpc(aws_sdk_lambda::Client::from_conf(config.build()))
+    }
+}
+
+/// Why one attempt failed.
+struct Failed {
+    reason: String,
+    again: bool,
+}
+
+impl Failed {
+    /// Something that may go well at another attempt, or elsewhere.
+    fn again(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), again: true }
+    }
+
+    /// Something that another attempt would not change.
+    fn for_good(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), again: false }
+    }
+}
+
+/// What is noted of a call while it lasts.
+#[derive(Default)]
+struct Notes {
+    /// The attempts that have failed.
+    failed: Vec<String>,
+    /// The one that is under way.
+    under_way: Option<String>,
+    /// The instances that were called.
+    called: Vec<String>,
+}
+
+impl<T: Entity> Client<T> {
+    /// Calls by HTTP, through the API.
+    pub async fn http() -> Result<Self, Error> {
+        let transport = Transport::Http { connector: aws::connector(), config: aws::config().await };
+        Ok(Self::new(directory::connect().await?, transport))
+    }
+
+    /// Calls by RPC, the function itself.
+    pub async fn rpc() -> Result<Self, Error> {
+        Ok(Self::new(directory::connect().await?, Transport::rpc(aws::config().await)))
+    }
+
+    fn new(directory: Arc<dyn Directory>, transport: Transport) -> Self {
+        Self { directory, transport, entity: PhantomData }
+    }
+
+    /// The thing with this id, or none where there is no such thing. `time_left` is what the caller's own
+    /// time-out leaves.
+    pub async fn get(&self, id: Uuid, time_left: Duration) -> Result<Option<T>, Unavailable> {
+        let wait = LONGEST_WAIT.min(time_left.saturating_sub(KEPT));
+        let notes = Mutex::new(Notes::default());
+        let note = |change: &mut dyn FnMut(&mut Notes)| {
+            // Nothing panics while it holds the lock.
+            change(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        let attempt = async || {
+            let result = timeout(ATTEMPT, self.attempt(id, &notes)).await.unwrap_or_else(|_| {
+                Err(Failed::again(format!("no answer within {} ms", ATTEMPT.as_millis())))
+            });
+            if let Err(failure) = &result {
+                self.directory.doubt(T::SERVICE);
+                note(&mut |notes| {
+                    let place = notes.under_way.take();
+                    let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+                    notes.failed.push(format!("{place}{}", failure.reason));
+                });
+            }
+            result
+        };
+        let answer = async {
+            if wait.is_zero() {
+                return Err(Failed::for_good(""));
+            }
+            attempt.retry(pauses()).when(|failure: &Failed| failure.again).await
+        };
+        match timeout(wait, answer).await {
+            Ok(Ok(found)) => return Ok(found),
+            Ok(Err(_)) if !wait.is_zero() => {}
+            _ => note(&mut |notes| {
+                let place = notes.under_way.take();
+                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
+                notes.failed.push(format!("{place}the {} ms for the call are over", wait.as_millis()));
+            }),
+        }
+        let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Err(Unavailable { service: T::SERVICE, tried: Tried(notes.failed) })
+    }
+
+    async fn attempt(&self, id: Uuid, notes: &Mutex<Notes>) -> Result<Option<T>, Failed> {
+        let instances = self.directory.resolve(T::SERVICE).await.map_err(|error| match error {
+            Unresolved::Nowhere(_) => Failed::for_good(error.to_string()),
+            Unresolved::NoAnswer(_) => Failed::again(error.to_string()),
+        })?;
+        let begin = |instance: &Instance, place: String| {
+            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
+            notes.called.push(instance.id.clone());
+            notes.under_way = Some(place);
+        };
+        let called = || notes.lock().unwrap_or_else(PoisonError::into_inner).called.clone();
+        let found = match &self.transport {
+            Transport::Http { connector, config } => {
+                let (instance, url) = choose(&instances, &called(), |instance| instance.url.as_deref())
+                    .ok_or_else(|| Failed::for_good(format!("no instance of {} has a URL", T::SERVICE)))?;
+                let place = format!("GET {}{id} at {url} (instance {})", T::PATH, instance.id);
+                begin(instance, place);
+                let base: BaseUrl = url.parse().map_err(|error| Failed::again(format!("the URL {error}")))?;
+                let request = signed(config, &format!("{base}{}{id}", T::PATH)).await.map_err(|error| {
+                    Failed::again(format!("it could not be signed: {}", error_chain(error.as_ref())))
+                })?;
+                get::<T>(connector, request).await?
+            }
+            Transport::Rpc(lambda) => {
+                let (instance, arn) =
+                    choose(&instances, &called(), |instance| instance.function_arn.as_deref()).ok_or_else(
+                        || Failed::for_good(format!("no instance of {} has a function", T::SERVICE)),
+                    )?;
+                begin(instance, format!("Invoke {arn} (instance {})", instance.id));
+                let arn: FunctionArn =
+                    arn.parse().map_err(|error| Failed::again(format!("the function {error}")))?;
+                invoke::<T>(lambda, &arn, id).await?
+            }
+        };
+        match found {
+            Some(thing) if thing.id() != id => {
+                Err(Failed::again(format!("the answer is about another {}", T::NAME)))
+            }
+            found => Ok(found),
+        }
+    }
+}
+
+/// Exponential, each pause of a random length up to its whole.
+fn pauses() -> impl BackoffBuilder {
+    let longest = ExponentialBuilder::new().with_min_delay(PAUSE).with_factor(2.0).with_max_times(REPEATS);
+    longest.build().map(|pause| pause.mul_f64(fastrand::f64()))
+}
+
+/// One of the instances that have what the transport needs, at random: one that was not called yet, if there is
+/// one.
+fn choose<'a>(
+    instances: &'a [Instance],
+    called: &[String],
+    address: impl Fn(&'a Instance) -> Option<&'a str>,
+) -> Option<(&'a Instance, &'a str)> {
+    let usable: Vec<_> =
+        instances.iter().filter_map(|instance| Some((instance, address(instance)?))).collect();
+    let new: Vec<_> = usable.iter().filter(|(instance, _)| !called.contains(&instance.id)).collect();
+    if new.is_empty() { fastrand::choice(usable) } else { fastrand::choice(new).copied() }
+}
+
+async fn get<T: Entity>(connector: &SharedHttpConnector, request: HttpRequest) -> Result<Option<T>, Failed> {
+    let answer = connector.call(request).await.map_err(|error| Failed::again(error_chain(&error)))?;
+    let status = StatusCode::from_u16(answer.status().as_u16())
+        .map_err(|_| Failed::again("the answer has no HTTP status"))?;
+    let media_type = answer.headers().get(header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    let is_problem = media_type.starts_with(problem::MEDIA_TYPE);
+    match status {
+        StatusCode::OK => {
+            let body = read(answer.into_body()).await?;
+            // Not serde_json's own words: they could quote the answer.
+            serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(|_| Failed::again(format!("200 with something that is no {}", T::NAME)))
+        }
+        StatusCode::NOT_FOUND if is_problem => {
+            let body: Value = serde_json::from_slice(&read(answer.into_body()).await?).unwrap_or_default();
+            if body["type"] == Kind::NotFound.uri() {
+                Ok(None)
+            } else {
+                Err(Failed::for_good("404 with another problem than that there is none"))
+            }
+        }
+        // A gateway that has no such route says so too: that is a wrong address and not a missing thing.
+        StatusCode::NOT_FOUND => {
+            Err(Failed::for_good("404, and not from the service: is the address the right one?"))
+        }
+        status if status.is_client_error() => Err(Failed::for_good(format!("refused with {status}"))),
+        status => Err(Failed::again(format!("answered {status}"))),
+    }
+}
+
+async fn read(body: SdkBody) -> Result<Vec<u8>, Failed> {
+    let mut body = ByteStream::new(body);
+    let mut read = Vec::new();
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|error| Failed::again(format!("the answer broke off: {error}")))?;
+        if read.len() + bytes.len() > MAX_ANSWER {
+            return Err(Failed::again(format!("the answer has more than {} KiB", MAX_ANSWER / 1024)));
+        }
+        read.extend_from_slice(&bytes);
+    }
+    Ok(read)
+}
+
+/// A signed `GET`.
+async fn signed(config: &SdkConfig, url: &str) -> Result<HttpRequest, Error> {
+    let credentials = config.credentials_provider().ok_or("there are no credentials")?;
+    let identity = credentials.provide_credentials().await?.into();
+    let region = config.region().ok_or("there is no region")?;
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region.as_ref())
+        .name("execute-api")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let mut request =
+        http::Request::get(url).header(header::ACCEPT, "application/json").body(SdkBody::empty())?;
+    let accept = [(header::ACCEPT.as_str(), "application/json")];
+    let signable = SignableRequest::new("GET", url, accept.into_iter(), SignableBody::Bytes(&[]))?;
+    let (instructions, _) = sign(signable, &parameters)?.into_parts();
+    instructions.apply_to_request_http1x(&mut request);
+    Ok(request.try_into()?)
+}
+
+async fn invoke<T: Entity>(
+    lambda: &aws_sdk_lambda::Client,
+    function: &FunctionArn,
+    id: Uuid,
+) -> Result<Option<T>, Failed> {
+    let question = Blob::new(json!({"id": id}).to_string());
+    let answer = lambda.invoke().function_name(function.as_str()).payload(question).send().await;
+    let answer = answer.map_err(|error| {
+        let refused = error.raw_response().is_some_and(|answer| answer.status().is_client_error());
+        Failed { reason: error_chain(&error), again: !refused }
+    })?;
+    if let Some(error) = answer.function_error {
+        return Err(Failed::again(format!("the function failed: {error}")));
+    }
+    let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+    // Not serde_json's own words: they could quote the answer.
+    let rubbish = || Failed::again(format!("answered something that is no {}", T::NAME));
+    let mut answer: Map<String, Value> = serde_json::from_slice(&payload).map_err(|_| rubbish())?;
+    // Missing is not null: what does not know the question has not said that there is none.
+    let thing = answer.remove(T::NAME).ok_or_else(rubbish)?;
+    serde_json::from_value(thing).map_err(|_| rubbish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::{TcpListener, TcpStream},
+        thread,
+        time::Instant,
+    };
+
+    use aws_config::Region;
+    use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+    use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+    use aws_smithy_runtime_api::client::http::http_client_fn;
+    use futures::{FutureExt, future::BoxFuture};
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::directory::Instances;
+
+    /// All that a client for another service takes.
+    #[derive(Debug, PartialEq, Eq, Deserialize)]
+    struct Post {
+        id: Uuid,
+        title: String,
+    }
+
+    impl Entity for Post {
+        const SERVICE: &'static str = "posts";
+        const NAME: &'static str = "post";
+        const PATH: &'static str = "/posts/";
+
+        fn id(&self) -> Uuid {
+            self.id
+        }
+    }
+
+    type PostsClient = Client<Post>;
+
+    const ID: Uuid = Uuid::from_u128(7);
+    const PLENTY: Duration = Duration::from_secs(60);
+    const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:posts-lookup";
+
+    /// A server that answers each request by its number; an empty answer is a reset, none is silence.
+    struct Server {
+        url: String,
+        requests: Arc<Mutex<Vec<String>>>,
+        connections: Arc<Mutex<usize>>,
+    }
+
+    impl Server {
+        fn start(answer: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let (requests, connections) =
+                (Arc::<Mutex<Vec<String>>>::default(), Arc::<Mutex<usize>>::default());
+            let server = Self { url, requests: Arc::clone(&requests), connections: Arc::clone(&connections) };
+            let answer = Arc::new(answer);
+            thread::spawn(move || {
+                for connection in listener.incoming() {
+                    *connections.lock().unwrap() += 1;
+                    let (answer, requests) = (Arc::clone(&answer), Arc::clone(&requests));
+                    thread::spawn(move || converse(connection.unwrap(), &*answer, &requests));
+                }
+            });
+            server
+        }
+
+        fn requests(&self) -> Vec<String> {
+            self.requests.lock().unwrap().clone()
+        }
+    }
+
+    fn converse(
+        mut connection: TcpStream,
+        answer: &dyn Fn(usize) -> Option<String>,
+        requests: &Mutex<Vec<String>>,
+    ) {
+        let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+        loop {
+            let mut head = String::new();
+            while let Some(Ok(line)) = lines.next() {
+                if line.is_empty() {
+                    break;
+                }
+                head.push_str(&line);
+                head.push('\n');
+            }
+            if head.is_empty() {
+                return;
+            }
+            let number = {
+                let mut requests = requests.lock().unwrap();
+                requests.push(head);
+                requests.len() - 1
+            };
+            match answer(number) {
+                Some(answer) if answer.is_empty() => return,
+                Some(answer) => connection.write_all(answer.as_bytes()).unwrap(),
+                None => thread::sleep(PLENTY),
+            }
+        }
+    }
+
+    fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
+        let length = body.len();
+        Some(format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn post() -> Option<String> {
+        answer("200 OK", "application/json", &json!({"id": ID, "title": "Spring"}).to_string())
+    }
+
+    fn spring() -> Post {
+        Post { id: ID, title: "Spring".to_owned() }
+    }
+
+    /// A directory that says what it was made with, and counts the doubts.
+    #[derive(Debug)]
+    struct Fixed(Result<Instances, Unresolved>, Mutex<usize>);
+
+    impl Directory for Fixed {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Instances, Unresolved>> {
+            async { self.0.clone() }.boxed()
+        }
+
+        fn doubt(&self, _: &str) {
+            *self.1.lock().unwrap() += 1;
+        }
+    }
+
+    fn at(urls: &[&str]) -> Arc<Fixed> {
+        let instance = |(number, url): (usize, &&str)| Instance {
+            id: number.to_string(),
+            url: Some((*url).to_owned()),
+            function_arn: Some(ARN.to_owned()),
+        };
+        Arc::new(Fixed(Ok(urls.iter().enumerate().map(instance).collect()), Mutex::default()))
+    }
+
+    fn config(endpoint: &str) -> SdkConfig {
+        let credentials = Credentials::new("id", "secret", Some("token".to_owned()), None, "test");
+        SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(http_client_fn(|_, _| aws::connector()))
+            .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+            .endpoint_url(endpoint)
+            .build()
+    }
+
+    fn http(directory: Arc<dyn Directory>) -> PostsClient {
+        let config = Box::leak(Box::new(config("http://127.0.0.1:1")));
+        Client::new(directory, Transport::Http { connector: aws::connector(), config })
+    }
+
+    fn rpc(server: &Server) -> PostsClient {
+        Client::new(at(&["https://posts.example"]), Transport::rpc(&config(&server.url)))
+    }
+
+    fn reason(answer: Result<Option<Post>, Unavailable>) -> String {
+        let error = answer.unwrap_err();
+        assert_eq!(error.to_string(), "the service posts is not available");
+        error::Error::source(&error).unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_thing_is_asked_for_by_one_signed_request() {
+        let server = Server::start(|_| post());
+        let found = http(at(&[&server.url])).get(ID, PLENTY).await.unwrap();
+        assert_eq!(found, Some(spring()));
+        let requests = server.requests();
+        assert_eq!(requests.len(), 1);
+        assert!(requests[0].starts_with(&format!("GET /posts/{ID} HTTP/1.1\n")), "{requests:?}");
+        for header in ["authorization: AWS4-HMAC-SHA256 Credential=id/", "x-amz-security-token: token"] {
+            assert!(requests[0].contains(header), "{requests:?}");
+        }
+        assert!(requests[0].contains("/us-east-1/execute-api/aws4_request"), "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn a_404_that_is_the_services_own_is_none() {
+        let problem = Problem::not_found("post").to_json("urn:uuid:1").to_string();
+        let server = Server::start(move |_| answer("404 Not Found", problem::MEDIA_TYPE, &problem));
+        assert_eq!(http(at(&[&server.url])).get(ID, PLENTY).await.unwrap(), None);
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_404_of_a_gateway_is_a_wrong_address_and_not_a_missing_thing() {
+        let server =
+            Server::start(|_| answer("404 Not Found", "application/json", r#"{"message":"Not Found"}"#));
+        let reason = reason(http(at(&[&server.url])).get(ID, PLENTY).await);
+        assert!(reason.contains("is the address the right one?"), "{reason}");
+        assert!(reason.contains(&server.url), "{reason}");
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_not_repeated() {
+        for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "429 Too Many Requests"] {
+            let server = Server::start(move |_| answer(status, "application/json", "{}"));
+            let reason = reason(http(at(&[&server.url])).get(ID, PLENTY).await);
+            assert!(reason.ends_with(&format!("refused with {status}")), "{reason}");
+            assert_eq!(server.requests().len(), 1, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_out_of_order_is_asked_three_times_and_all_of_it_is_told() {
+        let rubbish = json!({"id": ID}).to_string();
+        let another = json!({"id": Uuid::from_u128(8), "title": "Autumn"}).to_string();
+        for (faulty, told) in [
+            (answer("500 Internal Server Error", "application/json", "{}"), "answered 500"),
+            (answer("503 Service Unavailable", "text/html", "<h1>"), "answered 503"),
+            (answer("302 Found", "text/html", ""), "answered 302"),
+            (answer("200 OK", "application/json", "rubbish"), "200 with something that is no post"),
+            (answer("200 OK", "application/json", ""), "200 with something that is no post"),
+            (answer("200 OK", "application/json", &rubbish), "200 with something that is no post"),
+            (answer("200 OK", "application/json", &another), "the answer is about another post"),
+            (Some("SSH-2.0-OpenSSH_9.6\r\n".to_owned()), "invalid HTTP"),
+            (Some("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_owned()), "no answer within 1500 ms"),
+            (Some(String::new()), "connection"),
+        ] {
+            let server = Server::start(move |_| faulty.clone());
+            let directory = at(&[&server.url]);
+            let reason = reason(http(Arc::clone(&directory) as _).get(ID, PLENTY).await);
+            assert!(reason.contains(told), "{told}: {reason}");
+            let place = format!("GET /posts/{ID} at {} (instance 0): ", server.url);
+            if told.starts_with("no answer") {
+                continue;
+            }
+            assert_eq!(reason.matches(&place).count(), 3, "{reason}");
+            assert_eq!(*directory.1.lock().unwrap(), 3, "each attempt doubts the directory's answer");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_end_is_not_read_to_the_end() {
+        let endless = format!("[{}", "0,".repeat(MAX_ANSWER));
+        let server = Server::start(move |_| answer("200 OK", "application/json", &endless));
+        let reason = reason(http(at(&[&server.url])).get(ID, PLENTY).await);
+        assert!(reason.contains("the answer has more than 256 KiB"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn silence_ends_with_the_callers_time() {
+        let server = Server::start(|_| None);
+        let start = Instant::now();
+        let reason = reason(http(at(&[&server.url])).get(ID, KEPT + Duration::from_millis(300)).await);
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        assert!(reason.ends_with("the 300 ms for the call are over"), "{reason}");
+        assert!(reason.contains(&server.url), "{reason}");
+
+        let start = Instant::now();
+        let reason = reason_of_none_left(&server).await;
+        assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
+        assert_eq!(reason, "the 0 ms for the call are over");
+        assert_eq!(server.requests().len(), 1);
+    }
+
+    async fn reason_of_none_left(server: &Server) -> String {
+        reason(http(at(&[&server.url])).get(ID, KEPT).await)
+    }
+
+    #[tokio::test]
+    async fn silence_is_broken_off_and_asked_again_within_four_seconds() {
+        let server = Server::start(|number| if number == 0 { None } else { post() });
+        assert_eq!(http(at(&[&server.url])).get(ID, PLENTY).await.unwrap(), Some(spring()));
+        let silent = Server::start(|_| None);
+        let start = Instant::now();
+        let reason = reason(http(at(&[&silent.url])).get(ID, PLENTY).await);
+        assert!(start.elapsed() < LONGEST_WAIT + Duration::from_millis(200), "{:?}", start.elapsed());
+        assert_eq!(reason.matches("no answer within 1500 ms").count(), 2, "{reason}");
+        assert!(reason.ends_with("the 4000 ms for the call are over"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_repeat_goes_to_another_instance() {
+        let (down, up) = (Server::start(|_| answer("500 Oh", "text/plain", "")), Server::start(|_| post()));
+        let client = http(at(&[&down.url, &up.url]));
+        for _ in 0..20 {
+            assert_eq!(client.get(ID, PLENTY).await.unwrap(), Some(spring()));
+        }
+        assert!(!down.requests().is_empty(), "either may be the first");
+        assert_eq!(up.requests().len(), 20);
+    }
+
+    #[tokio::test]
+    async fn connections_are_used_again() {
+        let server = Server::start(|_| post());
+        let client = http(at(&[&server.url]));
+        for _ in 0..10 {
+            client.get(ID, PLENTY).await.unwrap();
+        }
+        assert_eq!((server.requests().len(), *server.connections.lock().unwrap()), (10, 1));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_none_and_one_where_nobody_listens_are_named() {
+        for url in ["ht!tp://posts", "posts", "http://posts.example"] {
+            let reason = reason(http(at(&[url])).get(ID, PLENTY).await);
+            assert!(reason.contains(&format!("at {url} (instance 0): the URL must be")), "{reason}");
+        }
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let reason = reason(http(at(&[&format!("http://{free}")])).get(ID, PLENTY).await);
+        assert!(reason.contains(&free.to_string()) && reason.contains("refused"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_service_that_nobody_knows_is_not_asked_for_again_and_a_silent_directory_is() {
+        for (unresolved, times) in [
+            (Unresolved::Nowhere("Cloud Map has no service posts".to_owned()), 1),
+            (Unresolved::NoAnswer("Cloud Map does not answer".to_owned()), 3),
+        ] {
+            let directory = Arc::new(Fixed(Err(unresolved.clone()), Mutex::default()));
+            let reason = reason(http(directory).get(ID, PLENTY).await);
+            assert_eq!(reason, vec![unresolved.to_string(); times].join("; "));
+        }
+        let no_url = Instance { id: "0".to_owned(), url: None, function_arn: Some(ARN.to_owned()) };
+        let directory = Arc::new(Fixed(Ok(Arc::from([no_url])), Mutex::default()));
+        assert_eq!(reason(http(directory).get(ID, PLENTY).await), "no instance of posts has a URL");
+    }
+
+    #[tokio::test]
+    async fn by_rpc_null_is_none_and_a_missing_field_is_rubbish() {
+        let post = json!({"post": {"id": ID, "title": "Spring"}}).to_string();
+        for (payload, expected) in [(post.as_str(), Some(spring())), (r#"{"post": null}"#, None)] {
+            let payload = answer("200 OK", "application/json", payload);
+            let server = Server::start(move |_| payload.clone());
+            assert_eq!(rpc(&server).get(ID, PLENTY).await.unwrap(), expected);
+        }
+        for payload in ["{}", "null", "", "[]", r#"{"post": {"id": 1}}"#, r#"{"message": "hello"}"#] {
+            let server = Server::start(move |_| answer("200 OK", "application/json", payload));
+            let reason = reason(rpc(&server).get(ID, PLENTY).await);
+            let expected = format!("Invoke {ARN} (instance 0): answered something that is no post");
+            assert_eq!(reason, [expected.as_str(); 3].join("; "), "{payload}");
+        }
+    }
+
+    #[tokio::test]
+    async fn by_rpc_a_refusal_is_not_repeated_and_a_failure_is() {
+        let refused = r#"{"__type": "AccessDeniedException", "Message": "not authorized"}"#;
+        let server = Server::start(move |_| answer("403 Forbidden", "application/json", refused));
+        let reason = reason(rpc(&server).get(ID, PLENTY).await);
+        assert!(reason.contains(ARN) && reason.contains("AccessDenied"), "{reason}");
+        assert_eq!(server.requests().len(), 1);
+
+        let server = Server::start(move |number| {
+            let payload = json!({"post": {"id": ID, "title": "Spring"}}).to_string();
+            match number {
+                0 => answer("500 Oh", "application/json", "{}"),
+                1 => answer("200 OK\r\nx-amz-function-error: Unhandled", "application/json", "{}"),
+                _ => answer("200 OK", "application/json", &payload),
+            }
+        });
+        assert_eq!(rpc(&server).get(ID, PLENTY).await.unwrap(), Some(spring()));
+        assert_eq!(server.requests().len(), 3);
+    }
+
+    #[test]
+    fn pauses_are_of_random_length_up_to_their_whole() {
+        let drawn: Vec<Vec<Duration>> = (0..200).map(|_| pauses().build().collect()).collect();
+        assert!(drawn.iter().all(|pauses| pauses.len() == REPEATS));
+        for (place, longest) in [(0, PAUSE), (1, PAUSE * 2)] {
+            let all = || drawn.iter().map(|pauses| pauses[place]);
+            assert!(all().max().unwrap() <= longest && all().max().unwrap() > longest.mul_f64(0.8));
+            assert!(all().min().unwrap() < longest.mul_f64(0.2), "full jitter begins at nothing");
+        }
+    }
+}
