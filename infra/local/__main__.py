@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from botocore.exceptions import EndpointConnectionError
 
-from . import bench, build, cloud, demo, deploy, outputs, retry, stacks, watch
+from . import bench, build, cloud, demo, deploy, outputs, registry, retry, stacks, watch
 from .progress import Progress, console
 from .settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, Trouble
 
@@ -33,6 +33,7 @@ def up(_: argparse.Namespace) -> None:
         found = outputs.write(wanted, everything)
     console.print(f"\n[bold green]Madang is up[/] {since(started)}: {found['api_url']}")
     console.print(f"  curl {found['api_url']}/posts")
+    registry.show()
 
 
 def down(_: argparse.Namespace) -> None:

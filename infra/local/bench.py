@@ -2,6 +2,7 @@
 
 Cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
 profile on this machine. It has neither Lambda's own part (fetching the artifact, starting a sandbox) nor a network.
+Calls between services are measured by bench_calls.
 """
 
 import io
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from . import build
+from . import bench_calls, build
 from .progress import console
 from .settings import ROOT, Trouble
 
@@ -55,9 +56,9 @@ def run() -> None:
     command = ["cargo", "build", "--release", "--workspace", "--bins"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         raise Trouble("The functions do not compile: see the messages above.")
-    command = ["cargo", "build", "--release", "--package", "runtime", "--example", EMPTY]
+    command = ["cargo", "build", "--release", "--package", "runtime", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
-        raise Trouble("The empty function does not compile: see the messages above.")
+        raise Trouble("The programs to compare with do not compile: see the messages above.")
 
     release = ROOT / "target" / "release"
     programs = {EMPTY: release / "examples" / EMPTY} | {name: release / name for name in names}
@@ -67,6 +68,7 @@ def run() -> None:
         for name, program in programs.items():
             starts[name].append(cold_start(program))
     report(programs, {name: statistics.median(times) for name, times in starts.items()})
+    bench_calls.run({name: release / "examples" / name for name in bench_calls.PROGRAMS})
 
 
 def cold_start(program: Path) -> float:

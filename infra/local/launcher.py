@@ -1,4 +1,4 @@
-"""Starts MiniStack, with four of its faults mended from outside.
+"""Starts MiniStack, with five of its faults mended from outside.
 
 - Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records: after
@@ -9,6 +9,7 @@
 - An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution, which
   goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the present
   one instead of the one that the execution started with, and variables (`Assign`) are lost.
+- Cloud Map's ListServices heeds the filter by namespace, as on AWS. MiniStack lists the services of all namespaces.
 """
 
 import contextvars
@@ -21,7 +22,7 @@ from types import FunctionType
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 from ministack.app import main  # noqa: E402  (the switch has to come first)
-from ministack.services import dynamodb, lambda_svc, stepfunctions  # noqa: E402
+from ministack.services import dynamodb, lambda_svc, servicediscovery, stepfunctions  # noqa: E402
 
 REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
 
@@ -138,7 +139,21 @@ def go_on(execution):
     FunctionType(interpreter.__code__, vars(stepfunctions) | changed)(execution["executionArn"])
 
 
+def filter_services() -> None:
+    def list_services(request):
+        filters = [wanted for wanted in request.get("Filters", []) if wanted["Name"] == "NAMESPACE_ID"]
+        services = [
+            service
+            for service in servicediscovery._services.values()
+            if all(service["NamespaceId"] in wanted["Values"] for wanted in filters)
+        ]
+        return servicediscovery.json_response({"Services": services})
+
+    servicediscovery._list_services = list_services
+
+
 keep_streams()
 deliver_failed_records_again()
 redrive_executions()
+filter_services()
 main()

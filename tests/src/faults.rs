@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use aws_credential_types::Credentials;
 use aws_sdk_lambda::{
     primitives::Blob,
     types::{Environment, FunctionCode, LogType, Runtime},
@@ -227,6 +228,19 @@ impl Invoked {
 impl Copy {
     /// Invokes the copy.
     pub async fn invoke(&self, event: &Value) -> Invoked {
+        let (error, invoked) = self.run(event).await;
+        assert_eq!(error, None, "{invoked:?}");
+        invoked
+    }
+
+    /// Invokes the copy, which fails: its answer is the error.
+    pub async fn fails(&self, event: &Value) -> Invoked {
+        let (error, invoked) = self.run(event).await;
+        assert!(error.is_some(), "{invoked:?}");
+        invoked
+    }
+
+    async fn run(&self, event: &Value) -> (Option<String>, Invoked) {
         let invoked = self
             .lambda
             .invoke()
@@ -236,9 +250,9 @@ impl Copy {
             .send()
             .await
             .expect("Invoke");
-        assert_eq!(invoked.function_error(), None, "{invoked:?}");
         let log = invoked.log_result().map(decoded).unwrap_or_default();
-        Invoked { answer: serde_json::from_slice(invoked.payload().unwrap().as_ref()).unwrap(), log }
+        let answer = serde_json::from_slice(invoked.payload().unwrap().as_ref()).unwrap();
+        (invoked.function_error, Invoked { answer, log })
     }
 }
 
@@ -394,6 +408,21 @@ pub fn processes(function: &str) -> Vec<u32> {
         environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes())
     })
     .collect()
+}
+
+/// The credentials of a function's role, as its process has them. The function has to have run.
+pub async fn credentials(function: &str) -> Credentials {
+    let id = eventually(&format!("{function} runs"), async || processes(function).pop()).await;
+    let environment = fs::read(format!("/proc/{id}/environ")).expect("its environment");
+    let variables: HashMap<String, String> = String::from_utf8_lossy(&environment)
+        .split('\0')
+        .filter_map(|variable| variable.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let of = |name: &str| variables.get(name).cloned();
+    let (id, secret) =
+        (of("AWS_ACCESS_KEY_ID").expect("a key"), of("AWS_SECRET_ACCESS_KEY").expect("a secret"));
+    Credentials::new(id, secret, of("AWS_SESSION_TOKEN"), None, "role")
 }
 
 /// Kills a function's processes at once, as a crash would, when there are any.

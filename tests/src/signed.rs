@@ -14,8 +14,26 @@ use crate::{Answer, Request, System, eventually};
 impl System {
     /// `GET` through the API, signed by the account's root.
     pub async fn get_signed(&self, path: &str) -> Answer {
+        self.send_signed("GET", path, None).await
+    }
+
+    /// A request through the API with a JSON body, if any, signed by the account's root.
+    pub async fn send_signed(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        self.send_signed_raw(method, path, "application/json", body).await
+    }
+
+    /// A request through the API with a body as it is, signed by the account's root.
+    pub async fn send_signed_raw(&self, method: &str, path: &str, media_type: &str, body: String) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));
-        self.signed("execute-api", "GET", &url, &[], String::new()).send().await
+        let headers = if body.is_empty() { vec![] } else { vec![("content-type", media_type)] };
+        self.signed(&root(), "execute-api", method, &url, &headers, body).send().await
+    }
+
+    /// `GET` through the API, signed by somebody else.
+    pub async fn get_signed_by(&self, signer: &Credentials, path: &str) -> Answer {
+        let url = format!("{}{path}", self.output("api_url"));
+        self.signed(signer, "execute-api", "GET", &url, &[], String::new()).send().await
     }
 
     /// What a consumer has made of an event, by its log: awaits that it has done so `times` times, and gives
@@ -39,7 +57,7 @@ impl System {
             ("x-amz-target", "Logs_20140328.FilterLogEvents"),
         ];
         let url = format!("{}/", self.output("endpoint_url"));
-        let answer = self.signed("logs", "POST", &url, &headers, query.to_string()).send().await;
+        let answer = self.signed(&root(), "logs", "POST", &url, &headers, query.to_string()).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let lines =
             answer.body["events"].as_array().unwrap().iter().filter_map(|line| line["message"].as_str());
@@ -48,13 +66,14 @@ impl System {
 
     fn signed(
         &self,
+        signer: &Credentials,
         service: &str,
         method: &str,
         url: &str,
         headers: &[(&str, &str)],
         body: String,
     ) -> Request {
-        let identity = Credentials::new("test", "test", None, None, "local").into();
+        let identity = signer.clone().into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
             .region(self.output("region"))
@@ -73,4 +92,9 @@ impl System {
         }
         Request(request)
     }
+}
+
+/// The account's root.
+fn root() -> Credentials {
+    Credentials::new("test", "test", None, None, "local")
 }

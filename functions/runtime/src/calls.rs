@@ -415,7 +415,7 @@ mod tests {
     type PostsClient = Client<Post>;
 
     const ID: Uuid = Uuid::from_u128(7);
-    const PLENTY: Duration = Duration::from_secs(60);
+    const PLENTY: Duration = Duration::from_mins(1);
     const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:posts-lookup";
 
     /// A server that answers each request by its number; an empty answer is a reset, none is silence.
@@ -479,6 +479,10 @@ mod tests {
         }
     }
 
+    #[allow(
+        clippy::unnecessary_wraps,
+        reason = "it is what a server does about a request, which may be nothing"
+    )]
     fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
         let length = body.len();
         Some(format!(

@@ -92,9 +92,12 @@ pub async fn connect() -> Result<Arc<dyn Directory>, Error> {
     Ok(Arc::clone(directory.await?))
 }
 
+/// The value of a variable, by its name.
+type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Addresses from the function's environment: `<SERVICE>_URL` and `<SERVICE>_LOOKUP`.
 pub struct Static {
-    variable: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    variable: Box<Variable>,
 }
 
 impl fmt::Debug for Static {
@@ -286,7 +289,7 @@ mod tests {
         let (mut cache, now) = told();
         let one = at("https://one.example");
         assert_eq!(cache.get("users", now), Cached::Good(Arc::clone(&one)));
-        assert_eq!(cache.get("users", now + AGING - SECOND), Cached::Good(Arc::clone(&one)));
+        assert_eq!(cache.get("users", now + Duration::from_secs(19)), Cached::Good(Arc::clone(&one)));
         assert_eq!(cache.get("users", now + AGING), Cached::Aging(Arc::clone(&one)));
         assert_eq!(cache.get("users", now + AGING + SECOND), Cached::Good(one), "asked for once");
         assert_eq!(cache.get("users", now + LIFE), Cached::None);
@@ -318,7 +321,7 @@ mod tests {
     #[test]
     fn a_doubted_answer_is_asked_for_at_once_and_a_new_one_is_beyond_doubt_for_a_second() {
         let (mut cache, now) = told();
-        cache.doubt("users", now + BEYOND_DOUBT - Duration::from_millis(1));
+        cache.doubt("users", now + Duration::from_millis(999));
         assert_ne!(cache.get("users", now), Cached::None);
         cache.doubt("users", now + BEYOND_DOUBT);
         assert_eq!(cache.get("users", now + BEYOND_DOUBT), Cached::None);

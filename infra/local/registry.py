@@ -1,0 +1,36 @@
+"""Shows where the services are, as Cloud Map has it: what callers find."""
+
+from rich.table import Table
+
+from .progress import console
+from .settings import client
+
+NAMESPACE = "madang"
+
+
+def show() -> None:
+    table = Table("service", "instance", "url", "function", box=None, padding=(0, 2), header_style="dim")
+    for service, instances in sorted(read().items()):
+        for name, attributes in sorted(instances.items()):
+            function = attributes.get("function_arn", "").rsplit(":", 1)[-1]
+            table.add_row(service, name, attributes.get("url", ""), function)
+    console.print("\nWhere the services are (`GET /registry/{service}`)")
+    console.print(table)
+
+
+def read() -> dict[str, dict[str, dict[str, str]]]:
+    """The attributes of each service's instances, by their names."""
+    cloud_map = client("servicediscovery")
+    found = {}
+    for page in cloud_map.get_paginator("list_services").paginate(Filters=[_of_the_namespace(cloud_map)]):
+        for service in page["Services"]:
+            pages = cloud_map.get_paginator("list_instances").paginate(ServiceId=service["Id"])
+            instances = [instance for page in pages for instance in page["Instances"]]
+            found[service["Name"]] = {instance["Id"]: instance["Attributes"] for instance in instances}
+    return found
+
+
+def _of_the_namespace(cloud_map) -> dict:
+    pages = cloud_map.get_paginator("list_namespaces").paginate()
+    [namespace] = [ns for page in pages for ns in page["Namespaces"] if ns["Name"] == NAMESPACE]
+    return {"Name": "NAMESPACE_ID", "Values": [namespace["Id"]], "Condition": "EQ"}
