@@ -1,7 +1,5 @@
 """Shows where the services are, as Cloud Map has it: what callers find."""
 
-from rich.table import Table
-
 from .progress import console
 from .settings import client
 
@@ -9,13 +7,12 @@ NAMESPACE = "madang"
 
 
 def show() -> None:
-    table = Table("service", "instance", "url", "function", box=None, padding=(0, 2), header_style="dim")
+    console.print("\nWhere the services are")
     for service, instances in sorted(read().items()):
         for name, attributes in sorted(instances.items()):
             function = attributes.get("function_arn", "").rsplit(":", 1)[-1]
-            table.add_row(service, name, attributes.get("url", ""), function)
-    console.print("\nWhere the services are (`GET /registry/{service}`)")
-    console.print(table)
+            line = f"  {service:<14}{name:<10}{attributes.get('url', ''):<52}{function}"
+            console.print(line.rstrip(), markup=False)
 
 
 def read() -> dict[str, dict[str, dict[str, str]]]:

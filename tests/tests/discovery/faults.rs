@@ -119,7 +119,7 @@ async fn a_static_address_that_is_right_needs_no_cloud_map_and_one_that_is_wrong
     for (url, told) in [
         ("http://127.0.0.1:1", "refused"),
         ("users", "the URL must begin with https://"),
-        (no_such_api.as_str(), "404, and not from the service: is the address the right one?"),
+        (no_such_api.as_str(), "refused with 403 Forbidden"),
         (&no_such_route, "404, and not from the service: is the address the right one?"),
         ("", "neither USERS_URL nor USERS_LOOKUP is in the function's environment"),
     ] {

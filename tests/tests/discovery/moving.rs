@@ -82,10 +82,13 @@ async fn calls_succeed_from_the_last_answer_while_cloud_map_is_silent() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let question = question(pending_order(&buyer).await, buyer.id);
+    let namespace = Namespace::new(&system).await;
+    namespace.put("here", system.output("api_url")).await;
     let proxy = Proxy::start(&system).await;
     let discoveries =
         || proxy.operations().iter().filter(|operation| *operation == "DiscoverInstances").count();
-    let changes = Changes::endpoint("SERVICEDISCOVERY", &proxy);
+    let mut changes = namespace.changes();
+    changes.variables.extend(Changes::endpoint("SERVICEDISCOVERY", &proxy).variables);
     with_copy(&system, "orders-validate-user", changes, async |copy| {
         for _ in 0..5 {
             finds(copy, &question).await;
@@ -115,9 +118,13 @@ async fn who_has_no_answer_yet_says_that_cloud_map_is_silent() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let question = question(pending_order(&buyer).await, buyer.id);
+    let namespace = Namespace::new(&system).await;
+    namespace.put("here", system.output("api_url")).await;
     let proxy = Proxy::start(&system).await;
     proxy.refuse(|_| Some(Refusal::failure()));
-    with_copy(&system, "orders-validate-user", Changes::endpoint("SERVICEDISCOVERY", &proxy), async |copy| {
+    let mut changes = namespace.changes();
+    changes.variables.extend(Changes::endpoint("SERVICEDISCOVERY", &proxy).variables);
+    with_copy(&system, "orders-validate-user", changes, async |copy| {
         let reason = is_unavailable(copy, &question).await;
         assert!(reason.contains("Cloud Map does not answer"), "{reason}");
         proxy.let_go();

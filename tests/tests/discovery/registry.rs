@@ -65,7 +65,7 @@ async fn an_instance_is_registered_changed_and_taken_away_at_run_time() {
 async fn a_service_that_no_stack_has_registered_is_not_found() {
     let system = System::connect().await;
     let body = json!({"url": "https://one.example"});
-    for service in ["nobody", "Users", "us%20ers", "..%2Fusers"] {
+    for service in ["nobody", "Users", "us%20ers"] {
         let path = format!("/registry/{service}/instances/laptop");
         system.send_signed("PUT", &path, Some(&body)).await.is_problem(404, "not-found");
         system.send_signed("DELETE", &path, None).await.is_problem(404, "not-found");
