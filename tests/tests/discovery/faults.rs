@@ -115,12 +115,14 @@ async fn a_static_address_that_is_right_needs_no_cloud_map_and_one_that_is_wrong
     })
     .await;
     let no_such_api = format!("{}/_aws/execute-api/00000000", system.output("endpoint_url"));
-    let no_such_route = format!("{}/elsewhere", system.output("api_url"));
+    // A gateway that has no such route.
+    let gateway = Proxy::start(&system).await;
+    gateway.refuse(|_| Some(Refusal { status: 404, body: json!({"message": "Not Found"}) }));
     for (url, told) in [
         ("http://127.0.0.1:1", "refused"),
         ("users", "the URL must begin with https://"),
         (no_such_api.as_str(), "refused with 403 Forbidden"),
-        (&no_such_route, "404, and not from the service: is the address the right one?"),
+        (&gateway.url, "404, and not from the service: is the address the right one?"),
         ("", "neither USERS_URL nor USERS_LOOKUP is in the function's environment"),
     ] {
         with_copy(&system, "orders-validate-user", fixed(url), async |copy| {
