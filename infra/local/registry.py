@@ -11,7 +11,7 @@ def show() -> None:
     for service, instances in sorted(read().items()):
         for name, attributes in sorted(instances.items()):
             function = attributes.get("function_arn", "").rsplit(":", 1)[-1]
-            line = f"  {service:<14}{name:<10}{attributes.get('url', ''):<52}{function}"
+            line = f"  {service:<15}{name:<10}{attributes.get('url', ''):<52}{function}"
             console.print(line.rstrip(), markup=False)
 
 
