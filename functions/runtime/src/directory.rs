@@ -16,8 +16,8 @@
 //! for anew every [`PAUSE`], in the background. A place that a caller found out of order is asked for at once.
 //!
 //! No library does this. moka, the obvious one, drops a value when it expires, while what is wanted is a value
-//! that can outlive its time, and to be told that the time is near. It also counts on threads that go on between
-//! calls; a Lambda function is frozen then, so here nothing happens but in the course of a call. What is left
+//! that can outlive its time, and to be told that the time is near. Nothing happens here but in the course of a
+//! call, since Lambda freezes a function between two. What is left
 //! is a map and three points in time.
 
 use std::{
