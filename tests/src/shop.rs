@@ -243,6 +243,11 @@ pub fn inject(order: Uuid, function: &str, faults: &[&str]) {
     }
 }
 
+/// Takes away the faults of an order that have not been injected yet.
+pub fn mend(order: Uuid) {
+    fs::remove_dir_all(faults_folder().join(order.to_string())).expect("an order's faults");
+}
+
 /// How many of an order's faults have not been injected (yet).
 pub fn faults_left(order: Uuid) -> usize {
     let folders = fs::read_dir(faults_folder().join(order.to_string())).into_iter().flatten().flatten();
