@@ -3,8 +3,8 @@
 //! On AWS and on the local cloud the API's authorizer has verified the token before a function runs.
 //! `cargo lambda watch` has no authorizer; this takes its place, so that a request without a valid token
 //! is refused there as well. A signature (`SigV4`) is asked for and not verified, since only the emulator
-//! knows the keys; the port is one that no other machine reaches. All this exists in debug builds only and answers nothing unless `make watch` has
-//! set `LOCAL_JWKS`, `JWT_ISSUER` and `JWT_AUDIENCE`.
+//! knows the keys; the port is one that no other machine reaches. All this exists in debug builds only and
+//! answers nothing unless `make watch` has set `LOCAL_JWKS`, `JWT_ISSUER` and `JWT_AUDIENCE`.
 
 use std::env;
 
