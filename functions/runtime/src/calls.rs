@@ -456,15 +456,16 @@ mod tests {
         let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
         loop {
             let mut head = String::new();
-            while let Some(Ok(line)) = lines.next() {
-                if line.is_empty() {
-                    break;
+            loop {
+                match lines.next() {
+                    Some(Ok(line)) if line.is_empty() => break,
+                    Some(Ok(line)) => {
+                        head.push_str(&line);
+                        head.push('\n');
+                    }
+                    // What is left when the connection ends is the body of the last request.
+                    _ => return,
                 }
-                head.push_str(&line);
-                head.push('\n');
-            }
-            if head.is_empty() {
-                return;
             }
             let number = {
                 let mut requests = requests.lock().unwrap();
