@@ -98,8 +98,7 @@ async fn every_order_settles_as_it_should_whatever_fault_hits_it_and_its_compens
                     inject(id, function, faults);
                 }
                 let body = order(&sku, 1, case.payment_method);
-                let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send();
-                assert_eq!(placed.await.id(), id);
+                assert_eq!(buyer.orders_under(&key, &body).await, id);
                 at_rest(&system, &[id]).await;
                 let answer = buyer.get(&format!("/orders/{id}")).await;
                 let ended = (answer.body["status"].as_str().unwrap(), answer.body["reason"].as_str());

@@ -49,8 +49,7 @@ async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
                 let card = if random.usize(..10) == 0 { DECLINED } else { CARD };
                 let placed_at = Instant::now();
                 let body = order(&sku, 1, card);
-                let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send();
-                assert_eq!(placed.await.id(), id);
+                assert_eq!(buyer.orders_under(&key, &body).await, id);
                 buyer.settled(id).await;
                 settled.push((id, placed_at.elapsed()));
             }
