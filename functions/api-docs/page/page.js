@@ -1,0 +1,78 @@
+// Shows the API's description, and signs people in with the deployment's user pool, so that calls are made as them.
+"use strict";
+
+const TOKEN = "accessToken"; // the security scheme's name in openapi.json
+const { client, identity } = document.body.dataset;
+const form = document.getElementById("sign-in");
+const signedIn = document.getElementById("signed-in");
+const message = document.getElementById("message");
+
+let viewer;
+
+async function show() {
+  const spec = await (await fetch("openapi.json")).json();
+  for (const operation of Object.values(spec.paths).flatMap(Object.values)) {
+    // The viewer fills fields with examples: one in a field that may be left empty would be sent with every call.
+    for (const parameter of operation.parameters ?? []) if (!parameter.required) delete parameter.example;
+  }
+  viewer = SwaggerUIBundle({
+    spec,
+    domNode: document.getElementById("viewer"),
+    deepLinking: true,
+    tryItOutEnabled: true,
+    displayRequestDuration: true,
+    validatorUrl: null,
+  });
+}
+
+show().catch((error) => say(`The description cannot be shown: ${error.message}`, true));
+
+function say(text, refused) {
+  message.textContent = text;
+  message.classList.toggle("refused", refused);
+}
+
+// Cognito's InitiateAuth, which needs no key: the client is a public one.
+async function signIn(email, password) {
+  const answer = await fetch(identity, {
+    method: "POST",
+    headers: {
+      "content-type": "application/x-amz-json-1.1",
+      "x-amz-target": "AWSCognitoIdentityProviderService.InitiateAuth",
+    },
+    body: JSON.stringify({
+      AuthFlow: "USER_PASSWORD_AUTH",
+      ClientId: client,
+      AuthParameters: { USERNAME: email, PASSWORD: password },
+    }),
+  });
+  const body = await answer.json();
+  if (!answer.ok) throw new Error(body.message || `Cognito answered ${answer.status}.`);
+  if (!body.AuthenticationResult) throw new Error(`Cognito asks for ${body.ChallengeName} first: answer that elsewhere.`);
+  return body.AuthenticationResult;
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { email, password } = form.elements;
+  try {
+    const { AccessToken, ExpiresIn } = await signIn(email.value, password.value);
+    viewer.preauthorizeApiKey(TOKEN, AccessToken);
+    const until = new Date(Date.now() + ExpiresIn * 1000).toLocaleTimeString();
+    document.getElementById("who").textContent = email.value;
+    form.hidden = true;
+    signedIn.hidden = false;
+    say(`Calls are made as you until ${until}.`, false);
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    password.value = "";
+  }
+});
+
+document.getElementById("sign-out").addEventListener("click", () => {
+  viewer.authActions.logout([TOKEN]);
+  form.hidden = false;
+  signedIn.hidden = true;
+  say("Calls go to this deployment as anybody.", false);
+});

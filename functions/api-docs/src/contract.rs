@@ -1,0 +1,72 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+};
+use schemars::JsonSchema;
+
+use crate::{
+    endpoints,
+    files::{self, FILES},
+};
+
+/// An OpenAPI document.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct Description {
+    /// The version of the specification.
+    #[schemars(regex(pattern = r"^3\.1\.\d+$"))]
+    openapi: String,
+}
+
+/// The name of a file of the page.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("enum" = FILES.iter().map(|file| file.name).collect::<Vec<_>>()))]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct FileName(String);
+
+/// A file's content.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct Text(String);
+
+const KNOWN: &str = "The version that the client has, as the `ETag` of an answer gave it.";
+const UNCHANGED: &str = "The client has this version already.";
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let tag = "\"5f0c1e8a00026c10-gzip\"";
+    let operation = operation!("GET", "/docs/{file}", endpoints::file)
+        .named("getDocsFile", "Read a file of the documentation page")
+        .path::<FileName>("file", "The file.", "swagger-ui.css")
+        .header::<String>("If-None-Match", KNOWN, tag);
+    let media_types = FILES.iter().map(|file| file.media_type.split(';').next().unwrap_or_default());
+    vec![
+        operation!("GET", "/openapi.json", endpoints::description)
+            .named("getDescription", "Read this document")
+            .about("Compressed for who takes `gzip`.")
+            .header::<String>("If-None-Match", KNOWN, tag)
+            .answers_as::<Description>(
+                files::OPENAPI.media_type,
+                200,
+                "This document.",
+                json!({"openapi": "3.1.1"}),
+            )
+            .with(&[Header::FileTag])
+            .answers_empty(304, UNCHANGED)
+            .with(&[Header::FileTag]),
+        operation!("GET", "/docs", endpoints::page)
+            .named("getDocs", "See this document on a page")
+            .about("On which one can sign in and try each call.")
+            .answers_as::<Text>("text/html", 200, "The page.", json!(null)),
+        media_types
+            .fold(operation, |operation, media_type| {
+                operation.answers_as::<Text>(media_type, 200, "The file.", json!(null))
+            })
+            .with(&[Header::FileTag])
+            .answers_empty(304, UNCHANGED)
+            .with(&[Header::FileTag]),
+    ]
+}

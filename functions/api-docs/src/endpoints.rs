@@ -1,0 +1,98 @@
+//! The HTTP endpoints.
+
+use http::{HeaderValue, header};
+use kernel::problem::Problem;
+use runtime::http::{Reply, Request};
+
+use crate::{
+    files::{File, OPENAPI},
+    page::Page,
+};
+
+/// `GET /openapi.json`: the API's description.
+pub async fn description(_: &Page, request: &Request) -> Result<Reply, Problem> {
+    answer(&OPENAPI, request)
+}
+
+/// `GET /docs`: the page.
+pub async fn page(page: &Page, _: &Request) -> Result<Reply, Problem> {
+    let policy = HeaderValue::from_str(&page.policy).map_err(Problem::internal)?;
+    Ok(Reply::content("text/html; charset=utf-8", page.html.as_bytes())
+        .header(header::CONTENT_SECURITY_POLICY, policy)
+        .header(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+}
+
+/// `GET /docs/{file}`: what the page consists of.
+pub async fn file(_: &Page, request: &Request) -> Result<Reply, Problem> {
+    let file = File::named(request.parameter("file")).ok_or_else(|| Problem::not_found("file"))?;
+    answer(file, request)
+}
+
+/// Answers a file as the client can read it, or that the client has it already.
+fn answer(file: &File, request: &Request) -> Result<Reply, Problem> {
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let compressed = takes_gzip(text(header::ACCEPT_ENCODING));
+    // What is compressed is another representation and has another tag (RFC 9110, section 8.8.3.3).
+    let tag = format!("\"{}{}\"", file.version(), if compressed { "-gzip" } else { "" });
+    let reply = if has(text(header::IF_NONE_MATCH), &tag) {
+        Reply::not_modified()
+    } else if compressed {
+        Reply::content(file.media_type, file.gzip)
+            .header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+    } else {
+        Reply::content(file.media_type, file.plain()?)
+    };
+    Ok(reply
+        .header(header::ETAG, HeaderValue::from_str(&tag).map_err(Problem::internal)?)
+        .header(header::VARY, HeaderValue::from_static("accept-encoding"))
+        // Kept, and asked for again each time: a deployment is seen at once.
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
+}
+
+/// Whether `Accept-Encoding` allows gzip (RFC 9110, section 12.5.3).
+fn takes_gzip(accepted: &str) -> bool {
+    let mut any = false;
+    for coding in accepted.split(',') {
+        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+        let weight =
+            parameters.trim().strip_prefix("q=").and_then(|weight| weight.trim().parse::<f32>().ok());
+        let allowed = weight.is_none_or(|weight| weight > 0.0);
+        match name.trim() {
+            name if name.eq_ignore_ascii_case("gzip") => return allowed,
+            "*" => any = allowed,
+            _ => {}
+        }
+    }
+    any
+}
+
+/// Whether `If-None-Match` names the tag (RFC 9110, section 13.1.2: a weak one is as good).
+fn has(named: &str, tag: &str) -> bool {
+    named.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compressed_goes_to_those_who_take_it() {
+        for accepted in ["gzip", "gzip, deflate, br", "br;q=1.0, GZIP;q=0.8", "*", "*;q=0, gzip"] {
+            assert!(takes_gzip(accepted), "{accepted}");
+        }
+        for refused in ["", "br", "identity", "gzip;q=0", "gzip;q=0.0, *", "*;q=0"] {
+            assert!(!takes_gzip(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_tag_that_the_client_has_is_known_by_any_spelling() {
+        for named in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
+            assert!(has(named, "\"a\""), "{named}");
+        }
+        for named in ["", "\"b\"", "a", "\"a-gzip\""] {
+            assert!(!has(named, "\"a\""), "{named}");
+        }
+    }
+}

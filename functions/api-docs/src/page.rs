@@ -1,0 +1,75 @@
+//! The page, with what it has to know of this deployment.
+
+use std::env;
+
+use runtime::{Error, environment};
+
+/// The page for people.
+#[derive(Debug)]
+pub struct Page {
+    /// The HTML.
+    pub html: String,
+    /// What it may load and whom it may ask: its Content-Security-Policy.
+    pub policy: String,
+}
+
+impl Page {
+    /// The page of this deployment: people sign in at its user pool's address.
+    pub fn connect() -> Result<Self, Error> {
+        let client = environment::required("USER_POOL_CLIENT_ID")?;
+        let address = environment::required("IDENTITY_URL")?;
+        // The address that AWS clients are told in the emulator, where every service has the same.
+        let address = env::var("AWS_ENDPOINT_URL").unwrap_or(address);
+        Ok(Self::new(&client, &address))
+    }
+
+    fn new(client: &str, address: &str) -> Self {
+        let html = include_str!("../page/page.html")
+            .replace("{{client}}", &escaped(client))
+            .replace("{{identity}}", &escaped(address))
+            .replace("{{viewer}}", env!("SWAGGER_UI"));
+        // Scripts and styles from here alone, none of them in the page itself. Swagger UI's pictures are data.
+        let policy = format!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {address}; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        Self { html, policy }
+    }
+}
+
+/// A text as an attribute's value.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_knows_where_to_sign_in_and_may_ask_nobody_else() {
+        let page = Page::new("abc", "https://cognito-idp.eu-west-1.amazonaws.com");
+        assert!(page.html.contains(r#"data-client="abc""#));
+        assert!(page.html.contains(r#"data-identity="https://cognito-idp.eu-west-1.amazonaws.com""#));
+        assert!(page.policy.contains("connect-src 'self' https://cognito-idp.eu-west-1.amazonaws.com;"));
+        assert!(!page.html.contains("{{"));
+    }
+
+    #[test]
+    fn no_script_or_style_stands_in_the_page_or_comes_from_elsewhere() {
+        let Page { html, policy } = Page::new("abc", "https://cognito-idp.eu-west-1.amazonaws.com");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
+        assert!(!policy.contains("unsafe"));
+        for script in html.split("<script").skip(1) {
+            assert!(script.starts_with(" defer src=\"docs/"), "{script}");
+        }
+        assert!(!html.contains("<style") && !html.contains("style=") && !html.contains(" on"), "{html}");
+        assert!(!html.contains("src=\"http") && !html.contains("href=\"http"), "{html}");
+    }
+
+    #[test]
+    fn what_a_template_says_cannot_end_an_attribute() {
+        let page = Page::new("\"><script>", "https://a");
+        assert!(page.html.contains("data-client=\"&quot;>&lt;script>\""), "{}", page.html);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+    page::Page,
+    problem::Kind,
+};
+use schemars::JsonSchema;
+use uuid::Uuid;
+
+use crate::{
+    comment::{Body, Comment},
+    endpoints,
+};
+
+/// What commenting and changing a comment take.
+#[derive(JsonSchema)]
+#[schemars(rename = "CommentText")]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct CommentText {
+    /// The text.
+    body: Body,
+}
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let (post, id) = ("0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c", "0190a6c6-44c1-727d-9f0c-5f0c1e8a4b10");
+    let comment = json!({
+        "id": id, "post_id": post, "author": {"id": "0190a6c4-b7d1-752e-8c3f-4b102f0c1e8a", "name": "Bada"},
+        "body": "So do I.", "created_at": "2026-05-04T09:31:00.123456Z",
+        "updated_at": "2026-05-04T09:31:00.123456Z", "version": 1,
+    });
+    let mut edited = comment.clone();
+    (edited["body"], edited["version"]) = (json!("Not I."), json!(2));
+    edited["updated_at"] = json!("2026-05-04T10:00:00.654321Z");
+    vec![
+        operation!("POST", "/posts/{id}/comments", endpoints::create)
+            .named("createComment", "Comment on a post")
+            .about("A post that was written a moment ago may not be known here yet: 404 until it is.")
+            .with_profile()
+            .creates()
+            .refuses(&[Kind::Conflict])
+            .path::<Uuid>("id", "The post.", post)
+            .takes::<CommentText>(json!({"body": "So do I."}))
+            .answers::<Comment>(201, "The comment.", comment.clone())
+            .with(&[Header::ETag, Header::Location])
+            .leads_to(
+                "updateComment",
+                &[
+                    ("id", "$response.body#/post_id"),
+                    ("comment_id", "$response.body#/id"),
+                    ("If-Match", "$response.header.ETag"),
+                ],
+            )
+            .leads_to(
+                "deleteComment",
+                &[("id", "$response.body#/post_id"), ("comment_id", "$response.body#/id")],
+            ),
+        operation!("GET", "/posts/{id}/comments", endpoints::list)
+            .named("listComments", "List the comments on a post")
+            .about("Oldest first.")
+            .path::<Uuid>("id", "The post.", post)
+            .by_pages()
+            .answers::<Page<Comment>>(
+                200,
+                "A page of comments.",
+                json!({"items": [comment], "next_cursor": null}),
+            ),
+        operation!("PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
+            .named("updateComment", "Change a comment")
+            .about("Its author may.")
+            .signed_in()
+            .refuses(&[Kind::Forbidden])
+            .path::<Uuid>("id", "The post.", post)
+            .path::<Uuid>("comment_id", "The comment.", id)
+            .changes_a_version()
+            .takes::<CommentText>(json!({"body": "Not I."}))
+            .answers::<Comment>(200, "The changed comment.", edited)
+            .with(&[Header::ETag]),
+        operation!("DELETE", "/posts/{id}/comments/{comment_id}", endpoints::delete)
+            .named("deleteComment", "Delete a comment")
+            .about("Its author may, and the author of the post.")
+            .signed_in()
+            .refuses(&[Kind::Forbidden])
+            .path::<Uuid>("id", "The post.", post)
+            .path::<Uuid>("comment_id", "The comment.", id)
+            .may_name_a_version()
+            .answers_empty(204, "The comment is gone."),
+    ]
+}

@@ -1,0 +1,55 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use events::Sku;
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+    page::Page,
+    problem::Kind,
+};
+
+use crate::{
+    endpoints,
+    stock::{Listing, StockItem},
+};
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let item = json!({
+        "sku": "TEA-01", "name": "Green tea", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 100,
+        "reserved": 2, "available": 98, "version": 1,
+    });
+    let mut listed = item.clone();
+    (listed["reserved"], listed["available"]) = (json!(0), json!(100));
+    vec![
+        operation!("GET", "/inventory", endpoints::list)
+            .named("listInventory", "List what can be ordered")
+            .about("By SKU.")
+            .by_pages()
+            .answers::<Page<StockItem>>(
+                200,
+                "A page of stock items.",
+                json!({"items": [item.clone()], "next_cursor": null}),
+            ),
+        operation!("GET", "/inventory/{sku}", endpoints::get)
+            .named("getStockItem", "Read a stock item")
+            .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
+            .answers::<StockItem>(200, "The stock item.", item.clone())
+            .with(&[Header::ETag]),
+        operation!("PUT", "/inventory/{sku}", endpoints::put)
+            .named("putStockItem", "List or change a stock item")
+            .about("For members of the group `admin`.")
+            .signed_in()
+            .refuses(&[Kind::Forbidden, Kind::Conflict])
+            .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
+            .creates_or_changes()
+            .takes::<Listing>(json!({
+                "name": "Green tea", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 100,
+            }))
+            .answers::<StockItem>(200, "The changed stock item.", item)
+            .with(&[Header::ETag])
+            .answers::<StockItem>(201, "The new stock item.", listed)
+            .with(&[Header::ETag, Header::Location])
+            .leads_to("getStockItem", &[("sku", "$response.body#/sku")]),
+    ]
+}

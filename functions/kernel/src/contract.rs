@@ -1,0 +1,457 @@
+//! What an endpoint promises, in words that a document can be made of.
+//!
+//! Compiled with the feature `contract` alone, which no deployed function has. Each service's `contract` module tells
+//! its endpoints with [`operation!`](crate::operation) and the types that its handlers read and answer; `system-tests`
+//! makes `infra/openapi.json` of them.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+pub use serde_json::json;
+
+use crate::{
+    idempotency,
+    page::{DEFAULT_LIMIT, MAX_LIMIT},
+    precondition,
+    problem::{FieldError, Kind, Problem},
+};
+
+/// Makes the schema of a type.
+pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+/// Begins an [`Operation`]: its method, its path, and the handler that answers it, which has to exist.
+#[macro_export]
+macro_rules! operation {
+    ($method:literal, $path:literal, $handler:path) => {{
+        _ = $handler;
+        $crate::contract::Operation::new($method, $path, stringify!($handler))
+    }};
+}
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Everyone,
+    /// Who sends an access token of the user pool.
+    SignedIn,
+    /// Who signs the request as an AWS principal that may (`SigV4`).
+    Principal,
+    /// The payment provider, which signs the body.
+    Provider,
+}
+
+/// Where a parameter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the path.
+    Path,
+    /// In the query.
+    Query,
+    /// In a header.
+    Header,
+}
+
+/// A parameter of a request.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// Whether a request without it is refused.
+    pub required: bool,
+    /// What it says.
+    pub description: String,
+    /// What it may be.
+    pub schema: SchemaOf,
+    /// For example.
+    pub example: Value,
+}
+
+/// What a request carries.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// What it may be.
+    pub schema: SchemaOf,
+    /// Whether fields that the schema does not name are ignored; they are refused otherwise.
+    pub open: bool,
+    /// For example.
+    pub example: Value,
+}
+
+/// The body of an answer.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Its media type.
+    pub media_type: &'static str,
+    /// What it is.
+    pub schema: SchemaOf,
+    /// For example.
+    pub example: Value,
+}
+
+/// A header of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// The version of what is answered, for `If-Match`.
+    ETag,
+    /// Where what was made is found.
+    Location,
+    /// The version of a file, for `If-None-Match`.
+    FileTag,
+}
+
+/// What can be asked next with a part of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    /// The operation, by its id.
+    pub operation: &'static str,
+    /// Its parameters, each with where its value comes from: `("id", "$response.body#/id")`.
+    pub parameters: &'static [(&'static str, &'static str)],
+}
+
+/// An answer to a request that went well.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// When it is given.
+    pub description: &'static str,
+    /// The body, in each of the media types that it may have; none where there is no body.
+    pub content: Vec<Content>,
+    /// The headers that it always has.
+    pub headers: Vec<Header>,
+    /// What can be asked next.
+    pub links: Vec<Link>,
+}
+
+impl Answer {
+    fn empty(status: u16, description: &'static str) -> Self {
+        Self { status, description, content: Vec::new(), headers: Vec::new(), links: Vec::new() }
+    }
+}
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The path, as the template's route has it.
+    pub path: &'static str,
+    /// The handler's path in its crate.
+    pub handler: &'static str,
+    /// A name that never changes: generated clients call the operation by it.
+    pub id: &'static str,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    /// What else there is to know.
+    pub description: &'static str,
+    /// Who may ask.
+    pub access: Access,
+    /// The parameters.
+    pub parameters: Vec<Parameter>,
+    /// The body, where it takes one.
+    pub body: Option<Body>,
+    /// The answers to a request that goes well.
+    pub answers: Vec<Answer>,
+    /// The problems that are its own. Those that any request can meet, [`Kind::Internal`] and [`Kind::Unavailable`],
+    /// are always among them.
+    pub problems: Vec<Kind>,
+}
+
+impl Operation {
+    /// An endpoint that anybody may ask.
+    pub fn new(method: &'static str, path: &'static str, handler: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            handler,
+            id: "",
+            summary: "",
+            description: "",
+            access: Access::Everyone,
+            parameters: Vec::new(),
+            body: None,
+            answers: Vec::new(),
+            problems: vec![Kind::Internal, Kind::Unavailable],
+        }
+    }
+
+    /// Its id, and what it does in a few words.
+    #[must_use]
+    pub fn named(self, id: &'static str, summary: &'static str) -> Self {
+        Self { id, summary, ..self }
+    }
+
+    /// What else there is to know.
+    #[must_use]
+    pub fn about(self, description: &'static str) -> Self {
+        Self { description, ..self }
+    }
+
+    /// Only who is signed in may ask.
+    #[must_use]
+    pub fn signed_in(self) -> Self {
+        Self { access: Access::SignedIn, ..self }.refuses(&[Kind::Unauthenticated])
+    }
+
+    /// Only who has a profile may ask.
+    #[must_use]
+    pub fn with_profile(self) -> Self {
+        self.signed_in().refuses(&[Kind::ProfileRequired, Kind::ProfileDeleted])
+    }
+
+    /// Only AWS principals may ask.
+    #[must_use]
+    pub fn for_principals(self) -> Self {
+        // API Gateway refuses who has not signed with 403; the handlers do not depend on that.
+        Self { access: Access::Principal, ..self }.refuses(&[Kind::Unauthenticated])
+    }
+
+    /// Only the payment provider may ask.
+    #[must_use]
+    pub fn for_the_provider(self) -> Self {
+        Self { access: Access::Provider, ..self }.refuses(&[Kind::Unauthenticated])
+    }
+
+    /// What it refuses, and how.
+    #[must_use]
+    pub fn refuses(mut self, kinds: &[Kind]) -> Self {
+        self.problems.extend(kinds);
+        self
+    }
+
+    /// A part of the path, which names something that may not be there.
+    #[must_use]
+    pub fn path<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
+        self.parameter::<T>(Place::Path, true, name, description, json!(example)).refuses(&[Kind::NotFound])
+    }
+
+    /// A parameter of the query.
+    #[must_use]
+    pub fn query<T: JsonSchema>(self, name: &'static str, description: &str, example: Value) -> Self {
+        self.parameter::<T>(Place::Query, false, name, description, example).refuses(&[Kind::Invalid])
+    }
+
+    /// A header that may be sent.
+    #[must_use]
+    pub fn header<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
+        self.parameter::<T>(Place::Header, false, name, description, json!(example))
+    }
+
+    fn parameter<T: JsonSchema>(
+        mut self,
+        place: Place,
+        required: bool,
+        name: &'static str,
+        description: &str,
+        example: Value,
+    ) -> Self {
+        let (description, schema) = (description.to_owned(), subschema::<T>);
+        self.parameters.push(Parameter { name, place, required, description, schema, example });
+        self
+    }
+
+    /// It answers page by page.
+    #[must_use]
+    pub fn by_pages(self) -> Self {
+        self.query::<Limit>("limit", "How many items the page has at most.", json!(DEFAULT_LIMIT))
+            .query::<PageCursor>(
+                "cursor",
+                "Where the page begins: `next_cursor` of the page before it. One that was not made for this list is \
+                 refused.",
+                Value::Null,
+            )
+    }
+
+    /// It creates, and does so once however often a request is sent with the same key.
+    #[must_use]
+    pub fn creates(self) -> Self {
+        self.header::<Key>(
+            "Idempotency-Key",
+            "Names this request: sent again with the same key and body it gives the first answer again, with the \
+             same key and another body it is refused. Without a key each request creates.",
+            "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"",
+        )
+        .refuses(&[Kind::Unreadable, Kind::IdempotencyKeyReused])
+    }
+
+    /// It changes the version that `If-Match` names, which has to be the present one.
+    #[must_use]
+    pub fn changes_a_version(self) -> Self {
+        self.parameter::<Versions>(Place::Header, true, "If-Match", IF_MATCH, json!("\"3\"")).refuses(&[
+            Kind::Unreadable,
+            Kind::StaleVersion,
+            Kind::VersionRequired,
+        ])
+    }
+
+    /// It can be asked for one version alone, or for whichever is the present one.
+    #[must_use]
+    pub fn may_name_a_version(self) -> Self {
+        self.header::<Versions>("If-Match", IF_MATCH, "\"3\"").refuses(&[
+            Kind::Unreadable,
+            Kind::StaleVersion,
+            Kind::Conflict,
+        ])
+    }
+
+    /// It makes something new with `If-None-Match: *`, and changes what is there with `If-Match`.
+    #[must_use]
+    pub fn creates_or_changes(self) -> Self {
+        self.header::<Versions>("If-Match", IF_MATCH, "\"3\"")
+            .header::<Anything>("If-None-Match", "`*` to make what is not there yet.", "*")
+            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
+    }
+
+    /// It takes a JSON body.
+    #[must_use]
+    pub fn takes<T: JsonSchema>(mut self, example: Value) -> Self {
+        self.body = Some(Body { schema: subschema::<T>, open: false, example });
+        self.refuses(&[Kind::Unreadable, Kind::TooLarge, Kind::UnsupportedMediaType, Kind::Invalid])
+    }
+
+    /// It takes a JSON body whatever it is said to be, and of which more may be there than is read.
+    #[must_use]
+    pub fn takes_as_sent<T: JsonSchema>(mut self, example: Value) -> Self {
+        self.body = Some(Body { schema: subschema::<T>, open: true, example });
+        self
+    }
+
+    /// It answers with a JSON body.
+    #[must_use]
+    pub fn answers<T: JsonSchema>(self, status: u16, description: &'static str, example: Value) -> Self {
+        self.answers_as::<T>("application/json", status, description, example)
+    }
+
+    /// It answers with a body of a media type, of one or another where it is said again for the same status.
+    #[must_use]
+    pub fn answers_as<T: JsonSchema>(
+        mut self,
+        media_type: &'static str,
+        status: u16,
+        description: &'static str,
+        example: Value,
+    ) -> Self {
+        let content = Content { media_type, schema: subschema::<T>, example };
+        match self.answers.last_mut() {
+            Some(answer) if answer.status == status => answer.content.push(content),
+            _ => self.answers.push(Answer { content: vec![content], ..Answer::empty(status, description) }),
+        }
+        self
+    }
+
+    /// It answers without a body.
+    #[must_use]
+    pub fn answers_empty(mut self, status: u16, description: &'static str) -> Self {
+        self.answers.push(Answer::empty(status, description));
+        self
+    }
+
+    /// The last answer has these headers.
+    #[must_use]
+    pub fn with(mut self, headers: &[Header]) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.headers.extend(headers);
+        }
+        self
+    }
+
+    /// What can be asked next with the last answer.
+    #[must_use]
+    pub fn leads_to(
+        mut self,
+        operation: &'static str,
+        parameters: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        if let Some(answer) = self.answers.last_mut() {
+            answer.links.push(Link { operation, parameters });
+        }
+        self
+    }
+}
+
+/// When a problem of this kind is answered.
+pub fn meaning(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unreadable => "the body, or a header, is not what it claims to be",
+        Kind::Unauthenticated => "nobody is signed in",
+        Kind::Forbidden => "this is not the caller's to change",
+        Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
+        Kind::ProfileDeleted => "the caller's profile has been deleted",
+        Kind::NotFound => "there is no such thing, or none that the caller may know of",
+        Kind::Conflict => "the thing is in a state that does not allow this, or changed at this very moment",
+        Kind::StaleVersion => "the version in `If-Match` is not the present one",
+        Kind::TooLarge => "the body is larger than the endpoint takes",
+        Kind::UnsupportedMediaType => "the body is not `application/json`",
+        Kind::Invalid => "the request is readable, but fields of it are not valid",
+        Kind::IdempotencyKeyReused => "the idempotency key was used before with another body",
+        Kind::VersionRequired => "the request must say with `If-Match` which version it changes",
+        Kind::Internal => "our mistake",
+        Kind::Unavailable => "something this request needs is down or throttled; try again",
+    }
+}
+
+/// A problem of this kind, for example.
+pub fn example(kind: Kind) -> Problem {
+    match kind {
+        Kind::Invalid => Problem::invalid(vec![FieldError {
+            pointer: "/title".to_owned(),
+            detail: "must not be blank".to_owned(),
+        }]),
+        Kind::ProfileRequired => Problem::profile_required(),
+        Kind::ProfileDeleted => Problem::profile_deleted(),
+        Kind::NotFound => Problem::not_found("post"),
+        Kind::Forbidden => Problem::forbidden("post"),
+        Kind::Conflict => Problem::concurrent_change(),
+        Kind::StaleVersion => precondition::stale(),
+        Kind::IdempotencyKeyReused => idempotency::reused(),
+        Kind::Internal => Problem::internal("for example"),
+        Kind::Unavailable => Problem::unavailable("for example"),
+        Kind::Unreadable
+        | Kind::Unauthenticated
+        | Kind::TooLarge
+        | Kind::UnsupportedMediaType
+        | Kind::VersionRequired => Problem::new(kind, meaning(kind)),
+    }
+}
+
+const IF_MATCH: &str = "The version that the change is made from, as the `ETag` of an answer gave it. Another one is \
+                        refused: somebody has changed it since.";
+
+fn subschema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// Types of which nothing but the schema is wanted.
+macro_rules! schema_only {
+    ($($(#[$doc:meta])* $name:ident = $schema:tt;)*) => {$(
+        $(#[$doc])*
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+schema_only! {
+    Limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT};
+    // A cursor is opaque: that it is unpadded base64url is all there is to say.
+    PageCursor = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9_-]+$"};
+    // With or without quotes, as the header is read.
+    Key = {"type": "string", "pattern": "^([!#-~][!-~]{0,254}|\"[!-~]{1,255}\")$"};
+    // Any list of entity tags (RFC 9110, section 13.1.1); no version is a weak one or has anything but digits.
+    Versions = {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, (W/)?\"[!#-~]*\")*)$"};
+    Anything = {"type": "string", "const": "*"};
+}

@@ -1,0 +1,76 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+    page::Page,
+    problem::Kind,
+};
+use uuid::Uuid;
+
+use crate::{
+    draft::Draft,
+    endpoints::{self, View},
+};
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let id = "0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10";
+    let placed = json!({
+        "id": id, "status": "PENDING", "items": [{"sku": "TEA-01", "quantity": 2, "unit_price": null}], "total": null,
+        "created_at": "2026-05-04T09:32:00.123456Z", "updated_at": "2026-05-04T09:32:00.123456Z", "version": 1,
+    });
+    let mut cancelled = placed.clone();
+    (cancelled["status"], cancelled["reason"]) = (json!("CANCELLED"), json!("cancelled_by_user"));
+    (cancelled["version"], cancelled["updated_at"]) = (json!(2), json!("2026-05-04T09:32:00.456789Z"));
+    let confirmed = json!({
+        "id": id, "status": "CONFIRMED",
+        "items": [{"sku": "TEA-01", "quantity": 2, "unit_price": {"amount": 450, "currency": "USD"}}],
+        "total": {"amount": 900, "currency": "USD"}, "created_at": "2026-05-04T09:32:00.123456Z",
+        "updated_at": "2026-05-04T09:32:01.234567Z", "version": 2,
+    });
+    vec![
+        operation!("POST", "/orders", endpoints::place)
+            .named("placeOrder", "Place an order")
+            .about(
+                "The order is taken down and settled afterwards: `GET` it until its status is no longer `PENDING`. No \
+                 item may be there twice.",
+            )
+            .with_profile()
+            .creates()
+            .refuses(&[Kind::Conflict])
+            .takes::<Draft>(json!({
+                "items": [{"sku": "TEA-01", "quantity": 2}], "payment_method": "pm_card_visa",
+                "expected_total": {"amount": 900, "currency": "USD"},
+            }))
+            .answers::<View<'_>>(202, "The order is taken down.", placed)
+            .with(&[Header::ETag, Header::Location])
+            .leads_to("getOrder", &[("id", "$response.body#/id")])
+            .leads_to("cancelOrder", &[("id", "$response.body#/id")]),
+        operation!("GET", "/orders", endpoints::list)
+            .named("listOrders", "List one's orders")
+            .about("Newest first.")
+            .signed_in()
+            .by_pages()
+            .answers::<Page<View<'_>>>(
+                200,
+                "A page of orders.",
+                json!({"items": [confirmed.clone()], "next_cursor": null}),
+            ),
+        operation!("GET", "/orders/{id}", endpoints::get)
+            .named("getOrder", "Read an order")
+            .about("One's own.")
+            .signed_in()
+            .path::<Uuid>("id", "The order.", id)
+            .answers::<View<'_>>(200, "The order.", confirmed)
+            .with(&[Header::ETag]),
+        operation!("POST", "/orders/{id}/cancel", endpoints::cancel)
+            .named("cancelOrder", "Cancel an order")
+            .about("One's own, as long as it is not settled. What was done for it is undone.")
+            .signed_in()
+            .refuses(&[Kind::Conflict])
+            .path::<Uuid>("id", "The order.", id)
+            .answers::<View<'_>>(202, "The order is cancelled.", cancelled)
+            .with(&[Header::ETag, Header::Location]),
+    ]
+}

@@ -1,0 +1,80 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+    page::Page,
+    problem::Kind,
+};
+use uuid::Uuid;
+
+use crate::{
+    endpoints::{self, AuthorView},
+    post::{Draft, Edit, Post},
+};
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let (id, author) = ("0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c", "0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10");
+    let post = json!({
+        "id": id, "author": {"id": author, "name": "Ara"}, "title": "Spring", "body": "It rains.",
+        "created_at": "2026-05-04T09:30:00.123456Z", "updated_at": "2026-05-04T09:30:00.123456Z", "version": 1,
+    });
+    let mut edited = post.clone();
+    (edited["title"], edited["version"]) = (json!("Summer"), json!(2));
+    edited["updated_at"] = json!("2026-05-04T10:00:00.654321Z");
+    vec![
+        operation!("POST", "/posts", endpoints::create)
+            .named("createPost", "Write a post")
+            .with_profile()
+            .creates()
+            .refuses(&[Kind::Conflict])
+            .takes::<Draft>(json!({"title": "Spring", "body": "It rains."}))
+            .answers::<Post>(201, "The post.", post.clone())
+            .with(&[Header::ETag, Header::Location])
+            .leads_to("getPost", &[("id", "$response.body#/id")])
+            .leads_to("updatePost", &[("id", "$response.body#/id"), ("If-Match", "$response.header.ETag")])
+            .leads_to("deletePost", &[("id", "$response.body#/id")])
+            .leads_to("getPostAuthor", &[("id", "$response.body#/id")])
+            .leads_to("createComment", &[("id", "$response.body#/id")])
+            .leads_to("listComments", &[("id", "$response.body#/id")]),
+        operation!("GET", "/posts", endpoints::list)
+            .named("listPosts", "List posts")
+            .about("Newest first.")
+            .query::<Uuid>("author", "Only those that this user wrote.", json!(author))
+            .by_pages()
+            .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
+        operation!("GET", "/posts/{id}", endpoints::get)
+            .named("getPost", "Read a post")
+            .path::<Uuid>("id", "The post.", id)
+            .answers::<Post>(200, "The post.", post)
+            .with(&[Header::ETag]),
+        operation!("GET", "/posts/{id}/author", endpoints::author)
+            .named("getPostAuthor", "Read who wrote a post")
+            .about("As the users service knows them now: a post itself may show a name that was changed a moment ago.")
+            .path::<Uuid>("id", "The post.", id)
+            .answers::<AuthorView>(
+                200,
+                "The author.",
+                json!({"id": author, "name": "Ara", "created_at": "2026-05-04T09:30:00.123456Z", "version": 1}),
+            ),
+        operation!("PATCH", "/posts/{id}", endpoints::update)
+            .named("updatePost", "Change a post")
+            .about("Its author may, the title, the text or both.")
+            .signed_in()
+            .refuses(&[Kind::Forbidden])
+            .path::<Uuid>("id", "The post.", id)
+            .changes_a_version()
+            .takes::<Edit>(json!({"title": "Summer"}))
+            .answers::<Post>(200, "The changed post.", edited)
+            .with(&[Header::ETag]),
+        operation!("DELETE", "/posts/{id}", endpoints::delete)
+            .named("deletePost", "Delete a post")
+            .about("Its author may. The comments follow.")
+            .signed_in()
+            .refuses(&[Kind::Forbidden])
+            .path::<Uuid>("id", "The post.", id)
+            .may_name_a_version()
+            .answers_empty(204, "The post is gone."),
+    ]
+}

@@ -1,0 +1,77 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    address::{BaseUrl, FunctionArn},
+    contract::{Operation, json},
+    operation,
+    problem::Kind,
+};
+use runtime::cloud_map::Instance;
+use schemars::JsonSchema;
+
+use crate::{
+    endpoints::{self, ServiceView},
+    registration::{MAX_ID, MAX_SERVICE},
+};
+
+/// A name that can stand in a path.
+const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct ServiceName(#[schemars(length(min = 1, max = MAX_SERVICE), regex(pattern = NAME))] String);
+
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct InstanceName(#[schemars(length(min = 1, max = MAX_ID), regex(pattern = NAME))] String);
+
+/// Where an instance is: a base URL, a function or both.
+#[derive(JsonSchema)]
+#[schemars(rename = "Addresses", extend("minProperties" = 1))]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct Addresses {
+    /// The base URL.
+    url: Option<BaseUrl>,
+    /// The function for direct invokes.
+    function_arn: Option<FunctionArn>,
+}
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let instance = json!({
+        "id": "laptop", "url": "http://127.0.0.1:9000",
+        "function_arn": "arn:aws:lambda:us-east-1:123456789012:function:users-lookup",
+    });
+    let mut addresses = instance.clone();
+    addresses.as_object_mut().map(|fields| fields.remove("id"));
+    vec![
+        operation!("GET", "/registry/{service}", endpoints::resolve)
+            .named("resolveService", "Find a service")
+            .about("The healthy instances, which are those that callers choose from.")
+            .for_principals()
+            .path::<ServiceName>("service", "The service.", "users")
+            .answers::<ServiceView<'_>>(
+                200,
+                "The service.",
+                json!({"service": "users", "instances": [instance.clone()]}),
+            ),
+        operation!("PUT", "/registry/{service}/instances/{id}", endpoints::register)
+            .named("registerInstance", "Register an instance")
+            .about("Or give one that is registered other addresses.")
+            .for_principals()
+            .path::<ServiceName>("service", "The service.", "users")
+            .path::<InstanceName>("id", "The instance.", "laptop")
+            .takes::<Addresses>(addresses)
+            .answers::<Instance>(200, "The instance.", instance),
+        operation!("DELETE", "/registry/{service}/instances/{id}", endpoints::deregister)
+            .named("deregisterInstance", "Take an instance away")
+            .about("One that is not there is none either.")
+            .for_principals()
+            .refuses(&[Kind::Invalid])
+            .path::<ServiceName>("service", "The service.", "users")
+            .path::<InstanceName>("id", "The instance.", "laptop")
+            .answers_empty(204, "There is no such instance any more."),
+    ]
+}

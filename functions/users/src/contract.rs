@@ -1,0 +1,90 @@
+//! What the endpoints promise, for `infra/openapi.json`.
+
+use kernel::{
+    contract::{Header, Operation, json},
+    operation,
+    problem::Kind,
+};
+use runtime::users::User;
+use schemars::JsonSchema;
+use uuid::Uuid;
+
+use crate::{
+    endpoints::{self, UserView},
+    profile::Name,
+};
+
+/// What registering and renaming take.
+#[derive(JsonSchema)]
+#[schemars(rename = "UserName")]
+#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+struct UserName {
+    /// The display name.
+    name: Name,
+}
+
+/// The endpoints.
+pub fn operations() -> Vec<Operation> {
+    let id = "0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10";
+    let user = json!({
+        "id": id, "name": "Ara", "email": "ara@example.com", "created_at": "2026-05-04T09:30:00.123456Z", "version": 1,
+    });
+    let mut renamed = user.clone();
+    (renamed["name"], renamed["version"]) = (json!("Ara Kim"), json!(2));
+    let mut seen_by_others = user.clone();
+    seen_by_others.as_object_mut().map(|fields| fields.remove("email"));
+    vec![
+        operation!("POST", "/users", endpoints::register)
+            .named("registerUser", "Register")
+            .about(
+                "Makes the profile of the signed-in person. The id is the token's `sub`, the e-mail address the verified \
+                 one of the user pool. Registering again answers the profile that is there.",
+            )
+            .signed_in()
+            .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
+            .creates()
+            .takes::<UserName>(json!({"name": "Ara"}))
+            .answers::<UserView>(201, "The profile is made.", user.clone())
+            .with(&[Header::ETag, Header::Location])
+            .leads_to("getUser", &[("id", "$response.body#/id")])
+            .answers::<UserView>(200, "The profile was there already.", user.clone())
+            .with(&[Header::ETag]),
+        operation!("GET", "/users/me", endpoints::get_own)
+            .named("getOwnUser", "Read one's own profile")
+            .with_profile()
+            .answers::<UserView>(200, "The profile.", user)
+            .with(&[Header::ETag]),
+        operation!("GET", "/users/{id}", endpoints::get)
+            .named("getUser", "Read a profile")
+            .about("The e-mail address is shown to its owner only.")
+            .signed_in()
+            .path::<Uuid>("id", "The user.", id)
+            .answers::<UserView>(200, "The profile.", seen_by_others)
+            .with(&[Header::ETag]),
+        operation!("PATCH", "/users/me", endpoints::update)
+            .named("renameUser", "Take another name")
+            .with_profile()
+            .changes_a_version()
+            .takes::<UserName>(json!({"name": "Ara Kim"}))
+            .answers::<UserView>(200, "The changed profile.", renamed)
+            .with(&[Header::ETag]),
+        operation!("DELETE", "/users/me", endpoints::delete)
+            .named("deleteUser", "Leave")
+            .about("The profile is gone at once; posts, comments, notifications and the login follow.")
+            .with_profile()
+            .refuses(&[Kind::Conflict])
+            .answers_empty(202, "The profile is gone, and the rest will go."),
+        operation!("GET", "/internal/users/{id}", endpoints::lookup)
+            .named("lookUpUser", "Read a profile as another service")
+            .for_principals()
+            .path::<Uuid>("id", "The user.", id)
+            .answers::<User>(
+                200,
+                "The user, with the e-mail address.",
+                json!({
+                    "id": id, "name": "Ara", "email": "ara@example.com",
+                    "created_at": "2026-05-04T09:30:00.123456Z", "version": 1,
+                }),
+            ),
+    ]
+}
