@@ -2,28 +2,33 @@ use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::UserNamed;
+
 /// What happens to comments. The subject is the comment's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum CommentEvent {
     /// Somebody commented on a post.
     #[serde(rename = "comment.created")]
     Created(CommentCreated),
-    /// Its author changed it.
+    /// Its author changed the comment.
     #[serde(rename = "comment.updated")]
     Updated(CommentChanged),
-    /// It is gone.
+    /// The comment is gone.
     #[serde(rename = "comment.deleted")]
     Deleted(CommentChanged),
 }
 
 impl Payload for CommentEvent {
     const SOURCE: &'static str = "madang.comments";
+    const SUBJECT: &'static str = "comment_id";
     const TYPES: &'static [&'static str] = &["comment.created", "comment.updated", "comment.deleted"];
 }
 
 /// A new comment, with what it takes to tell the post's author about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct CommentCreated {
     /// The comment.
     pub id: Uuid,
@@ -34,13 +39,21 @@ pub struct CommentCreated {
     /// Who wrote the comment.
     pub author_id: Uuid,
     /// The display name of who wrote the comment.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = UserNamed::LONGEST_NAME)))]
     pub author_name: String,
-    /// The comment's beginning, at most 140 characters.
+    /// The comment's beginning.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_EXCERPT)))]
     pub excerpt: String,
+}
+
+impl CommentCreated {
+    /// How many characters the excerpt has at most.
+    pub const LONGEST_EXCERPT: usize = 140;
 }
 
 /// A comment that was changed or is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct CommentChanged {
     /// The comment.
     pub id: Uuid,

@@ -1,7 +1,7 @@
 use std::fmt;
 
 use kernel::{
-    input::{Fields, FromField, Invalid},
+    input::{Fields, FromField, Invalid, whole},
     money::Money,
 };
 use serde::{Deserialize, Serialize};
@@ -63,17 +63,17 @@ impl Quantity {
 
 impl FromField for Quantity {
     fn from_field(value: Value) -> Result<Self, Invalid> {
-        value
-            .as_u64()
-            .and_then(Self::new)
+        whole(&value)
+            .and_then(|number| Self::new(u64::try_from(number).ok()?))
             .ok_or_else(|| Invalid::new(format!("must be a whole number from 1 to {}", Self::MAX)))
     }
 }
 
 /// So many of a thing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Item {
-    /// The thing.
+    /// The stock keeping unit.
     pub sku: Sku,
     /// How many.
     pub quantity: Quantity,
@@ -97,6 +97,44 @@ pub struct PricedItem {
     pub quantity: Quantity,
     /// What one of them costs.
     pub unit_price: Money,
+}
+
+/// Goods as JSON Schema says them: what [`Sku::parse`] and [`Quantity::new`] check.
+#[cfg(feature = "contract")]
+mod contract {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{Quantity, Sku};
+
+    impl JsonSchema for Sku {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "Sku".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "pattern": format!("^[A-Za-z0-9._-]{{1,{}}}$", Self::MAX)})
+        }
+    }
+
+    impl JsonSchema for Quantity {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "Quantity".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "integer", "minimum": 1, "maximum": Self::MAX})
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::Item;
 /// What happens to the stock for an order. The subject is the order's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum InventoryEvent {
     /// The items are held for the order.
     #[serde(rename = "inventory.reserved")]
@@ -21,15 +22,23 @@ pub enum InventoryEvent {
 
 impl Payload for InventoryEvent {
     const SOURCE: &'static str = "madang.inventory";
+    const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["inventory.reserved", "inventory.released", "inventory.committed"];
 }
 
 /// The items of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct OrderItems {
     /// The order.
     pub order_id: Uuid,
     /// What it takes from the stock.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MOST_ITEMS)))]
     pub items: Vec<Item>,
+}
+
+impl OrderItems {
+    /// How many items an order has at most.
+    pub const MOST_ITEMS: usize = 50;
 }

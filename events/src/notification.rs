@@ -5,6 +5,7 @@ use uuid::Uuid;
 /// What happens to notifications. The subject is the notification's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum NotificationEvent {
     /// A user has a new notification.
     #[serde(rename = "notification.created")]
@@ -13,17 +14,33 @@ pub enum NotificationEvent {
 
 impl Payload for NotificationEvent {
     const SOURCE: &'static str = "madang.notifications";
+    const SUBJECT: &'static str = "notification_id";
     const TYPES: &'static [&'static str] = &["notification.created"];
 }
 
 /// A new notification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct NotificationCreated {
     /// The notification.
     pub id: Uuid,
     /// Whose it is.
     pub user_id: Uuid,
-    /// What it is about: `welcome`, `comment`, or `order_` and what happened to the order.
+    /// What it is about.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "contract", schemars(extend("enum" = Self::KINDS)))]
     pub kind: String,
+}
+
+impl NotificationCreated {
+    /// What notifications can be about.
+    pub const KINDS: [&'static str; 7] = [
+        "welcome",
+        "comment",
+        "order_placed",
+        "order_confirmed",
+        "order_rejected",
+        "order_cancelled",
+        "order_needs_attention",
+    ];
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 /// What happens to orders. The subject is the order's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum OrderEvent {
     /// Somebody placed an order.
     #[serde(rename = "order.placed")]
@@ -38,12 +39,14 @@ impl OrderEvent {
 
 impl Payload for OrderEvent {
     const SOURCE: &'static str = "madang.orders";
+    const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["order.placed", "order.confirmed", "order.rejected", "order.cancelled", "order.needs_attention"];
 }
 
 /// An order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct OrderSummary {
     /// The order.
     pub id: Uuid,
@@ -53,6 +56,7 @@ pub struct OrderSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Money>,
     /// Why it was rejected or cancelled, as the API's `reason`.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 /// What happens to an order's payment. The subject is the order's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum PaymentEvent {
     /// The money is held on the buyer's card.
     #[serde(rename = "payment.authorized")]
@@ -22,12 +23,14 @@ pub enum PaymentEvent {
 
 impl Payload for PaymentEvent {
     const SOURCE: &'static str = "madang.payments";
+    const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["payment.authorized", "payment.captured", "payment.cancelled", "payment.refunded"];
 }
 
 /// An order's payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PaymentAmount {
     /// The order.
     pub order_id: Uuid,

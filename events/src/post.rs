@@ -5,36 +5,46 @@ use uuid::Uuid;
 /// What happens to posts. The subject is the post's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum PostEvent {
     /// A post was written.
     #[serde(rename = "post.created")]
     Created(PostTitled),
-    /// Its author changed it.
+    /// Its author changed the post.
     #[serde(rename = "post.updated")]
     Updated(PostTitled),
-    /// It is gone.
+    /// The post is gone.
     #[serde(rename = "post.deleted")]
     Deleted(PostDeleted),
 }
 
 impl Payload for PostEvent {
     const SOURCE: &'static str = "madang.posts";
+    const SUBJECT: &'static str = "post_id";
     const TYPES: &'static [&'static str] = &["post.created", "post.updated", "post.deleted"];
 }
 
 /// A post, without its body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PostTitled {
     /// The post.
     pub id: Uuid,
     /// Who wrote it.
     pub author_id: Uuid,
-    /// Its title, 1 to 200 characters.
+    /// The title.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_TITLE)))]
     pub title: String,
+}
+
+impl PostTitled {
+    /// How many characters a title has at most.
+    pub const LONGEST_TITLE: usize = 200;
 }
 
 /// A post that is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PostDeleted {
     /// The post.
     pub id: Uuid,

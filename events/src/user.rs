@@ -5,6 +5,7 @@ use uuid::Uuid;
 /// What happens to users. The subject is the user's id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum UserEvent {
     /// A signed-in person registered a profile.
     #[serde(rename = "user.created")]
@@ -19,20 +20,29 @@ pub enum UserEvent {
 
 impl Payload for UserEvent {
     const SOURCE: &'static str = "madang.users";
+    const SUBJECT: &'static str = "user_id";
     const TYPES: &'static [&'static str] = &["user.created", "user.updated", "user.deleted"];
 }
 
 /// A user and the display name, the only personal data that events carry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct UserNamed {
     /// The user: the `sub` of the access token.
     pub id: Uuid,
-    /// The display name, 1 to 80 characters.
+    /// The display name.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_NAME)))]
     pub name: String,
+}
+
+impl UserNamed {
+    /// How many characters a display name has at most.
+    pub const LONGEST_NAME: usize = 80;
 }
 
 /// A user who is gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct UserDeleted {
     /// The user.
     pub id: Uuid,

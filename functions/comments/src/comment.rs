@@ -9,9 +9,6 @@ use uuid::Uuid;
 /// A comment's text: 1 byte to 4 KiB.
 pub type Body = Prose<{ 4 * 1024 }>;
 
-/// How many characters of a comment its first event carries.
-const EXCERPT: usize = 140;
-
 /// Reads the body that commenting and changing a comment take: `{"body": …}`.
 pub fn read_body(mut fields: Fields) -> Result<Body, Problem> {
     let body = fields.required("body");
@@ -20,6 +17,7 @@ pub fn read_body(mut fields: Fields) -> Result<Body, Problem> {
 
 /// A comment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Comment {
     /// The comment's id.
     pub id: Uuid,
@@ -53,7 +51,7 @@ impl Comment {
             post_author_id,
             author_id: comment.author.id,
             author_name: comment.author.name.clone(),
-            excerpt: comment.body.as_str().chars().take(EXCERPT).collect(),
+            excerpt: comment.body.as_str().chars().take(CommentCreated::LONGEST_EXCERPT).collect(),
         };
         let event = CloudEvent::new(id, 1, now, CommentEvent::Created(created));
         (comment, event)

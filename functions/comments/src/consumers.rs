@@ -1,14 +1,14 @@
 //! What follows from events.
 
-use events::{CommentEvent, PostEvent, UserEvent};
-use kernel::{clock::Timestamp, event::CloudEvent};
+use events::{PostEvent, UserEvent};
+use kernel::clock::Timestamp;
 use runtime::{
     copies::Standing,
     queue::{Delivery, Failure, Outcome},
     user_copies::{self, Author},
 };
 
-use crate::{comment::Comment, store::Comments};
+use crate::store::Comments;
 
 /// Keeps the copy of the user's name, renames the user in their comments, deletes a deleted user's comments.
 pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
@@ -26,8 +26,9 @@ pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Res
             delivery.cascade(comments.table(), list, rename).await
         }
         UserEvent::Deleted(_) => {
-            let delete =
-                async |comment| comments.delete_with(comment, |comment| deletion(comment, event)).await;
+            let delete = async |comment| {
+                comments.delete_with(comment, |comment| comment.delete(Timestamp::now())).await
+            };
             delivery.cascade(comments.table(), list, delete).await
         }
     }
@@ -42,16 +43,10 @@ pub async fn on_post(comments: &Comments, delivery: &Delivery<PostEvent>) -> Res
     match &event.payload {
         PostEvent::Created(_) | PostEvent::Updated(_) => Ok(Outcome::Applied),
         PostEvent::Deleted(_) => {
-            let delete =
-                async |comment| comments.delete_with(comment, |comment| deletion(comment, event)).await;
+            let delete = async |comment| {
+                comments.delete_with(comment, |comment| comment.delete(Timestamp::now())).await
+            };
             delivery.cascade(comments.table(), Comments::of_post(event.subject), delete).await
         }
     }
-}
-
-/// A comment's deletion as a consequence of another event, in the same trace.
-fn deletion<P>(comment: &Comment, cause: &CloudEvent<P>) -> CloudEvent<CommentEvent> {
-    let mut event = comment.delete(Timestamp::now());
-    event.traceparent.clone_from(&cause.traceparent);
-    event
 }

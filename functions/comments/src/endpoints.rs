@@ -32,8 +32,7 @@ pub async fn create(
 
     let (post, copy) = comments.post_and_user(post_id, caller.id).await?;
     let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
-    let (comment, mut event) = Comment::write(id, (post_id, post.author_id), author, body, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (comment, event) = Comment::write(id, (post_id, post.author_id), author, body, Timestamp::now());
     let record = Record::new(comment, digest, author_sequence);
     let comment = match comments.create(&record, event).await? {
         Written::Done => record.comment,
@@ -73,8 +72,7 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
     }
     request.require_match(comment.version)?;
     let read = comment.version;
-    let (comment, mut event) = comment.edit(body, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (comment, event) = comment.edit(body, Timestamp::now());
     comments.save(read, &comment, event).await?;
     Ok(Reply::ok(&comment)?.etag(comment.version))
 }
@@ -87,8 +85,7 @@ pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Pro
         return Err(Problem::forbidden("comment"));
     }
     request.match_if_sent(record.comment.version)?;
-    let mut event = record.comment.delete(Timestamp::now());
-    event.traceparent = request.traceparent();
+    let event = record.comment.delete(Timestamp::now());
     comments.delete(&record, event).await?;
     Ok(Reply::no_content())
 }

@@ -6,8 +6,11 @@
 //! | [`store`] | comments in the table, beside copies of posts and users |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | [`consumers`] | what follows from events |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod comment;
 pub mod consumers;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod endpoints;
 pub mod store;

@@ -7,7 +7,10 @@
 //! | [`store`] | stock items and reservations in the table |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | [`tasks`] | the steps of the order saga |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod endpoints;
 pub mod reservation;
 pub mod stock;

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use events::{PricedItem, Sku};
 use kernel::{
-    input::{Fields, FromField, Invalid},
+    input::{Fields, FromField, Invalid, whole},
     money::Money,
     problem::{Kind, Problem},
     text::Line,
@@ -20,12 +20,14 @@ const MAX_ON_HAND: u64 = 1_000_000_000;
 
 /// What an administrator says of a thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "StockListing"))]
 pub struct Listing {
     /// What it is called.
     pub name: Name,
     /// What one of it costs.
     pub unit_price: Money,
     /// How many there are, promised ones included.
+    #[cfg_attr(feature = "contract", schemars(range(max = MAX_ON_HAND)))]
     pub on_hand: u64,
 }
 
@@ -43,7 +45,8 @@ struct OnHand(u64);
 
 impl FromField for OnHand {
     fn from_field(value: Value) -> Result<Self, Invalid> {
-        let number = value.as_u64().filter(|number| *number <= MAX_ON_HAND);
+        let number = whole(&value).and_then(|number| u64::try_from(number).ok());
+        let number = number.filter(|number| *number <= MAX_ON_HAND);
         number
             .map(Self)
             .ok_or_else(|| Invalid::new(format!("must be a whole number from 0 to {MAX_ON_HAND}")))
@@ -52,6 +55,7 @@ impl FromField for OnHand {
 
 /// A thing that can be ordered, and how many there are of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct StockItem {
     /// Names it.
     pub sku: Sku,
@@ -63,8 +67,8 @@ pub struct StockItem {
     pub on_hand: u64,
     /// How many of those are promised to orders.
     pub reserved: u64,
-    /// How many of them are not: always `on_hand` − `reserved`. It is kept because a condition in DynamoDB
-    /// compares and does not calculate.
+    // It is kept because a condition in DynamoDB compares and does not calculate.
+    /// How many of them are not: always `on_hand` − `reserved`.
     pub available: u64,
     /// 1 when it is listed, one more when an administrator changes it and when `on_hand` changes. Promises
     /// leave it alone: who edits a thing that sells well would always be too late.

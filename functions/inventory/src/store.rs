@@ -10,7 +10,7 @@ use kernel::{
     problem::{Kind, Problem},
 };
 use runtime::{
-    Error,
+    Error, aggregate,
     table::{self, Change, Changed, Condition, Key, Query, Table, Transacted, Write, Written},
 };
 use serde::{Deserialize, Serialize};
@@ -203,18 +203,11 @@ impl Inventory {
     }
 
     /// Writes a transition: the reservation, its event and all the stock that moves, or nothing of it.
-    pub async fn write(
-        &self,
-        transition: &Transition,
-        now: Timestamp,
-        traceparent: Option<&str>,
-    ) -> Result<Outcome, table::Error> {
+    pub async fn write(&self, transition: &Transition, now: Timestamp) -> Result<Outcome, table::Error> {
         let Transition { reservation, moved } = transition;
         let Reservation { order_id, version, .. } = *reservation;
-        let outbox = transition.event().map(|event| CloudEvent {
-            traceparent: traceparent.map(str::to_owned),
-            ..CloudEvent::new(order_id, version, now, event)
-        });
+        let outbox =
+            transition.event().map(|event| aggregate::traced(CloudEvent::new(order_id, version, now, event)));
         let record = ReservationRecord { key: reservation_key(order_id), reservation, outbox };
         let unchanged = if version == 1 { Condition::absent() } else { Condition::version(version - 1) };
         let mut writes = vec![self.table.writing(&record, unchanged)?];

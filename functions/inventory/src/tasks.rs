@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use kernel::clock::Timestamp;
 use runtime::{
-    table,
-    task::{Failure, Task},
+    table::{self, pause},
+    task::{Done, Failure, Task},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
@@ -30,10 +30,6 @@ pub struct OrderId {
     /// Its id.
     pub order_id: Uuid,
 }
-
-/// Nothing to tell but that it is done: `{}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Done {}
 
 /// `ReserveInventory`: promises an order its items, all of them or none, and answers what they cost.
 pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, Failure> {
@@ -83,7 +79,7 @@ async fn settle<I, T>(
     loop {
         let (answer, transition) = decide().await?;
         let Some(transition) = transition else { return Ok(answer) };
-        match inventory.write(&transition, Timestamp::now(), task.traceparent.as_deref()).await {
+        match inventory.write(&transition, Timestamp::now()).await {
             Ok(Outcome::Done) => return Ok(answer),
             Ok(Outcome::Lost(_)) if attempt < ATTEMPTS => {}
             Ok(Outcome::Lost(lost)) => return Err(Failure::transient(lost.to_string())),
@@ -95,10 +91,4 @@ async fn settle<I, T>(
         pause(attempt).await;
         attempt += 1;
     }
-}
-
-/// Waits before another attempt: exponential, with full jitter.
-async fn pause(attempt: u32) {
-    let longest = 25_u64 << attempt;
-    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
 }

@@ -146,6 +146,55 @@ macro_rules! text {
 text!(BaseUrl);
 text!(FunctionArn);
 
+/// Addresses as JSON Schema says them: the form of what is checked on reading.
+#[cfg(feature = "contract")]
+mod contract {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{BaseUrl, FunctionArn, MAX_LENGTH};
+
+    impl JsonSchema for BaseUrl {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "BaseUrl".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "type": "string",
+                "format": "uri",
+                "maxLength": MAX_LENGTH,
+                "pattern": "^(https://|http://(127\\.0\\.0\\.1|localhost|\\[::1\\])(:[0-9]+)?(/|$))[^?#@]*$",
+            })
+        }
+    }
+
+    impl JsonSchema for FunctionArn {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            "FunctionArn".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let named = "[A-Za-z0-9_$-]";
+            json_schema!({
+                "type": "string",
+                "pattern": format!(
+                    "^arn:aws{named}{{0,61}}:lambda:{named}{{1,64}}:[0-9]{{12}}:function:{named}{{1,64}}(:{named}{{1,64}})?$"
+                ),
+            })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Points in time as the API writes them.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,17 @@ impl Timestamp {
         self.0.as_millisecond()
     }
 
+    /// How long ago it was: nothing where it is still to come, as a clock elsewhere may say.
+    pub fn elapsed(self) -> Duration {
+        Self::now().since(self)
+    }
+
+    /// How long after `earlier` it is: nothing where it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        let microseconds = self.0.as_microsecond().saturating_sub(earlier.0.as_microsecond());
+        Duration::from_micros(microseconds.try_into().unwrap_or_default())
+    }
+
     /// The moment `seconds` later.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {
@@ -61,6 +72,21 @@ impl TryFrom<String> for Timestamp {
     }
 }
 
+#[cfg(feature = "contract")]
+impl schemars::JsonSchema for Timestamp {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "format": "date-time"})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +98,13 @@ mod tests {
         assert_eq!(early.to_string(), "2023-11-14T22:13:20.000000Z");
         assert_eq!(late.to_string(), "2023-11-14T22:13:20.000001Z");
         assert!(early.to_string() < late.to_string());
+    }
+
+    #[test]
+    fn the_time_since_a_later_moment_is_none() {
+        let (early, late) = (Timestamp::from_microsecond(1), Timestamp::from_microsecond(3));
+        assert_eq!(late.since(early), Duration::from_micros(2));
+        assert_eq!(early.since(late), Duration::ZERO);
     }
 
     #[test]

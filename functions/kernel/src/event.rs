@@ -8,10 +8,16 @@ use crate::{clock::Timestamp, id};
 /// The version of the CloudEvents specification that the envelope follows.
 pub const SPECVERSION: &str = "1.0";
 
+/// What a `traceparent` looks like, as a regular expression.
+#[cfg(feature = "contract")]
+const TRACEPARENT: &str = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$";
+
 /// What happens in one service, as an enum of its event types: it knows its names and its publisher.
 pub trait Payload: Serialize {
     /// The publishing service, as CloudEvents and EventBridge `source`: `madang.<service>`.
     const SOURCE: &'static str;
+    /// What the aggregate's id, an event's `subject`, is called where it stands among others: `post_id`.
+    const SUBJECT: &'static str;
     /// The names of its events.
     const TYPES: &'static [&'static str];
     /// The version of the data's schema.
@@ -22,8 +28,9 @@ pub trait Payload: Serialize {
 ///
 /// `P` is the enum of the publisher's events; it fills the attributes `type` and `data`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct CloudEvent<P> {
-    /// Always [`SPECVERSION`].
+    /// The version of the CloudEvents specification.
     pub specversion: String,
     /// Names this event: repeated deliveries have the same.
     pub id: Uuid,
@@ -34,10 +41,12 @@ pub struct CloudEvent<P> {
     /// When the change was made.
     pub time: Timestamp,
     /// The aggregate's version after the change: a consumer tells stale and repeated events by it.
+    #[cfg_attr(feature = "contract", schemars(range(min = 1)))]
     pub sequence: u64,
     /// The version of the data's schema.
     pub schemaversion: u32,
     /// The trace that the change belongs to (W3C Trace Context).
+    #[cfg_attr(feature = "contract", schemars(regex(pattern = TRACEPARENT)))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
     /// The attributes `type` and `data`.

@@ -68,6 +68,17 @@ impl FromField for bool {
     }
 }
 
+/// A whole number. One written with a fraction of nothing but zeros is whole as well, which is what JSON Schema says and
+/// what some languages write; past 2^53 such a number would not be exact.
+pub fn whole(value: &Value) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < EXACT)?;
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole, and fits")]
+        Some(number as i64)
+    })
+}
+
 /// An array, each item of which is read and whose mistakes are told by their places.
 impl<T: FromField> FromField for Vec<T> {
     fn from_field(value: Value) -> Result<Self, Invalid> {
@@ -245,6 +256,23 @@ mod tests {
         }
         for body in [&b"[]"[..], b"null", b"3", b"\"a\""] {
             assert_eq!(Fields::read(body).unwrap_err().kind, Kind::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (number, expected) in [
+            (serde_json::json!(934), Some(934)),
+            (serde_json::json!(934.0), Some(934)),
+            (serde_json::json!(-1e3), Some(-1000)),
+            (serde_json::json!(i64::MAX), Some(i64::MAX)),
+            (serde_json::json!(1.5), None),
+            (serde_json::json!(1e30), None),
+            (serde_json::json!(9_007_199_254_740_992.0), None),
+            (serde_json::json!(u64::MAX), None),
+            (serde_json::json!("1"), None),
+        ] {
+            assert_eq!(whole(&number), expected, "{number}");
         }
     }
 

@@ -14,10 +14,12 @@
 //! | [`page`] | `limit`, `cursor` and a page of items |
 //! | [`event`] | the CloudEvents envelope in which every event travels |
 //! | [`saga`] | what the steps of the order saga refuse, by public names |
-//! | [`trace`] | the trace context that an event carries |
+//! | `contract` | what an endpoint promises, for documents; behind the feature `contract` |
 
 pub mod address;
 pub mod clock;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod event;
 pub mod id;
 pub mod idempotency;
@@ -28,4 +30,3 @@ pub mod precondition;
 pub mod problem;
 pub mod saga;
 pub mod text;
-pub mod trace;

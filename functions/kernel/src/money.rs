@@ -4,7 +4,7 @@ use iso_currency::Currency;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::input::{Fields, FromField, Invalid};
+use crate::input::{Fields, FromField, Invalid, whole};
 
 /// An amount of one currency: `{"amount": 1250, "currency": "USD"}` is 12.50 US dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ struct Amount(i64);
 
 impl FromField for Amount {
     fn from_field(value: Value) -> Result<Self, Invalid> {
-        let amount = value.as_i64().filter(|amount| *amount >= 1);
+        let amount = whole(&value).filter(|amount| *amount >= 1);
         amount.map(Self).ok_or_else(|| {
             Invalid::new(format!("must be a whole number of minor units, from 1 to {}", i64::MAX))
         })
@@ -72,6 +72,36 @@ impl FromField for Code {
         Currency::from_code(&code)
             .map(Self)
             .ok_or_else(|| Invalid::new("must be an ISO 4217 code, such as USD or KRW"))
+    }
+}
+
+/// What is read has to be a currency of the present list; what is written may be one of a later list.
+#[cfg(feature = "contract")]
+impl schemars::JsonSchema for Money {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Money".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        use iso_currency::IntoEnumIterator;
+
+        let mut currency = serde_json::json!({
+            "type": "string", "pattern": "^[A-Z]{3}$", "description": "The ISO 4217 code.",
+        });
+        let mut amount = serde_json::json!({
+            "type": "integer", "minimum": 1,
+            "description": "Minor units: how many of them make one major unit is the currency's business.",
+        });
+        if generator.contract().is_deserialize() {
+            let codes: Vec<&str> = Currency::iter().map(|currency| currency.code()).collect();
+            currency["enum"] = serde_json::json!(codes);
+            amount["maximum"] = i64::MAX.into();
+        }
+        schemars::json_schema!({
+            "type": "object",
+            "properties": {"amount": amount, "currency": currency},
+            "required": ["amount", "currency"],
+        })
     }
 }
 

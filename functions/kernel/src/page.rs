@@ -12,6 +12,7 @@ pub const MAX_LIMIT: u32 = 100;
 
 /// One page of a list.
 #[derive(Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PageOf{T}"))]
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,

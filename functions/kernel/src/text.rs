@@ -68,6 +68,62 @@ impl<const MAX: usize> FromField for Prose<MAX> {
     }
 }
 
+/// Text as JSON Schema says it: what [`Line::parse`] and [`Prose::parse`] check.
+#[cfg(feature = "contract")]
+mod contract {
+    use std::borrow::Cow;
+
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{Line, Prose};
+
+    /// A character that is neither white space nor a control character stands somewhere, and no control character
+    /// but the `allowed` ones anywhere.
+    fn pattern(allowed: &str) -> String {
+        let controls = match allowed {
+            "" => "\\u0000-\\u001f",
+            _ => "\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f",
+        };
+        let any = format!("[^{controls}\\u007f-\\u009f]*");
+        format!("^{any}[^\\s\\u0000-\\u001f\\u007f-\\u009f]{any}$")
+    }
+
+    impl<const MAX: usize> JsonSchema for Line<MAX> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            format!("Line{MAX}").into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({"type": "string", "minLength": 1, "maxLength": MAX, "pattern": pattern("")})
+        }
+    }
+
+    impl<const MAX: usize> JsonSchema for Prose<MAX> {
+        fn inline_schema() -> bool {
+            true
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            format!("Prose{MAX}").into()
+        }
+
+        // The limit is one of bytes, which JSON Schema has no word for: a text of so many characters may be too long.
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            json_schema!({
+                "type": "string",
+                "description": format!("At most {MAX} bytes of UTF-8."),
+                "minLength": 1,
+                "maxLength": MAX,
+                "pattern": pattern("\t\n\r"),
+            })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

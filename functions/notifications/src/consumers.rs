@@ -92,8 +92,7 @@ async fn tell<P>(
     user: Uuid,
     about: About,
 ) -> Result<Outcome, Failure> {
-    let (notification, mut event) = Notification::tell(cause.id, user, about, Timestamp::now());
-    event.traceparent.clone_from(&cause.traceparent);
+    let (notification, event) = Notification::tell(cause.id, user, about, Timestamp::now());
     Ok(match notifications.create(&Record::new(notification), event).await? {
         Written::Done => Outcome::Applied,
         Written::Refused(_) => Outcome::AlreadyApplied,

@@ -17,14 +17,32 @@ use crate::{
 
 /// A notification as the API shows it.
 #[derive(Serialize)]
-struct NotificationView {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "Notification"))]
+pub(crate) struct NotificationView {
+    /// The notification.
     id: Uuid,
+    /// What it is about.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "contract", schemars(extend("enum" = events::NotificationCreated::KINDS)))]
     kind: &'static str,
+    /// What it is about, in one line.
     subject: String,
+    /// What it says.
     message: String,
+    /// Whether its reader has said so.
     read: bool,
+    /// When what it tells of happened.
     created_at: Timestamp,
+}
+
+/// A page of notifications.
+#[derive(Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PageOfNotification"))]
+pub(crate) struct Listing {
+    #[serde(flatten)]
+    page: Page<NotificationView>,
+    /// How many are unread, those on other pages included.
+    unread_count: u64,
 }
 
 impl NotificationView {
@@ -44,12 +62,6 @@ impl NotificationView {
 /// `GET /notifications`, newest first; with `?unread=true` those alone that are unread. Who has no profile
 /// has none.
 pub async fn list(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
-    #[derive(Serialize)]
-    struct Listing {
-        #[serde(flatten)]
-        page: Page<NotificationView>,
-        unread_count: u64,
-    }
     let caller = request.caller()?.id;
     let unread = unread_only(request.query("unread"))?;
     let list = format!("{} of {caller}", if unread { "unread" } else { "notifications" });

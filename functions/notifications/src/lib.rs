@@ -6,8 +6,11 @@
 //! | [`store`] | notifications and settings in the table |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | [`consumers`] | what follows from events |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod endpoints;
 pub mod notification;
 pub mod store;

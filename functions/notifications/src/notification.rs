@@ -187,6 +187,7 @@ impl Notification {
 
 /// What a person wants: the body of `PUT /notifications/preferences`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Preferences {
     /// Whether notifications come by mail as well.
     pub email: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use events::Item;
+use events::{Item, OrderItems};
 use kernel::{
     input::{Fields, FromField, Invalid},
     money::Money,
@@ -12,16 +12,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The most items that an order may have.
-const MAX_ITEMS: usize = 50;
+const MAX_ITEMS: usize = OrderItems::MOST_ITEMS;
 
 /// An order as its buyer asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "NewOrder"))]
 pub struct Draft {
     /// What is ordered.
     pub items: Items,
     /// How it is paid.
     pub payment_method: PaymentMethod,
     /// What the buyer expects it to cost; another total is refused.
+    #[cfg_attr(feature = "contract", schemars(with = "Option<ExpectedTotal>"))]
     pub expected_total: Option<Money>,
 }
 
@@ -53,10 +55,31 @@ impl FromField for ExpectedTotal {
     }
 }
 
+/// Money, no more of it than a total can be.
+#[cfg(feature = "contract")]
+impl schemars::JsonSchema for ExpectedTotal {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "ExpectedTotal".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = Money::json_schema(generator);
+        if let Some(amount) = schema.pointer_mut("/properties/amount") {
+            amount["maximum"] = Money::LARGEST_TOTAL.into();
+        }
+        schema
+    }
+}
+
 /// 1 to 50 items, none of them twice.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Items(Vec<Item>);
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(inline))]
+pub struct Items(#[cfg_attr(feature = "contract", schemars(length(min = 1, max = MAX_ITEMS)))] Vec<Item>);
 
 impl Items {
     /// The items, in the order in which they were sent.
@@ -87,7 +110,10 @@ impl FromField for Items {
 /// A payment method by the name that the payment provider gave it: `pm_card_visa`. Never a card's number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PaymentMethod(String);
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(inline))]
+pub struct PaymentMethod(
+    #[cfg_attr(feature = "contract", schemars(regex(pattern = "^pm_[A-Za-z0-9_]{1,100}$")))] String,
+);
 
 impl FromField for PaymentMethod {
     fn from_field(value: Value) -> Result<Self, Invalid> {

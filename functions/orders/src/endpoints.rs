@@ -34,22 +34,35 @@ const KEPT: Duration = Duration::from_millis(500);
 
 /// An order as its buyer sees it. Prices are null until the inventory has said them.
 #[derive(Debug, Serialize)]
-struct View<'a> {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "Order"))]
+pub(crate) struct View<'a> {
+    /// The order.
     id: Uuid,
+    /// What has been decided about it.
     status: Status,
+    /// What is ordered.
     items: Vec<LineView<'a>>,
+    /// What it costs.
     total: Option<Money>,
+    /// Why it will not be delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// When it was placed.
     created_at: Timestamp,
+    /// When it last changed.
     updated_at: Timestamp,
+    /// 1 when it is placed, one more with each change.
     version: u64,
 }
 
 #[derive(Debug, Serialize)]
-struct LineView<'a> {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderLine"))]
+pub(crate) struct LineView<'a> {
+    /// The stock keeping unit.
     sku: &'a Sku,
+    /// How many.
     quantity: Quantity,
+    /// What one of them costs.
     unit_price: Option<Money>,
 }
 
@@ -90,8 +103,7 @@ pub async fn place(
     let digest = idempotency::digest(&draft);
 
     user_copies::author(orders.user(caller.id).await?, caller, users, request).await?;
-    let (order, mut event) = Order::place(id, caller.id, draft, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (order, event) = Order::place(id, caller.id, draft, Timestamp::now());
     let record = Record::new(order, digest);
     let order = match orders.create(&record, event).await? {
         Written::Done => {
@@ -112,7 +124,7 @@ pub async fn place(
 /// Starts the saga. The order is accepted whether or not that goes well: the reconciler starts what was not
 /// started.
 async fn start(workflow: &Workflow, order: &Order, request: &Request) {
-    let (name, input) = (order.execution(), tasks::SagaInput::of(order, request.traceparent()));
+    let (name, input) = (order.execution(), tasks::SagaInput::of(order));
     let wait = LONGEST_WAIT.min(request.time_left().saturating_sub(KEPT));
     let cause = match tokio::time::timeout(wait, workflow.start(&name, &input)).await {
         Ok(Ok(())) => return,
@@ -146,7 +158,7 @@ pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem
     let read = orders.find_to_change(id, caller.id).await?;
     let now = Timestamp::now();
     let cancelled = orders
-        .decide_from(read, request.traceparent().as_deref(), |order| match order.cancel(now) {
+        .decide_from(read, |order| match order.cancel(now) {
             Ok(decision) => Ok(((), decision)),
             Err(TooLate(status)) => Err(too_late(status)),
         })

@@ -9,8 +9,11 @@
 //! | [`tasks`] | the saga's steps that are the orders' own |
 //! | [`reconciler`] | starts what was not started, and anew what ended without settling its order |
 //! | [`consumers`] | what follows from events |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod draft;
 pub mod endpoints;
 pub mod order;

@@ -21,6 +21,7 @@ const GRACE: i64 = 30;
 /// What has been decided about an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderStatus"))]
 pub enum Status {
     /// Nothing, as far as its buyer can see.
     Pending,
@@ -30,13 +31,15 @@ pub enum Status {
     Rejected,
     /// Its buyer does not want it any more.
     Cancelled,
-    /// It cannot be settled without a person. Shown, never stored: see [`Order::parked`].
+    // Shown, never stored: see [`Order::parked`].
+    /// It cannot be settled without a person.
     NeedsAttention,
 }
 
 /// Why an order will not be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderReason"))]
 pub enum Reason {
     /// The buyer has no profile, or no longer.
     UserNotFound,

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
+    metrics::ORDERS_PARKED,
     schedule::Run,
+    telemetry::{self, annotate},
     workflow::{Standing, Workflow},
 };
 
@@ -53,10 +55,20 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Re
 }
 
 async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timestamp) -> Result<(), Error> {
-    let Some(order) = orders.get_due(due).await? else { return Ok(()) };
+    let Some((order, traceparent)) = orders.get_due(due).await? else { return Ok(()) };
     if order.settled {
         return Ok(());
     }
+    let work = async {
+        annotate("order_id", order.id);
+        // Boxed: it would be part of two more futures.
+        help(orders, workflow, &order, now).boxed_local().await
+    };
+    telemetry::continuing("reconcile", traceparent.as_deref(), work).await
+}
+
+/// Does what the order needs, in its own trace.
+async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestamp) -> Result<(), Error> {
     let execution = match workflow.standing(&order.execution()).await? {
         Standing::Unknown => Execution::Unknown,
         Standing::Alive => Execution::Alive,
@@ -65,17 +77,17 @@ async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timest
     };
     match order.reconcile(execution, now) {
         Reconciliation::Leave => Ok(()),
-        Reconciliation::Start => start(workflow, &order).await,
-        Reconciliation::StartNext(decision) => match write(orders, &order, decision).await? {
+        Reconciliation::Start => start(workflow, order).await,
+        Reconciliation::StartNext(decision) => match write(orders, order, decision).await? {
             Some(next) => start(workflow, &next).await,
             None => Ok(()),
         },
-        Reconciliation::Settle(decision) => write(orders, &order, decision).await.map(drop),
+        Reconciliation::Settle(decision) => write(orders, order, decision).await.map(drop),
         Reconciliation::Park(decision) => {
-            // The alarm on parked orders counts this line. Written before the order is: an alarm too many is better
-            // than one too few.
+            // Before the order is written: an alarm too many is better than one too few.
+            ORDERS_PARKED.one();
             tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
-            write(orders, &order, decision).await.map(drop)
+            write(orders, order, decision).await.map(drop)
         }
     }
 }
@@ -88,12 +100,12 @@ async fn write(orders: &Orders, read: &Order, decision: Decision) -> Result<Opti
         let decision = if unchanged(order) { decision.clone() } else { Decision::Already };
         Ok::<_, runtime::table::Error>((unchanged(order), decision))
     };
-    let (written, order) = orders.decide(read.id, None, decide).await?;
+    let (written, order) = orders.decide(read.id, decide).await?;
     Ok(written.then_some(order))
 }
 
 async fn start(workflow: &Workflow, order: &Order) -> Result<(), Error> {
-    workflow.start(&order.execution(), &SagaInput::of(order, None)).await?;
+    workflow.start(&order.execution(), &SagaInput::of(order)).await?;
     tracing::warn!(order_id = %order.id, attempt = order.attempt, "started by the reconciler");
     Ok(())
 }

@@ -6,7 +6,8 @@ use events::OrderEvent;
 use kernel::{clock::Timestamp, event::CloudEvent, problem::Problem};
 use runtime::{
     Error,
-    aggregate::{Origin, Stored},
+    aggregate::{Origin, Stored, Traced},
+    metrics::{ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED, SETTLING_TIME},
     table::{self, Found, Key, Query, Row, Table, Written},
     user_copies::{self, UserCopy},
 };
@@ -137,7 +138,11 @@ impl Orders {
         record: &Record,
         event: CloudEvent<OrderEvent>,
     ) -> Result<Written<Stored<Record>>, table::Error> {
-        self.table.create(key(record.order.id), record, event).await
+        let written = self.table.create(key(record.order.id), record, event).await?;
+        if matches!(written, Written::Done) {
+            ORDERS_PLACED.one();
+        }
+        Ok(written)
     }
 
     /// The order, for a step of the saga: an order that has an execution is there.
@@ -150,17 +155,16 @@ impl Orders {
         record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
     }
 
-    /// Decides about an order as it stands and stores the decision, in the trace that it belongs to.
+    /// Decides about an order as it stands and stores the decision.
     pub async fn decide<D, E>(
         &self,
         order: Uuid,
-        traceparent: Option<&str>,
         decide: impl Fn(&Order) -> Result<(D, Decision), E>,
     ) -> Result<(D, Order), E>
     where
         E: From<table::Error>,
     {
-        self.decide_from(self.existing(order).await?, traceparent, decide).await
+        self.decide_from(self.existing(order).await?, decide).await
     }
 
     /// Like [`Self::decide`], for an order that has been read. Where it has changed since, it is read again and
@@ -168,7 +172,6 @@ impl Orders {
     pub async fn decide_from<D, E>(
         &self,
         mut record: Record,
-        traceparent: Option<&str>,
         decide: impl Fn(&Order) -> Result<(D, Decision), E>,
     ) -> Result<(D, Order), E>
     where
@@ -178,7 +181,7 @@ impl Orders {
             let (answer, decision) = decide(&record.order)?;
             let Decision::Change(changed) = decision else { return Ok((answer, record.order)) };
             let Changed { order, event } = *changed;
-            if self.replace(&record, order.clone(), event, traceparent).await? {
+            if self.replace(&record, order.clone(), event).await? {
                 return Ok((answer, order));
             }
             // The first to come back after a clash should not clash again.
@@ -194,12 +197,15 @@ impl Orders {
         read: &Record,
         changed: Order,
         event: Option<CloudEvent<OrderEvent>>,
-        traceparent: Option<&str>,
     ) -> Result<bool, table::Error> {
-        let event = event.map(|event| CloudEvent { traceparent: traceparent.map(str::to_owned), ..event });
         let key = key(changed.id);
+        let kind = event.as_ref().map(|event| event.payload.clone());
         let record = Record::new(changed, read.request.clone());
-        Ok(self.table.replace(key, read.order.version, &record, event).await? == Written::Done)
+        let written = self.table.replace(key, read.order.version, &record, event).await? == Written::Done;
+        if let Some(event) = kind.filter(|_| written) {
+            count(&record.order, &event);
+        }
+        Ok(written)
     }
 
     /// A page of what the reconciler should look at: orders that are not settled, those that have been due
@@ -226,10 +232,26 @@ impl Orders {
         Ok((due, more))
     }
 
-    /// The order that is due.
-    pub async fn get_due(&self, due: &Due) -> Result<Option<Order>, table::Error> {
-        Ok(self.read(due.key.clone()).await?.map(|record| record.order))
+    /// The order that is due, with the trace of its latest change.
+    pub async fn get_due(&self, due: &Due) -> Result<Option<(Order, Option<String>)>, table::Error> {
+        let Some(found) = self.table.get::<Traced<Record>>(due.key.clone()).await? else { return Ok(None) };
+        let traceparent = found.traceparent().map(str::to_owned);
+        Ok(found.stored.live().map(|record| (record.order, traceparent)))
     }
+}
+
+/// Counts what an order has come to.
+fn count(order: &Order, event: &OrderEvent) {
+    match event {
+        OrderEvent::Confirmed(_) => ORDERS_CONFIRMED.one(),
+        OrderEvent::Cancelled(_) => ORDERS_CANCELLED.one(),
+        OrderEvent::Rejected(summary) => {
+            ORDERS_REJECTED.one_of(summary.reason.clone().unwrap_or_default());
+        }
+        // Placed is counted where it is stored, parked where somebody is told.
+        OrderEvent::Placed(_) | OrderEvent::NeedsAttention(_) => return,
+    }
+    SETTLING_TIME.took(order.updated_at.since(order.created_at));
 }
 
 fn own(record: Option<Record>, buyer: Uuid) -> Result<Record, Problem> {

@@ -4,7 +4,9 @@ use events::{Item, PricedItem};
 use kernel::saga::Refusal;
 use kernel::{clock::Timestamp, money::Money};
 use runtime::{
-    task::{Failure, Task},
+    metrics::ORDERS_PARKED,
+    task::{Done, Failure, Task},
+    telemetry::traceparent,
     users::UsersClient,
 };
 use serde::{Deserialize, Serialize};
@@ -28,15 +30,15 @@ pub struct SagaInput<'a> {
 }
 
 impl<'a> SagaInput<'a> {
-    /// What the execution for an order starts with, in the trace that it belongs to.
-    pub fn of(order: &'a Order, traceparent: Option<String>) -> Self {
+    /// What the execution for an order starts with, in the trace of the work that starts it.
+    pub fn of(order: &'a Order) -> Self {
         Self {
             order_id: order.id,
             buyer_id: order.buyer_id,
             items: order.draft.items.as_slice(),
             payment_method: &order.draft.payment_method,
             expected_total: order.draft.expected_total,
-            traceparent,
+            traceparent: traceparent(),
         }
     }
 }
@@ -80,10 +82,6 @@ pub struct Park {
     visit: Visit,
 }
 
-/// The output of a step whose result is the effect alone.
-#[derive(Debug, Serialize)]
-pub struct Nothing {}
-
 /// The output of `orders-abort`.
 #[derive(Debug, Serialize)]
 pub struct Aborted {
@@ -101,19 +99,19 @@ pub struct Settled {
 pub async fn validate_user(
     (orders, users): &(Orders, UsersClient),
     task: &Task<ValidateUser>,
-) -> Result<Nothing, Failure> {
+) -> Result<Done, Failure> {
     orders.get(task.input.order_id).await?.may_proceed()?;
     let user = users.get(task.input.buyer_id, task.time_left()).await.map_err(Failure::transient)?;
-    user.map(|_| Nothing {}).ok_or_else(|| Refusal::UserNotFound.into())
+    user.map(|_| Done {}).ok_or_else(|| Refusal::UserNotFound.into())
 }
 
 /// Confirms the order: the pivot.
-pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Nothing, Failure> {
+pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Done, Failure> {
     let Confirm { order_id, prices } = &task.input;
     let now = Timestamp::now();
     let decide = |order: &Order| Ok(((), order.confirm(prices.clone(), now)?));
-    orders.decide::<_, Failure>(*order_id, task.traceparent.as_deref(), decide).await?;
-    Ok(Nothing {})
+    orders.decide::<_, Failure>(*order_id, decide).await?;
+    Ok(Done {})
 }
 
 /// Decides that the order will not be confirmed.
@@ -122,7 +120,7 @@ pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, Failu
     let prices = lines.clone().zip(*total).map(|(lines, total)| Prices { lines, total });
     let (reason, now) = (Reason::of_error(error.as_deref()), Timestamp::now());
     let decide = |order: &Order| Ok(((), order.abort(reason, prices.clone(), now)?));
-    let ((), order) = orders.decide::<_, Failure>(*order_id, task.traceparent.as_deref(), decide).await?;
+    let ((), order) = orders.decide::<_, Failure>(*order_id, decide).await?;
     Ok(Aborted { reason: order.reason })
 }
 
@@ -130,13 +128,12 @@ pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, Failu
 pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Failure> {
     let now = Timestamp::now();
     let decide = |order: &Order| Ok(((), order.reject(now)?));
-    let traceparent = task.traceparent.as_deref();
-    let ((), order) = orders.decide::<_, Failure>(task.input.order_id, traceparent, decide).await?;
+    let ((), order) = orders.decide::<_, Failure>(task.input.order_id, decide).await?;
     Ok(Settled { status: order.status, reason: order.reason })
 }
 
 /// Leaves the order to a person, or takes it up again after one.
-pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Nothing, Failure> {
+pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, Failure> {
     let Park { order_id, error, visit } = &task.input;
     let now = Timestamp::now();
     let decide = |order: &Order| {
@@ -145,12 +142,12 @@ pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Nothing, Failure
             Parking::GoesOn(decision) => (false, decision),
         })
     };
-    let traceparent = task.traceparent.as_deref();
-    let (waits, _) = orders.decide::<_, Failure>(*order_id, traceparent, decide).await?;
+    let (waits, _) = orders.decide::<_, Failure>(*order_id, decide).await?;
     if waits {
-        // The alarm on parked orders counts this line.
+        // For every visit, a repeated one too: an alarm too many is better than one too few.
+        ORDERS_PARKED.one();
         tracing::error!(%order_id, cause = error, "parked");
         return Err(Refusal::NeedsAttention.into());
     }
-    Ok(Nothing {})
+    Ok(Done {})
 }

@@ -31,12 +31,7 @@ impl Cashier {
     }
 
     /// Carries out a command. Answers what stands when it is done.
-    pub async fn carry_out(
-        &self,
-        order_id: Uuid,
-        command: &Command,
-        traceparent: Option<&str>,
-    ) -> Result<Record, Failure> {
+    pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<Record, Failure> {
         let mut record = self.payments.find(order_id).await?;
         let mut said = None;
         for _ in 0..STEPS {
@@ -44,7 +39,7 @@ impl Cashier {
                 Next::Begin(purchase) => record = self.begin(purchase).await?,
                 Next::Ask(request) => said = Some(self.ask(request, &record).await?),
                 Next::Write(payment) => {
-                    record = self.payments.change(*payment, traceparent, Timestamp::now()).await?;
+                    record = self.payments.change(*payment, Timestamp::now()).await?;
                     said = None;
                     tell_decline(&record);
                 }

@@ -21,12 +21,19 @@ use crate::{
 
 /// A payment as its buyer sees it.
 #[derive(Serialize)]
-struct View {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "Payment"))]
+pub(crate) struct View {
+    /// The order.
     order_id: Uuid,
+    /// How it stands.
     status: Status,
+    /// How much.
     amount: Money,
+    /// Who moves the money.
     provider: ProviderName,
+    /// The provider's name for it; null until the provider has given it one.
     provider_reference: Option<String>,
+    /// When it began.
     created_at: Timestamp,
 }
 
@@ -39,7 +46,9 @@ impl From<Payment> for View {
 
 /// The answer to a webhook, of which its sender reads the status only.
 #[derive(Serialize)]
-struct Received {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "WebhookReceived"))]
+pub(crate) struct Received {
+    /// Always true.
     received: bool,
 }
 
@@ -68,13 +77,7 @@ pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Prob
         return received();
     }
     let record = match notice.order_id {
-        Some(order_id) => {
-            let traceparent = request.traceparent();
-            cashier
-                .carry_out(order_id, &Command::Synchronize, traceparent.as_deref())
-                .await
-                .map_err(failed)?
-        }
+        Some(order_id) => cashier.carry_out(order_id, &Command::Synchronize).await.map_err(failed)?,
         None => Record::None,
     };
     if !matches!(record, Record::Payment(_)) {

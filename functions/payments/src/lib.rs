@@ -11,8 +11,11 @@
 //! | [`webhook`] | the provider's messages: their signature and what they are about |
 //! | [`tasks`] | the steps of the order saga |
 //! | [`endpoints`] | the HTTP endpoints |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod cashier;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod endpoints;
 pub mod payment;
 pub mod provider;

@@ -33,6 +33,7 @@ pub struct Purchase {
 /// How a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PaymentStatus"))]
 pub enum Status {
     /// The provider is being asked to hold the money: it may or may not be held.
     Pending,
@@ -51,6 +52,7 @@ pub enum Status {
 /// Who moves the money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PaymentProvider"))]
 pub enum ProviderName {
     /// The built-in bank that moves none.
     Sandbox,

@@ -1,6 +1,6 @@
 //! Payments in the table, one item each, beside the webhooks that have been heard.
 
-use kernel::{clock::Timestamp, event::CloudEvent};
+use kernel::clock::Timestamp;
 use runtime::{
     Error,
     aggregate::{Stored, TOMBSTONE_LIFE, Tombstone},
@@ -84,17 +84,9 @@ impl Payments {
     }
 
     /// Stores a change over the version before it, with its event. Answers what stands then.
-    pub async fn change(
-        &self,
-        payment: Payment,
-        traceparent: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Record, table::Error> {
-        let event = payment
-            .event(now)
-            .map(|event| CloudEvent { traceparent: traceparent.map(str::to_owned), ..event });
+    pub async fn change(&self, payment: Payment, now: Timestamp) -> Result<Record, table::Error> {
         let (key, read) = (key(payment.order_id), payment.version - 1);
-        match self.table.replace(key, read, &payment, event).await? {
+        match self.table.replace(key, read, &payment, payment.event(now)).await? {
             Written::Done => Ok(Record::Payment(payment)),
             Written::Refused(_) => self.find(payment.order_id).await,
         }

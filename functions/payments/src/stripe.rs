@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kernel::money::Money;
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
-use runtime::{environment, secrets};
+use runtime::{environment, secrets, telemetry};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
@@ -257,6 +257,15 @@ impl Stripe {
     }
 
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
+        let outcome = |answer: &Result<Answer<T>, Error>| match answer {
+            Ok(Answer::Done(_)) => None,
+            Ok(Answer::Refused(status, _)) => Some(status.as_u16().to_string()),
+            Err(_) => Some("no answer".to_owned()),
+        };
+        telemetry::traced("Stripe", outcome, self.call(request)).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
         let request = request.bearer_auth(&self.keys.secret_key).header("stripe-version", API_VERSION);
         let response = request.send().await.map_err(unknown)?;
         let status = response.status();

@@ -1,17 +1,13 @@
 //! The steps of the order saga.
 
-use runtime::task::{Failure, Task};
-use serde::{Deserialize, Serialize};
+use runtime::task::{Done, Failure, Task};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
     cashier::Cashier,
     payment::{Command, Purchase},
 };
-
-/// What a step that has nothing to tell answers: `{}`.
-#[derive(Debug, Serialize)]
-pub struct Done {}
 
 /// The order whose payment a step is about.
 #[derive(Debug, Deserialize)]
@@ -22,25 +18,20 @@ pub struct Order {
 /// `AuthorizePayment`: holds the money. [`cancel`] undoes it.
 pub async fn authorize(cashier: &Cashier, task: &Task<Purchase>) -> Result<Done, Failure> {
     let command = Command::Authorize(task.input.clone());
-    carry_out(cashier, task.input.order_id, &command, task.traceparent.as_deref()).await
+    carry_out(cashier, task.input.order_id, &command).await
 }
 
 /// `CapturePayment`: takes what is held.
 pub async fn capture(cashier: &Cashier, task: &Task<Order>) -> Result<Done, Failure> {
-    carry_out(cashier, task.input.order_id, &Command::Capture, task.traceparent.as_deref()).await
+    carry_out(cashier, task.input.order_id, &Command::Capture).await
 }
 
 /// `CancelPayment`: lets go of what is held, gives back what was taken, and keeps a payment that comes later
 /// from beginning.
 pub async fn cancel(cashier: &Cashier, task: &Task<Order>) -> Result<Done, Failure> {
-    carry_out(cashier, task.input.order_id, &Command::Cancel, task.traceparent.as_deref()).await
+    carry_out(cashier, task.input.order_id, &Command::Cancel).await
 }
 
-async fn carry_out(
-    cashier: &Cashier,
-    order_id: Uuid,
-    command: &Command,
-    traceparent: Option<&str>,
-) -> Result<Done, Failure> {
-    cashier.carry_out(order_id, command, traceparent).await.map(|_| Done {})
+async fn carry_out(cashier: &Cashier, order_id: Uuid, command: &Command) -> Result<Done, Failure> {
+    cashier.carry_out(order_id, command).await.map(|_| Done {})
 }

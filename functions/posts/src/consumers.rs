@@ -25,15 +25,8 @@ pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Ou
             delivery.cascade(posts.table(), list, rename).await
         }
         UserEvent::Deleted(_) => {
-            let delete = async |post| {
-                posts
-                    .delete_with_author(post, |post| {
-                        let mut deleted = post.delete(Timestamp::now());
-                        deleted.traceparent.clone_from(&event.traceparent);
-                        deleted
-                    })
-                    .await
-            };
+            let delete =
+                async |post| posts.delete_with_author(post, |post| post.delete(Timestamp::now())).await;
             delivery.cascade(posts.table(), list, delete).await
         }
     }

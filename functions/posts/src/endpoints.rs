@@ -29,8 +29,7 @@ pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) ->
 
     let copy = posts.user(caller.id).await?;
     let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
-    let (post, mut event) = Post::write(id, author, draft, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (post, event) = Post::write(id, author, draft, Timestamp::now());
     let record = Record::new(post, digest, author_sequence);
     let post = match posts.create(&record, event).await? {
         Written::Done => record.post,
@@ -61,15 +60,22 @@ pub async fn get(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::ok(&post)?.etag(post.version))
 }
 
+/// A post's author, as the API shows them.
+#[derive(Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PostAuthor"))]
+pub(crate) struct AuthorView {
+    /// The user.
+    id: Uuid,
+    /// The display name.
+    name: String,
+    /// When the author registered.
+    created_at: Timestamp,
+    /// The version of the author's profile.
+    version: u64,
+}
+
 /// `GET /posts/{id}/author`: the author as the users service knows them now.
 pub async fn author((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
-    #[derive(Serialize)]
-    struct AuthorView {
-        id: Uuid,
-        name: String,
-        created_at: Timestamp,
-        version: u64,
-    }
     let post = posts.find(request.id("id")?).await?;
     let user = users.get(post.author.id, request.time_left()).await?;
     let user = user.ok_or_else(|| Problem::not_found("user"))?;
@@ -89,8 +95,7 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let post = posts.find_own(id, caller.id).await?.post;
     request.require_match(post.version)?;
     let read = post.version;
-    let (post, mut event) = post.edit(edit, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (post, event) = post.edit(edit, Timestamp::now());
     posts.save(read, &post, event).await?;
     Ok(Reply::ok(&post)?.etag(post.version))
 }
@@ -100,8 +105,7 @@ pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let (caller, id) = (request.caller()?, request.id("id")?);
     let record = posts.find_own(id, caller.id).await?;
     request.match_if_sent(record.post.version)?;
-    let mut event = record.post.delete(Timestamp::now());
-    event.traceparent = request.traceparent();
+    let event = record.post.delete(Timestamp::now());
     posts.delete(&record, event).await?;
     Ok(Reply::no_content())
 }

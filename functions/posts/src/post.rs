@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A title: 1 to 200 characters.
-pub type Title = Line<200>;
+pub type Title = Line<{ PostTitled::LONGEST_TITLE }>;
 /// A post's text: 1 byte to 64 KiB.
 pub type Body = Prose<{ 64 * 1024 }>;
 
 /// What an author writes: the body of `POST /posts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "NewPost"))]
 pub struct Draft {
     /// The title.
     pub title: Title,
@@ -37,6 +38,7 @@ impl Draft {
 
 /// What an author changes: the body of `PATCH /posts/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PostEdit", extend("minProperties" = 1)))]
 pub struct Edit {
     /// The new title, where it changes.
     pub title: Option<Title>,
@@ -57,6 +59,7 @@ impl Edit {
 
 /// A post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Post {
     /// The post's id.
     pub id: Uuid,

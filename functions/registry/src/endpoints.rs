@@ -11,8 +11,11 @@ use crate::registration;
 
 /// A service and its instances, as the API shows them.
 #[derive(Serialize)]
-struct ServiceView<'a> {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "Service"))]
+pub(crate) struct ServiceView<'a> {
+    /// The service.
     service: &'a str,
+    /// Its healthy instances.
     instances: Vec<Instance>,
 }
 

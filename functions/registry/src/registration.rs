@@ -8,9 +8,9 @@ use kernel::{
 use runtime::cloud_map::Instance;
 
 /// The longest name of an instance in Cloud Map.
-const MAX_ID: usize = 64;
+pub(crate) const MAX_ID: usize = 64;
 /// The longest name of a service in an HTTP namespace.
-const MAX_SERVICE: usize = 127;
+pub(crate) const MAX_SERVICE: usize = 127;
 
 /// The name of a service, from a path: 404 where no service can have it.
 pub fn service(text: &str) -> Result<&str, Problem> {

@@ -7,12 +7,15 @@
 
 use std::time::Duration;
 
-use kernel::trace;
+use kernel::clock::Timestamp;
 use runtime::{
     Error,
     bus::{Bus, Entry, MAX_ENTRIES},
     dead_letters::DeadLetters,
+    environment,
+    metrics::{DEAD_LETTERS, RELAY_LAG, RELAY_REFUSALS},
     stream::Change,
+    telemetry::Publication,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,34 +32,66 @@ struct Image {
 }
 
 /// What the relay has to know of an event: the rest passes through as it is.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Head {
+    id: String,
     #[serde(rename = "type")]
     kind: String,
     source: String,
+    subject: String,
+    time: Timestamp,
     traceparent: Option<String>,
 }
 
-/// The entry for the event that a change brings, none where it brings none; an error where the outbox
-/// does not hold an event.
-fn entry(change: &Change) -> Result<Option<Entry>, String> {
+impl Head {
+    /// The publishing service.
+    fn service(&self) -> String {
+        self.source.trim_start_matches("madang.").to_owned()
+    }
+}
+
+/// The event that a change brings, with its JSON; none where it brings none; an error where the outbox does not hold
+/// an event.
+fn event(change: &Change) -> Result<Option<(Head, String)>, String> {
     let Ok(Image { outbox }) = change.new_image() else { return Ok(None) };
     let published = change.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
     if published {
         return Ok(None);
     }
     let head = Head::deserialize(&outbox).map_err(|error| error.to_string())?;
-    Ok(Some(Entry {
-        source: head.source,
-        detail_type: head.kind,
-        detail: outbox.to_string(),
-        trace_header: head.traceparent.as_deref().and_then(trace::xray_header),
-    }))
+    Ok(Some((head, outbox.to_string())))
+}
+
+/// An event on its way to the bus.
+#[derive(Debug)]
+struct Waiting {
+    sequence_number: String,
+    head: Head,
+    detail: String,
+    publication: Publication,
+}
+
+impl Waiting {
+    fn new(sequence_number: String, head: Head, detail: String) -> Self {
+        let publication =
+            Publication::begin(&head.id, &head.kind, &head.subject, head.traceparent.as_deref());
+        Self { sequence_number, head, detail, publication }
+    }
+
+    fn entry(&self) -> Entry {
+        Entry {
+            source: self.head.source.clone(),
+            detail_type: self.head.kind.clone(),
+            detail: self.detail.clone(),
+            trace_header: self.publication.trace_header(),
+        }
+    }
 }
 
 /// The relay.
 #[derive(Clone, Debug)]
 pub struct Relay {
+    function: String,
     bus: Bus,
     dead_letters: DeadLetters,
 }
@@ -64,7 +99,11 @@ pub struct Relay {
 impl Relay {
     /// Connects to the bus and the dead-letter queue.
     pub async fn connect() -> Result<Self, Error> {
-        Ok(Self { bus: Bus::connect().await?, dead_letters: DeadLetters::connect().await? })
+        Ok(Self {
+            function: environment::required("AWS_LAMBDA_FUNCTION_NAME")?,
+            bus: Bus::connect().await?,
+            dead_letters: DeadLetters::connect().await?,
+        })
     }
 
     /// Publishes what the changes bring, in their order; gives back the sequence numbers of what failed.
@@ -72,44 +111,53 @@ impl Relay {
         let mut failed = Vec::new();
         let mut waiting = Vec::new();
         for change in &changes {
-            match entry(change) {
-                Ok(Some(entry)) => waiting.push((change.sequence_number.clone(), entry)),
+            match event(change) {
+                Ok(Some((head, detail))) => {
+                    waiting.push(Waiting::new(change.sequence_number.clone(), head, detail));
+                }
                 Ok(None) => {}
                 Err(reason) => failed.extend(self.set_aside(change, &reason).await),
             }
         }
-        for chunk in waiting.chunks(MAX_ENTRIES) {
-            failed.extend(self.put(chunk.to_vec()).await);
+        while !waiting.is_empty() {
+            // Handed over, not kept until all are through: a publication ends when it is dropped.
+            let rest = waiting.split_off(MAX_ENTRIES.min(waiting.len()));
+            failed.extend(self.put(waiting).await);
+            waiting = rest;
         }
         failed
     }
 
     /// Puts up to ten entries on the bus, those that fail again, and tells which still failed.
-    async fn put(&self, mut left: Vec<(String, Entry)>) -> Vec<String> {
+    async fn put(&self, mut left: Vec<Waiting>) -> Vec<String> {
         let mut attempt = 0;
         loop {
-            let entries: Vec<Entry> = left.iter().map(|(_, entry)| entry.clone()).collect();
+            let entries: Vec<Entry> = left.iter().map(Waiting::entry).collect();
             let results = self.bus.put(&entries).await;
             attempt += 1;
             let mut failed = Vec::new();
-            for ((sequence_number, entry), result) in left.into_iter().zip(results) {
-                let event_type = entry.detail_type.as_str();
+            for (waiting, result) in left.into_iter().zip(results) {
+                let sequence_number = waiting.sequence_number.as_str();
                 match result {
-                    Ok(()) => tracing::info!(sequence_number, event_type, "published"),
+                    Ok(()) => {
+                        RELAY_LAG.took_of(waiting.head.service(), waiting.head.time.elapsed());
+                        waiting.publication.in_scope(|| tracing::info!(sequence_number, "published"));
+                    }
                     Err(cause) => {
-                        tracing::warn!(
-                            sequence_number,
-                            event_type,
-                            attempt,
-                            cause,
-                            "the bus refused an event"
-                        );
-                        failed.push((sequence_number, entry));
+                        RELAY_REFUSALS.one_of(waiting.head.service());
+                        waiting.publication.in_scope(|| {
+                            tracing::warn!(sequence_number, attempt, cause, "the bus refused an event");
+                        });
+                        failed.push(waiting);
                     }
                 }
             }
             if failed.is_empty() || attempt == ATTEMPTS {
-                return failed.into_iter().map(|(sequence_number, _)| sequence_number).collect();
+                let give_back = |waiting: Waiting| {
+                    waiting.publication.failed();
+                    waiting.sequence_number
+                };
+                return failed.into_iter().map(give_back).collect();
             }
             left = failed;
             let longest = FIRST_PAUSE << attempt;
@@ -120,6 +168,7 @@ impl Relay {
     /// Moves what cannot be an event to the dead-letter queue, so that it does not block the events behind
     /// it; where that fails it stays in the stream.
     async fn set_aside(&self, change: &Change, reason: &str) -> Option<String> {
+        DEAD_LETTERS.one_of(self.function.clone());
         let sequence_number = change.sequence_number.as_str();
         // The reason can quote the item, and goes where the item goes.
         tracing::error!(sequence_number, "not an event: the dead-letter queue has the item and the reason");
@@ -145,47 +194,45 @@ mod tests {
         serde_dynamo::to_item(json!({"pk": "post#1", "outbox": outbox})).unwrap()
     }
 
-    fn event(id: &str) -> Value {
+    fn outbox(id: &str) -> Value {
         json!({
             "specversion": "1.0", "id": id, "source": "madang.posts", "type": "post.created", "sequence": 1,
+            "subject": "0190a6c4-0000-7000-8000-000000000001", "time": "2026-05-04T09:30:00.123456Z",
             "traceparent": "00-67890abc0123456789abcdef01234567-53995c3f42cd8ad8-01",
         })
     }
 
     #[test]
     fn a_new_event_becomes_an_entry_that_carries_it_whole() {
-        let change = Change::new("1", Item::default(), image(&event("a")));
-        let entry = entry(&change).unwrap().unwrap();
+        let change = Change::new("1", Item::default(), image(&outbox("a")));
+        let (head, detail) = event(&change).unwrap().unwrap();
+        let entry = Waiting::new("1".to_owned(), head, detail).entry();
         assert_eq!((entry.source.as_str(), entry.detail_type.as_str()), ("madang.posts", "post.created"));
-        assert_eq!(serde_json::from_str::<Value>(&entry.detail).unwrap(), event("a"));
-        assert_eq!(
-            entry.trace_header.unwrap(),
-            "Root=1-67890abc-0123456789abcdef01234567;Parent=53995c3f42cd8ad8;Sampled=1"
-        );
+        assert_eq!(serde_json::from_str::<Value>(&entry.detail).unwrap(), outbox("a"));
     }
 
     #[test]
     fn a_change_that_leaves_the_event_alone_publishes_nothing() {
-        let change = Change::new("1", image(&event("a")), image(&event("a")));
-        assert_eq!(entry(&change).unwrap(), None);
+        let change = Change::new("1", image(&outbox("a")), image(&outbox("a")));
+        assert!(event(&change).unwrap().is_none());
     }
 
     #[test]
     fn the_next_event_of_the_same_item_is_published() {
-        let change = Change::new("1", image(&event("a")), image(&event("b")));
-        assert!(entry(&change).unwrap().is_some());
+        let change = Change::new("1", image(&outbox("a")), image(&outbox("b")));
+        assert!(event(&change).unwrap().is_some());
     }
 
     #[test]
     fn an_item_without_an_outbox_or_a_removed_item_publishes_nothing() {
         let copy: Item = serde_dynamo::to_item(json!({"pk": "author#1"})).unwrap();
-        assert_eq!(entry(&Change::new("1", Item::default(), copy)).unwrap(), None);
-        assert_eq!(entry(&Change::new("1", image(&event("a")), Item::default())).unwrap(), None);
+        assert!(event(&Change::new("1", Item::default(), copy)).unwrap().is_none());
+        assert!(event(&Change::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
     }
 
     #[test]
     fn an_outbox_that_holds_no_event_is_an_error() {
         let change = Change::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
-        assert!(entry(&change).is_err());
+        assert!(event(&change).is_err());
     }
 }

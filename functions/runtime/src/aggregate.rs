@@ -12,7 +12,10 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::table::{Condition, Error, Key, Table, Written};
+use crate::{
+    table::{Condition, Error, Key, Table, Written},
+    telemetry::{annotate, traceparent},
+};
 
 /// How long a tombstone stays, in seconds: 30 days. No event about it can arrive later, since a
 /// dead-letter queue keeps a message for 14 days and the bus delivers within one.
@@ -87,6 +90,33 @@ struct Item<'a, T, P> {
     outbox: Option<CloudEvent<P>>,
 }
 
+/// The event with its place in the trace of the work that it comes from, which can be found by the aggregate's id.
+pub fn traced<P: Payload>(event: CloudEvent<P>) -> CloudEvent<P> {
+    annotate(P::SUBJECT, event.subject);
+    CloudEvent { traceparent: traceparent(), ..event }
+}
+
+/// An aggregate with the trace of its latest change, where that had an event.
+#[derive(Deserialize)]
+pub struct Traced<T> {
+    /// The aggregate.
+    #[serde(flatten)]
+    pub stored: Stored<T>,
+    outbox: Option<Outbox>,
+}
+
+#[derive(Deserialize)]
+struct Outbox {
+    traceparent: Option<String>,
+}
+
+impl<T> Traced<T> {
+    /// The trace of its latest change.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.outbox.as_ref()?.traceparent.as_deref()
+    }
+}
+
 /// A change of some attributes with its event.
 #[derive(Serialize)]
 struct Changed<'a, T, P> {
@@ -107,8 +137,8 @@ impl Table {
         T: Serialize + DeserializeOwned,
         P: Payload,
     {
-        self.put(&Item { key, stored: Stored::Live(aggregate), outbox: Some(event) }, Condition::absent())
-            .await
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: Some(traced(event)) };
+        self.put(&item, Condition::absent()).await
     }
 
     /// Writes a whole aggregate anew, with the change's event where it has one, where the version is still
@@ -124,7 +154,7 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let item = Item { key, stored: Stored::Live(aggregate), outbox: event };
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(traced) };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
@@ -140,7 +170,7 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let changed = Changed { set, outbox: event };
+        let changed = Changed { set, outbox: traced(event) };
         let written =
             self.update::<serde::de::IgnoredAny>(key, &changed, &[], Condition::version(read)).await?;
         Ok(written.forget())
@@ -162,7 +192,7 @@ impl Table {
             origin,
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
-        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(event) };
+        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(traced(event)) };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 

@@ -34,6 +34,18 @@ pub async fn config() -> &'static SdkConfig {
     CONFIG.get_or_init(load).await
 }
 
+/// An AWS client whose calls are spans: `client!(aws_sdk_sqs)`. Each SDK crate has a configuration type of its own.
+macro_rules! client {
+    ($sdk:ident) => {
+        $sdk::Client::from_conf(
+            $sdk::config::Builder::from($crate::aws::config().await)
+                .interceptor($crate::telemetry::AwsCalls)
+                .build(),
+        )
+    };
+}
+pub(crate) use client;
+
 /// The one HTTP client of a function, for AWS's APIs and for other services behind API Gateway: one pool of
 /// connections, one reading of the certificates.
 pub(crate) fn connector() -> SharedHttpConnector {

@@ -30,7 +30,7 @@ pub struct Bus {
 impl Bus {
     /// Connects to the bus that the environment variable `EVENT_BUS` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: Client::new(aws::config().await), name: environment::required("EVENT_BUS")? })
+        Ok(Self { client: aws::client!(aws_sdk_eventbridge), name: environment::required("EVENT_BUS")? })
     }
 
     /// Puts up to ten entries on the bus and tells for each, in order, whether the bus took it. A call that

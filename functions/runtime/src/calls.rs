@@ -51,6 +51,8 @@ use crate::{
     Error, aws,
     directory::{self, Directory, Instance, Unresolved},
     http::error_chain,
+    metrics::CALL_FAILURES,
+    telemetry::{self, AwsCalls, XRAY_HEADER, xray_header},
 };
 
 /// The longest that a caller waits for an answer, all attempts included.
@@ -133,7 +135,9 @@ enum Transport {
 impl Transport {
     fn rpc(config: &SdkConfig) -> Self {
         // Attempts are counted here, in one place for both transports.
-        let config = aws_sdk_lambda::config::Builder::from(config).retry_config(RetryConfig::disabled());
+        let config = aws_sdk_lambda::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .interceptor(AwsCalls);
         Self::Rpc(aws_sdk_lambda::Client::from_conf(config.build()))
     }
 }
@@ -186,6 +190,20 @@ impl<T: Entity> Client<T> {
     /// The thing with this id, or none where there is no such thing. `time_left` is what the caller's own
     /// time-out leaves.
     pub async fn get(&self, id: Uuid, time_left: Duration) -> Result<Option<T>, Unavailable> {
+        let by = match self.transport {
+            Transport::Http { .. } => "HTTP",
+            Transport::Rpc(_) => "RPC",
+        };
+        let outcome = |found: &Result<_, _>| found.is_err().then(|| "unavailable".to_owned());
+        let name = format!("{} by {by}", T::SERVICE);
+        let found = telemetry::traced(&name, outcome, self.ask(id, time_left)).await;
+        if found.is_err() {
+            CALL_FAILURES.one_of(T::SERVICE);
+        }
+        found
+    }
+
+    async fn ask(&self, id: Uuid, time_left: Duration) -> Result<Option<T>, Unavailable> {
         let wait = LONGEST_WAIT.min(time_left.saturating_sub(KEPT));
         let notes = Mutex::new(Notes::default());
         let note = |change: &mut dyn FnMut(&mut Notes)| {
@@ -350,6 +368,10 @@ async fn signed(config: &SdkConfig, url: &str) -> Result<HttpRequest, Error> {
     let signable = SignableRequest::new("GET", url, accept.into_iter(), SignableBody::Bytes(&[]))?;
     let (instructions, _) = sign(signable, &parameters)?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
+    // Not signed: AWS services on the way write it anew.
+    if let Some(header) = xray_header() {
+        request.headers_mut().insert(XRAY_HEADER, header.try_into()?);
+    }
     Ok(request.try_into()?)
 }
 

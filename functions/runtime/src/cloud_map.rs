@@ -28,7 +28,7 @@ use kernel::problem::Problem;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::{aws, environment};
+use crate::{aws, environment, telemetry::AwsCalls};
 
 /// The longest that somebody waits to hear where a service is.
 const DISCOVERY: Duration = Duration::from_secs(1);
@@ -44,6 +44,7 @@ const FUNCTION_ARN: &str = "function_arn";
 
 /// A place where a service answers, in the words in which it was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Instance {
     /// Names it within its service.
     pub id: String,
@@ -256,7 +257,7 @@ where
 }
 
 async fn client() -> Client {
-    let config = aws_sdk_servicediscovery::config::Builder::from(aws::config().await);
+    let config = aws_sdk_servicediscovery::config::Builder::from(aws::config().await).interceptor(AwsCalls);
     // On AWS `DiscoverInstances` has a host of its own, whose name begins with `data-`. An endpoint that somebody
     // has set is one host for all.
     let own_endpoint = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SERVICEDISCOVERY"];

@@ -1,10 +1,16 @@
 //! Puts what cannot be handled into a dead-letter queue, with the reason.
 
-use std::error;
+use std::{collections::HashMap, error};
 
-use aws_sdk_sqs::{Client, types::MessageAttributeValue};
+use aws_sdk_sqs::{
+    Client,
+    types::{
+        MessageAttributeValue, MessageSystemAttributeNameForSends::AwsTraceHeader,
+        MessageSystemAttributeValue,
+    },
+};
 
-use crate::{aws, environment};
+use crate::{aws, environment, telemetry::xray_header};
 
 /// The message attribute that says why a message is in the dead-letter queue.
 const REASON: &str = "reason";
@@ -19,10 +25,7 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Connects to the queue that the environment variable `DEAD_LETTER_QUEUE_URL` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self {
-            client: Client::new(aws::config().await),
-            url: environment::required("DEAD_LETTER_QUEUE_URL")?,
-        })
+        Ok(Self { client: aws::client!(aws_sdk_sqs), url: environment::required("DEAD_LETTER_QUEUE_URL")? })
     }
 
     /// Sends the message as it came, with the reason in the message attribute `reason`.
@@ -34,10 +37,18 @@ impl DeadLetters {
             .queue_url(&self.url)
             .message_body(body)
             .message_attributes(REASON, text(reason)?)
+            .set_message_system_attributes(trace_attribute())
             .send()
             .await?;
         Ok(())
     }
+}
+
+/// The system attribute by which a message carries on the trace of the work that sends it.
+pub(crate) fn trace_attribute()
+-> Option<HashMap<aws_sdk_sqs::types::MessageSystemAttributeNameForSends, MessageSystemAttributeValue>> {
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(xray_header()?);
+    Some(HashMap::from([(AwsTraceHeader, value.build().ok()?)]))
 }
 
 /// A message attribute of text.

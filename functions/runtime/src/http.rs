@@ -22,25 +22,29 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpResponse};
+use aws_lambda_events::{
+    apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpResponse},
+    encodings::Body,
+};
 use futures::{FutureExt, future::LocalBoxFuture};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kernel::{
     idempotency::{self, IdempotencyKey},
     input::Fields,
     precondition,
     problem::{self, Kind, Problem},
-    trace,
 };
 use lambda_http::{RequestExt, request::LambdaRequest, request::RequestContext};
 use lambda_runtime::{Context, Error, LambdaEvent, service_fn};
 use matchit::Router;
 use serde::Serialize;
 use serde_json::Value;
-use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::logging;
+use crate::{
+    metrics::{CLIENT_ERRORS, LATENCY, SERVER_ERRORS, SUCCESSES},
+    telemetry::{self, Unit, XRAY_HEADER, from_xray_header},
+};
 
 /// The largest body that any endpoint reads, in bytes: 64 KiB of text is at most 384 KiB of JSON when each
 /// byte is written as an escape.
@@ -87,7 +91,6 @@ pub struct Request {
     caller: Option<Caller>,
     signed: bool,
     deadline: Instant,
-    context: Context,
 }
 
 impl Request {
@@ -205,15 +208,32 @@ impl Request {
         self.headers().get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*")
     }
 
-    /// The trace this request belongs to, for the events it leads to.
-    pub fn traceparent(&self) -> Option<String> {
-        self.context.xray_trace_id.as_deref().and_then(trace::traceparent)
-    }
-
     /// How long the function still has.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+
+    /// Lets the request's trace be found by who makes it and by the ids in its path.
+    fn annotate(&self, unit: &Unit, route: &str) {
+        if let Some(caller) = &self.caller {
+            unit.annotate("user_id", caller.id.to_string());
+        }
+        for (name, value) in ids(route, &self.parameters) {
+            unit.annotate(name, value.to_owned());
+        }
+    }
+}
+
+/// The ids in a path by the names of the things: `/posts/{id}` has a `post_id`. What is no id stays out: a client can write
+/// anything into a path.
+fn ids<'a>(route: &'a str, parameters: &'a Parameters) -> impl Iterator<Item = (String, &'a str)> {
+    let segments = || route.split('/');
+    segments().zip(segments().skip(1)).filter_map(|(things, parameter)| {
+        let name = parameter.strip_prefix('{')?.strip_suffix('}').filter(|name| name.ends_with("id"))?;
+        let (_, value) = parameters.iter().find(|(parameter, _)| parameter == name)?;
+        value.parse::<Uuid>().ok()?;
+        Some((format!("{}_id", things.trim_end_matches('s')), value.as_str()))
+    })
 }
 
 /// How long an invocation has where nobody says: the time-out that the templates give an endpoint.
@@ -232,13 +252,27 @@ pub(crate) fn deadline(context: &Context) -> Instant {
 pub struct Reply {
     status: StatusCode,
     headers: HeaderMap,
-    body: Option<Value>,
+    body: Option<Content>,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+struct Content {
+    media_type: &'static str,
+    bytes: Body,
+}
+
+impl Content {
+    fn json(media_type: &'static str, body: &Value) -> Self {
+        Self { media_type, bytes: Body::Text(body.to_string()) }
+    }
 }
 
 impl Reply {
     fn json(status: StatusCode, body: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_value(body).map_err(Problem::internal)?;
-        Ok(Self { status, headers: HeaderMap::new(), body: Some(body) })
+        let body = Some(Content::json("application/json", &body));
+        Ok(Self { status, headers: HeaderMap::new(), body })
     }
 
     fn empty(status: StatusCode) -> Self {
@@ -272,6 +306,24 @@ impl Reply {
         Self::empty(StatusCode::NO_CONTENT)
     }
 
+    /// 200 with a body of a media type.
+    pub fn content(media_type: &'static str, bytes: impl Into<Vec<u8>>) -> Self {
+        let body = Some(Content { media_type, bytes: Body::Binary(bytes.into()) });
+        Self { body, ..Self::empty(StatusCode::OK) }
+    }
+
+    /// 304: the client has it already.
+    pub fn not_modified() -> Self {
+        Self::empty(StatusCode::NOT_MODIFIED)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
     /// Adds the `ETag` of a version.
     #[must_use]
     pub fn etag(mut self, version: u64) -> Self {
@@ -300,7 +352,7 @@ pub struct Endpoints<S> {
 impl<S: 'static> Endpoints<S> {
     /// No endpoint yet.
     pub fn new(state: S) -> Self {
-        logging::start();
+        telemetry::start();
         Self { state: Rc::new(state), paths: Router::new() }
     }
 
@@ -348,58 +400,60 @@ impl<S: 'static> Endpoints<S> {
                 let answer = self.answer(LambdaEvent { payload, context }).await;
                 return Ok::<_, Error>(serde_json::to_value(answer)?);
             }
-            let span = logging::invocation(&context);
-            async {
+            telemetry::invocation(&context, telemetry::Kind::Server, "invoke", None, async |unit| {
                 let start = Instant::now();
                 // Boxed, so that the function's future does not nest the handler's.
                 let result = call(&self.state, payload).boxed_local().await;
-                log_outcome("CALL", "-", result.as_ref().map(|_| StatusCode::OK), start);
+                tell_outcome(unit, "CALL", "-", result.as_ref().map(|_| StatusCode::OK), start);
                 result.map_err(Error::from)
-            }
-            .instrument(span)
+            })
             .await
         }))
         .await
     }
 
     async fn answer(&self, event: LambdaEvent<LambdaRequest>) -> ApiGatewayV2httpResponse {
-        let span = logging::invocation(&event.context);
-        async {
+        let LambdaEvent { payload, context } = event;
+        let request: lambda_http::Request = payload.into();
+        let method = request.method().as_str().to_owned();
+        let path = request.raw_http_path().to_owned();
+        let found = self.find(&method, &path);
+        let route = found.as_ref().map_or("-", |(endpoint, _)| endpoint.path);
+        let name = format!("{method} {route}");
+        let cause = request.headers().get(XRAY_HEADER).and_then(|header| header.to_str().ok());
+        let origin = cause.and_then(from_xray_header);
+        telemetry::invocation(&context, telemetry::Kind::Server, &name, origin, async |unit| {
             let start = Instant::now();
-            let instance = format!("urn:uuid:{}", event.context.request_id);
-            let request: lambda_http::Request = event.payload.into();
-            let method = request.method().as_str().to_owned();
-            let path = request.raw_http_path().to_owned();
-            let (route, result) = match self.find(&method, &path) {
+            let instance = format!("urn:uuid:{}", context.request_id);
+            let result = match found {
                 Ok((endpoint, parameters)) => {
                     let request = Request {
                         caller: caller(&request),
                         signed: is_signed(&request),
-                        deadline: deadline(&event.context),
+                        deadline: deadline(&context),
                         inner: request,
                         parameters,
-                        context: event.context,
                     };
+                    request.annotate(unit, route);
                     let answer = (endpoint.handler)(Rc::clone(&self.state), Rc::new(request));
                     let result = AssertUnwindSafe(answer).catch_unwind().await;
-                    (endpoint.path, result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked"))))
+                    result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked")))
                 }
-                Err(problem) => ("-", Err(problem)),
+                Err(problem) => Err(problem),
             };
-            log_outcome(&method, route, result.as_ref().map(|reply| reply.status), start);
+            tell_outcome(unit, &method, route, result.as_ref().map(|reply| reply.status), start);
             match result {
-                Ok(reply) => response(reply.status, reply.headers, "application/json", reply.body),
+                Ok(reply) => response(reply.status, reply.headers, reply.body),
                 Err(problem) => {
                     let mut headers = HeaderMap::new();
                     if let Some(seconds) = problem.retry_after {
                         headers.insert(header::RETRY_AFTER, seconds.into());
                     }
                     let body = problem.to_json(&instance);
-                    response(problem.kind.status(), headers, problem::MEDIA_TYPE, Some(body))
+                    response(problem.kind.status(), headers, Some(Content::json(problem::MEDIA_TYPE, &body)))
                 }
             }
-        }
-        .instrument(span)
+        })
         .await
     }
 
@@ -414,14 +468,31 @@ impl<S: 'static> Endpoints<S> {
     }
 }
 
-/// One line a request, at the level that its outcome deserves.
-fn log_outcome(method: &str, route: &str, result: Result<StatusCode, &Problem>, start: Instant) {
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+/// One line a request, at the level that its outcome deserves; the outcome in the trace and in the metrics.
+fn tell_outcome(
+    unit: &Unit,
+    method: &str,
+    route: &str,
+    result: Result<StatusCode, &Problem>,
+    start: Instant,
+) {
+    let time = start.elapsed();
+    let milliseconds = time.as_secs_f64() * 1e3;
+    let status = result.unwrap_or_else(|problem| problem.kind.status());
+    let endpoint = format!("{method} {route}");
+    LATENCY.took_of(endpoint.clone(), time);
+    match status {
+        status if status.is_server_error() => SERVER_ERRORS.one_of(endpoint),
+        status if status.is_client_error() => CLIENT_ERRORS.one_of(endpoint),
+        _ => SUCCESSES.one_of(endpoint),
+    }
+    unit.annotate("http.response.status_code", i64::from(status.as_u16()));
     match result {
         Ok(status) => tracing::info!(method, route, status = status.as_u16(), milliseconds, "answered"),
         Err(problem) => {
             let (status, name) = (problem.kind.status(), problem.kind.name());
             let cause = problem.cause.as_ref().map(|cause| error_chain(cause.as_ref())).unwrap_or_default();
+            unit.fail(name);
             if status.is_server_error() {
                 tracing::error!(
                     method,
@@ -501,21 +572,18 @@ fn as_gateway_writes(claim: &Value) -> String {
     }
 }
 
-fn response(
-    status: StatusCode,
-    mut headers: HeaderMap,
-    media_type: &'static str,
-    body: Option<Value>,
-) -> ApiGatewayV2httpResponse {
-    if body.is_some() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+fn response(status: StatusCode, mut headers: HeaderMap, body: Option<Content>) -> ApiGatewayV2httpResponse {
+    if let Some(body) = &body {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(body.media_type));
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What people see of each other is for them alone, unless the handler says otherwise.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = i64::from(status.as_u16());
     response.headers = headers;
-    response.body = body.map(|body| aws_lambda_events::encodings::Body::Text(body.to_string()));
+    response.is_base64_encoded = matches!(&body, Some(Content { bytes: Body::Binary(_), .. }));
+    response.body = body.map(|body| body.bytes);
     response
 }
 
@@ -545,7 +613,6 @@ mod tests {
             caller,
             signed: false,
             deadline: Instant::now(),
-            context: Context::default(),
         }
     }
 
@@ -592,9 +659,39 @@ mod tests {
     }
 
     #[test]
+    fn the_ids_in_a_path_are_named_after_the_things() {
+        let parameters = vec![("id".to_owned(), ARA.to_owned()), ("comment_id".to_owned(), ARA.to_owned())];
+        let found: Vec<_> = ids("/posts/{id}/comments/{comment_id}", &parameters).collect();
+        assert_eq!(found, [("post_id".to_owned(), ARA), ("comment_id".to_owned(), ARA)]);
+        let parameters = vec![("id".to_owned(), "ara@example.com".to_owned())];
+        assert_eq!(ids("/posts/{id}", &parameters).count(), 0);
+        let parameters = vec![("sku".to_owned(), "TEA-01".to_owned())];
+        assert_eq!(ids("/inventory/{sku}", &parameters).count(), 0);
+    }
+
+    #[test]
     fn a_part_of_the_path_is_text_and_an_id_only_where_it_is_one() {
         let request = request_by(None);
         assert_eq!(request.parameter("sku"), "TEA-01");
         assert_eq!(request.id("sku").unwrap_err().kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_text_is_handed_over_in_base64_and_kept_as_long_as_the_handler_says() {
+        let reply = Reply::content("image/png", [0x89, 0x50])
+            .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        let answer = serde_json::to_value(response(reply.status, reply.headers, reply.body)).unwrap();
+        assert_eq!((&answer["body"], &answer["isBase64Encoded"]), (&json!("iVA="), &json!(true)));
+        assert_eq!(answer["headers"]["content-type"], "image/png");
+        assert_eq!(answer["headers"]["cache-control"], "no-cache");
+
+        let reply = Reply::ok(&json!({"a": 1})).unwrap();
+        let answer = serde_json::to_value(response(reply.status, reply.headers, reply.body)).unwrap();
+        assert_eq!((&answer["body"], &answer["isBase64Encoded"]), (&json!(r#"{"a":1}"#), &json!(false)));
+        assert_eq!(answer["headers"]["cache-control"], "no-store");
+
+        let reply = Reply::not_modified();
+        let answer = serde_json::to_value(response(reply.status, reply.headers, reply.body)).unwrap();
+        assert_eq!((&answer["statusCode"], &answer["headers"]["content-type"]), (&json!(304), &json!(null)));
     }
 }

@@ -17,7 +17,10 @@ pub struct UserPool {
 impl UserPool {
     /// Connects to the pool that the environment variable `USER_POOL_ID` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: Client::new(aws::config().await), id: environment::required("USER_POOL_ID")? })
+        Ok(Self {
+            client: aws::client!(aws_sdk_cognitoidentityprovider),
+            id: environment::required("USER_POOL_ID")?,
+        })
     }
 
     /// The verified e-mail address of a login; none where it has none, or where the login is gone while

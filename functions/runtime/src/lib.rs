@@ -24,7 +24,8 @@
 //! | [`secrets`] | reads a secret (feature `secrets`) |
 //! | [`aws`] | the AWS clients' configuration |
 //! | [`environment`] | the settings that a template gives a function |
-//! | [`logging`] | one JSON object a line |
+//! | [`telemetry`] | traces and log lines |
+//! | [`metrics`] | numbers for CloudWatch |
 //!
 //! Each `serve` function ends only when Lambda ends the process.
 
@@ -44,9 +45,9 @@ pub mod http;
 pub mod identity_provider;
 #[cfg(debug_assertions)]
 mod local_authorizer;
-pub mod logging;
 #[cfg(feature = "mail")]
 pub mod mail;
+pub mod metrics;
 pub mod queue;
 pub mod schedule;
 #[cfg(feature = "secrets")]
@@ -54,6 +55,7 @@ pub mod secrets;
 pub mod stream;
 pub mod table;
 pub mod task;
+pub mod telemetry;
 pub mod user_copies;
 pub mod users;
 #[cfg(feature = "workflow")]

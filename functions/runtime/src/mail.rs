@@ -5,7 +5,11 @@ use aws_sdk_sesv2::{
     types::{Body, Content, Destination, EmailContent, Message},
 };
 
-use crate::{aws, environment, queue::Failure};
+use crate::{
+    aws, environment,
+    metrics::{EMAILS_FAILED, EMAILS_SENT},
+    queue::Failure,
+};
 
 /// Sends from the address that the template names.
 #[derive(Clone, Debug)]
@@ -17,7 +21,7 @@ pub struct Mailer {
 impl Mailer {
     /// Connects to SES, with the environment variable `MAIL_FROM` as the sender.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: Client::new(aws::config().await), from: environment::required("MAIL_FROM")? })
+        Ok(Self { client: aws::client!(aws_sdk_sesv2), from: environment::required("MAIL_FROM")? })
     }
 
     /// Sends one message of plain text.
@@ -35,6 +39,12 @@ impl Mailer {
                 .await?;
             Ok(())
         };
-        sent.await.map_err(Failure::Temporary)
+        let sent = sent.await;
+        if sent.is_ok() {
+            EMAILS_SENT.one();
+        } else {
+            EMAILS_FAILED.one();
+        }
+        sent.map_err(Failure::Temporary)
     }
 }

@@ -15,18 +15,21 @@ use std::{
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::join_all, stream};
-use kernel::event::CloudEvent;
+use kernel::{
+    clock::Timestamp,
+    event::{CloudEvent, Payload},
+};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tracing::Instrument;
 
 use crate::{
     aws,
     dead_letters::{self, DeadLetters},
     environment,
     http::{deadline, error_chain},
-    logging,
+    metrics::{CONSUMER_FAILURES, CONSUMER_LAG, DEAD_LETTERS},
     table::{self, Key, Query, Row, Table},
+    telemetry::{self, Kind, Unit, from_traceparent, from_xray_header},
 };
 
 /// After how many deliveries a message is given up: the queue's `maxReceiveCount`.
@@ -144,10 +147,18 @@ impl<P> Delivery<P> {
 /// The message that an EventBridge rule sends: its own envelope around ours.
 #[derive(Deserialize)]
 struct BusEvent<P> {
+    #[serde(rename = "detail-type")]
+    event_type: String,
+    /// When the bus took the event, to the second.
+    time: Timestamp,
     detail: CloudEvent<P>,
 }
 
+/// The message system attribute in which SQS carries the trace.
+const TRACE_HEADER: &str = "AWSTraceHeader";
+
 struct Queue {
+    consumer: String,
     client: Client,
     url: String,
     dead_letters: DeadLetters,
@@ -157,25 +168,27 @@ struct Queue {
 /// those that failed are reported as such.
 pub async fn serve<S, P, H>(state: S, handler: H) -> Result<(), Error>
 where
-    P: DeserializeOwned,
+    P: DeserializeOwned + Payload,
     H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, Failure>,
 {
-    logging::start();
+    telemetry::start();
     let queue = Queue {
-        client: Client::new(aws::config().await),
+        consumer: environment::required("AWS_LAMBDA_FUNCTION_NAME")?,
+        client: aws::client!(aws_sdk_sqs),
         url: environment::required("QUEUE_URL")?,
         dead_letters: DeadLetters::connect().await?,
     };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let LambdaEvent { payload, context } = event;
         let deadline = deadline(&context);
-        let span = logging::invocation(&context);
-        let failed = join_all(payload.records.iter().map(async |message| {
-            let failed =
-                queue.handle(message, deadline, async |delivery| handler(&state, delivery).await).await;
-            failed.then(|| message.message_id.clone()).flatten()
-        }))
-        .instrument(span)
+        let failed = telemetry::invocation(&context, Kind::Consumer, "queue", None, async |_| {
+            join_all(payload.records.iter().map(async |message| {
+                let failed =
+                    queue.handle(message, deadline, async |delivery| handler(&state, delivery).await).await;
+                failed.then(|| message.message_id.clone()).flatten()
+            }))
+            .await
+        })
         .await;
         let mut response = SqsBatchResponse::default();
         for id in failed.into_iter().flatten() {
@@ -189,24 +202,44 @@ where
 }
 
 impl Queue {
-    /// Applies one message; true where it has to be delivered again.
-    async fn handle<P: DeserializeOwned>(
+    /// Applies one message, in its event's trace; true where it has to be delivered again.
+    async fn handle<P: DeserializeOwned + Payload>(
         &self,
         message: &SqsMessage,
         deadline: Instant,
         handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
     ) -> bool {
+        let read = read::<P>(message, deadline);
+        let origin = read.as_ref().ok().and_then(|(_, delivery)| delivery.event.traceparent.as_deref());
+        let carrier = message.attributes.get(TRACE_HEADER).and_then(|header| from_xray_header(header));
+        let name = read.as_ref().map_or("message", |(published, _)| published.event_type.as_str());
+        let name = format!("consume {name}");
+        let unit = Unit::of_batch(Kind::Consumer, &name, origin.and_then(from_traceparent), carrier);
+        unit.run(async {
+            match read {
+                Ok((published, delivery)) => {
+                    let event = &delivery.event;
+                    unit.about(event.id, &published.event_type, P::SUBJECT, event.subject);
+                    self.apply(&unit, message, &published, &delivery, handler).await
+                }
+                Err(reason) => self.give_up(&unit, message, &format!("not an event: {reason}")).await,
+            }
+        })
+        .await
+    }
+
+    async fn apply<P: Payload>(
+        &self,
+        unit: &Unit,
+        message: &SqsMessage,
+        published: &Published,
+        delivery: &Delivery<P>,
+        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
+    ) -> bool {
         let start = Instant::now();
-        let message_id = message.message_id.as_deref().unwrap_or_default();
-        let body = message.body.as_deref().unwrap_or_default();
-        let delivery = match read::<P>(message, body, deadline) {
-            Ok(delivery) => delivery,
-            Err(reason) => return self.give_up(message_id, body, &format!("not an event: {reason}")).await,
-        };
-        let (event_id, subject) = (delivery.event.id, delivery.event.subject);
         // Boxed, so that the function's future does not nest the handler's.
-        let result = match handler(&delivery).boxed_local().await {
-            Ok(Outcome::Continues(progress)) => self.send_on(body, &progress).await.map(|()| "continues"),
+        let result = match handler(delivery).boxed_local().await {
+            Ok(Outcome::Continues(progress)) => self.send_on(message, &progress).await.map(|()| "continues"),
             Ok(Outcome::Applied) => Ok("applied"),
             Ok(Outcome::AlreadyApplied) => Ok("already applied"),
             Err(failure) => Err(failure),
@@ -214,17 +247,21 @@ impl Queue {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
-                tracing::info!(%event_id, %subject, message_id, outcome, milliseconds, "consumed");
+                CONSUMER_LAG.took_of(self.consumer.clone(), published.at.elapsed());
+                unit.annotate("outcome", outcome);
+                tracing::info!(message_id = id(message), outcome, milliseconds, "consumed");
                 false
             }
-            Err(Failure::Permanent(reason)) => self.give_up(message_id, body, &reason).await,
+            Err(Failure::Permanent(reason)) => self.give_up(unit, message, &reason).await,
             Err(failure @ Failure::Temporary(_)) => {
                 let deliveries = deliveries(message);
                 if deliveries >= MAX_DELIVERIES {
                     let reason = format!("failed {deliveries} times, the last time with: {failure}");
-                    return self.give_up(message_id, body, &reason).await;
+                    return self.give_up(unit, message, &reason).await;
                 }
-                tracing::warn!(%event_id, %subject, message_id, deliveries, milliseconds, cause = %failure, "will be tried again");
+                CONSUMER_FAILURES.one_of(self.consumer.clone());
+                unit.fail("will be tried again");
+                tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %failure, "will be tried again");
                 self.pause(message, deliveries).await;
                 true
             }
@@ -232,10 +269,13 @@ impl Queue {
     }
 
     /// Moves a message to the dead-letter queue, with the reason. Where even that fails, it stays.
-    async fn give_up(&self, message_id: &str, body: &str, reason: &str) -> bool {
+    async fn give_up(&self, unit: &Unit, message: &SqsMessage, reason: &str) -> bool {
+        let message_id = id(message);
+        DEAD_LETTERS.one_of(self.consumer.clone());
+        unit.fail("given up");
         // The reason can quote the message, and goes where the message goes.
         tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
-        let sent = self.dead_letters.send(body, reason).await;
+        let sent = self.dead_letters.send(body(message), reason).await;
         if let Err(error) = &sent {
             let cause = error_chain(error.as_ref());
             tracing::error!(message_id, cause, "the dead-letter queue does not take the message: it stays");
@@ -244,7 +284,7 @@ impl Queue {
     }
 
     /// Hands the rest of a cascade to a new message in the function's own queue.
-    async fn send_on(&self, body: &str, progress: &Progress) -> Result<(), Failure> {
+    async fn send_on(&self, message: &SqsMessage, progress: &Progress) -> Result<(), Failure> {
         let starts_second_pass = progress.pass == 1 && progress.after.is_none();
         let seconds = if starts_second_pass { SECOND_PASS_AFTER } else { 0 };
         let send = async {
@@ -252,8 +292,9 @@ impl Queue {
             self.client
                 .send_message()
                 .queue_url(&self.url)
-                .message_body(body)
+                .message_body(body(message))
                 .delay_seconds(seconds)
+                .set_message_system_attributes(dead_letters::trace_attribute())
                 .message_attributes(PROGRESS, progress)
                 .send()
                 .await?;
@@ -281,19 +322,33 @@ impl Queue {
     }
 }
 
+/// What the bus says of an event.
+struct Published {
+    event_type: String,
+    at: Timestamp,
+}
+
+fn id(message: &SqsMessage) -> &str {
+    message.message_id.as_deref().unwrap_or_default()
+}
+
+fn body(message: &SqsMessage) -> &str {
+    message.body.as_deref().unwrap_or_default()
+}
+
 fn read<P: DeserializeOwned>(
     message: &SqsMessage,
-    body: &str,
     deadline: Instant,
-) -> Result<Delivery<P>, String> {
-    let BusEvent { detail } = serde_json::from_str(body).map_err(|error| error.to_string())?;
+) -> Result<(Published, Delivery<P>), String> {
+    let BusEvent { event_type, time, detail } =
+        serde_json::from_str(body(message)).map_err(|error| error.to_string())?;
     let progress = message
         .message_attributes
         .get(PROGRESS)
         .and_then(|attribute| attribute.string_value.as_deref())
         .map_or_else(|| Ok(Progress::default()), serde_json::from_str)
         .map_err(|error| format!("progress: {error}"))?;
-    Ok(Delivery { event: detail, progress, deadline })
+    Ok((Published { event_type, at: time }, Delivery { event: detail, progress, deadline }))
 }
 
 /// How often SQS has delivered the message, this time included.

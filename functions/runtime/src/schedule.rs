@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use tracing::Instrument;
 
 use crate::{
     http::{deadline, error_chain},
-    logging,
+    telemetry::{self, Kind},
 };
 
 /// One run.
@@ -30,17 +29,22 @@ pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, &Run) -> Result<(), Error>,
 {
-    logging::start();
+    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let span = logging::invocation(&event.context);
         let run = Run { deadline: deadline(&event.context) };
-        // Boxed, so that the function's future does not nest the handler's.
-        let result = handler(&state, &run).boxed_local().instrument(span.clone()).await;
-        span.in_scope(|| match &result {
-            Ok(()) => tracing::info!("ran"),
-            Err(error) => tracing::error!(cause = error_chain(error.as_ref()), "failed"),
-        });
-        result
+        telemetry::invocation(&event.context, Kind::Server, "schedule", None, async |unit| {
+            // Boxed, so that the function's future does not nest the handler's.
+            let result = handler(&state, &run).boxed_local().await;
+            match &result {
+                Ok(()) => tracing::info!("ran"),
+                Err(error) => {
+                    unit.fail("failed");
+                    tracing::error!(cause = error_chain(error.as_ref()), "failed");
+                }
+            }
+            result
+        })
+        .await
     }))
     .await
 }

@@ -1,6 +1,5 @@
 //! Reads a secret from Secrets Manager.
 
-use aws_sdk_secretsmanager::Client;
 use serde::de::DeserializeOwned;
 
 use crate::{Error, aws};
@@ -9,7 +8,7 @@ use crate::{Error, aws};
 ///
 /// Read once, when a function starts: a new value is known to the instances that start after it was set.
 pub async fn read<T: DeserializeOwned>(name: &str) -> Result<T, Error> {
-    let client = Client::new(aws::config().await);
+    let client = aws::client!(aws_sdk_secretsmanager);
     let answer = client.get_secret_value().secret_id(name).send().await?;
     let text = answer.secret_string.ok_or_else(|| format!("the secret {name} has no text"))?;
     // Not serde_json's own words: they could quote the secret.

@@ -8,9 +8,8 @@ use futures::FutureExt;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::de::DeserializeOwned;
 use serde_dynamo::Item;
-use tracing::Instrument;
 
-use crate::logging;
+use crate::telemetry;
 
 /// One change of an item.
 #[derive(Debug)]
@@ -44,16 +43,19 @@ pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, Vec<Change>) -> Vec<String>,
 {
-    logging::start();
+    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
-        let span = logging::invocation(&event.context);
         let changes = event.payload.records.into_iter().map(|record| Change {
             sequence_number: record.change.sequence_number.unwrap_or_default(),
             old: record.change.old_image,
             new: record.change.new_image,
         });
-        // Boxed, so that the function's future does not nest the handler's.
-        let failed = handler(&state, changes.collect()).boxed_local().instrument(span).await;
+        let context = &event.context;
+        let failed = telemetry::invocation(context, telemetry::Kind::Consumer, "stream", None, async |_| {
+            // Boxed, so that the function's future does not nest the handler's.
+            handler(&state, changes.collect()).boxed_local().await
+        })
+        .await;
         let mut response = DynamoDbEventResponse::default();
         for sequence_number in failed {
             let mut failure = DynamoDbBatchItemFailure::default();

@@ -340,7 +340,7 @@ impl Table {
     /// Connects to the table that the environment variable `TABLE` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
         let name = environment::required("TABLE")?;
-        Ok(Self { client: Client::new(aws::config().await), name })
+        Ok(Self { client: aws::client!(aws_sdk_dynamodb), name })
     }
 
     /// Reads one item.
@@ -632,8 +632,8 @@ fn refused<T: DeserializeOwned>(standing: Option<Item>) -> Result<Written<T>, Er
     Ok(Written::Refused(standing.map(serde_dynamo::from_item).transpose()?))
 }
 
-/// Waits before another attempt: exponential, with full jitter.
-async fn pause(attempt: u32) {
+/// Waits before another attempt at a write that somebody else's came before: exponential, with full jitter.
+pub async fn pause(attempt: u32) {
     let longest = 25_u64 << attempt;
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
 }

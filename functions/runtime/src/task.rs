@@ -12,15 +12,16 @@ use std::{
 use futures::FutureExt;
 use kernel::saga::Refusal;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tracing::Instrument;
 
 #[cfg(debug_assertions)]
 use crate::faults::Fault;
 use crate::{
     http::{deadline, error_chain},
-    logging, table,
+    metrics::{STEP_FAILURES, STEP_TIME},
+    table,
+    telemetry::{self, Kind, from_traceparent},
 };
 
 /// The error's public name where a later attempt may go well.
@@ -70,13 +71,15 @@ impl From<table::Error> for Failure {
     }
 }
 
+/// The output of a step whose result is its effect alone: `{}`.
+#[derive(Debug, Serialize)]
+pub struct Done {}
+
 /// One invocation of a step.
 #[derive(Debug)]
 pub struct Task<I> {
     /// What the state machine hands over.
     pub input: I,
-    /// The trace that the order belongs to.
-    pub traceparent: Option<String>,
     deadline: Instant,
 }
 
@@ -87,50 +90,51 @@ impl<I> Task<I> {
     }
 }
 
-/// A step's payload.
-#[derive(Deserialize)]
-struct Payload<I> {
-    #[serde(flatten)]
-    input: I,
-    traceparent: Option<String>,
-}
-
-/// Runs a step until Lambda ends the process.
+/// Runs a step until Lambda ends the process, in the trace that the input's `traceparent` names.
 pub async fn serve<S, I, O, H>(state: S, handler: H) -> Result<(), Error>
 where
     I: DeserializeOwned,
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
 {
-    logging::start();
+    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let span = logging::invocation(&event.context);
-        let deadline = deadline(&event.context);
-        let order_id = event.payload["order_id"].as_str().unwrap_or_default().to_owned();
-        async {
+        let LambdaEvent { payload, context } = event;
+        let deadline = deadline(&context);
+        let order_id = payload["order_id"].as_str().unwrap_or_default().to_owned();
+        let origin = payload["traceparent"].as_str().and_then(from_traceparent);
+        let step = context.env_config.function_name.as_str();
+        telemetry::invocation(&context, Kind::Server, step, origin, async |unit| {
             let start = Instant::now();
+            unit.annotate("order_id", order_id.clone());
             // Boxed, so that the function's future does not nest the handler's.
-            let work =
-                async || perform(&state, event.payload.clone(), deadline, &handler).boxed_local().await;
+            let work = async || perform(&state, payload.clone(), deadline, &handler).boxed_local().await;
             #[cfg(not(debug_assertions))]
             let result = work().await;
             #[cfg(debug_assertions)]
-            let result = Fault::next(&event.context.env_config.function_name, &order_id).around(work).await;
-            let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+            let result = Fault::next(step, &order_id).around(work).await;
+            let time = start.elapsed();
+            STEP_TIME.took_of(step.to_owned(), time);
+            if let Err(failure) = &result {
+                unit.fail(failure.name());
+            }
+            let milliseconds = time.as_secs_f64() * 1e3;
             match &result {
                 Ok(_) => tracing::info!(order_id, milliseconds, "done"),
                 Err(Failure::Refused(refusal)) => {
                     tracing::info!(order_id, milliseconds, refusal = refusal.name(), "refused");
                 }
-                Err(failure) => tracing::warn!(order_id, milliseconds, cause = %failure, "failed"),
+                Err(failure) => {
+                    STEP_FAILURES.one_of(step.to_owned());
+                    tracing::warn!(order_id, milliseconds, cause = %failure, "failed");
+                }
             }
             result.map_err(|failure| Diagnostic {
                 error_type: failure.name().to_owned(),
                 // Kept in the execution's history: what was tried, and no personal data.
                 error_message: failure.to_string(),
             })
-        }
-        .instrument(span)
+        })
         .await
     }))
     .await
@@ -147,7 +151,7 @@ where
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
 {
-    let Payload { input, traceparent } = serde_json::from_value(payload).map_err(Failure::transient)?;
-    let output = handler(state, &Task { input, traceparent, deadline }).await?;
+    let input = serde_json::from_value(payload).map_err(Failure::transient)?;
+    let output = handler(state, &Task { input, deadline }).await?;
     serde_json::to_value(output).map_err(Failure::transient)
 }

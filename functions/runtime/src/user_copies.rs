@@ -18,6 +18,7 @@ use crate::{
 
 /// Who wrote something, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Author {
     /// The user.
     pub id: Uuid,

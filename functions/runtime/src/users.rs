@@ -14,6 +14,7 @@ pub type UsersClient = calls::Client<User>;
 
 /// A user, as the users service tells other services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "UserForServices"))]
 pub struct User {
     /// The user's id.
     pub id: Uuid,

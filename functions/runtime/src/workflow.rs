@@ -9,7 +9,7 @@ use aws_sdk_sfn::{
 };
 use serde::Serialize;
 
-use crate::{aws, environment};
+use crate::{aws, environment, telemetry::xray_header};
 
 /// How an execution fares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,14 +50,20 @@ pub struct Workflow {
 impl Workflow {
     /// Connects to the state machine that the environment variable `STATE_MACHINE` names by its ARN.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: Client::new(aws::config().await), arn: environment::required("STATE_MACHINE")? })
+        Ok(Self { client: aws::client!(aws_sdk_sfn), arn: environment::required("STATE_MACHINE")? })
     }
 
     /// Starts the execution with this name. One that has been started already is left as it is: a name
     /// stands for one piece of work.
     pub async fn start(&self, name: &str, input: &impl Serialize) -> Result<(), Unavailable> {
         let input = serde_json::to_string(input).map_err(|error| Unavailable(error.into()))?;
-        let request = self.client.start_execution().state_machine_arn(&self.arn).name(name).input(input);
+        let request = self
+            .client
+            .start_execution()
+            .state_machine_arn(&self.arn)
+            .name(name)
+            .input(input)
+            .set_trace_header(xray_header());
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => match error.as_service_error() {

@@ -23,12 +23,18 @@ use crate::{
 
 /// A user as the API shows it.
 #[derive(Serialize)]
-struct UserView<'a> {
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "User"))]
+pub(crate) struct UserView<'a> {
+    /// The user: the `sub` of the access token.
     id: Uuid,
+    /// The display name.
     name: &'a Name,
+    /// The e-mail address, for its owner only.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
+    /// When the person registered.
     created_at: Timestamp,
+    /// 1 at registration, one more with each change.
     version: u64,
 }
 
@@ -56,8 +62,7 @@ pub async fn register(
     let email = user_pool.verified_email(&caller.username).await?.ok_or_else(|| {
         Problem::new(Kind::Forbidden, "this login has no verified e-mail address, or has been removed")
     })?;
-    let (profile, mut event) = Profile::register(caller.id, name, email, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (profile, event) = Profile::register(caller.id, name, email, Timestamp::now());
     let record = Record { profile, registered_with };
     match profiles.create(&record, event).await? {
         Written::Done => Ok(Reply::created(&UserView::own(&record.profile), &location(caller.id))?.etag(1)),
@@ -106,8 +111,7 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
     let profile = profiles.own(caller.id).await?;
     request.require_match(profile.version)?;
     let read = profile.version;
-    let (profile, mut event) = profile.rename(name, Timestamp::now());
-    event.traceparent = request.traceparent();
+    let (profile, event) = profile.rename(name, Timestamp::now());
     profiles.rename(read, &profile, event).await?;
     Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
 }
@@ -115,8 +119,7 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 /// `DELETE /users/me`. What others keep about the user, and the login, go when `user.deleted` reaches them.
 pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
     let profile = profiles.own(request.caller()?.id).await?;
-    let mut event = profile.delete(Timestamp::now());
-    event.traceparent = request.traceparent();
+    let event = profile.delete(Timestamp::now());
     profiles.delete(&profile, event).await?;
     Ok(Reply::accepted())
 }

@@ -6,8 +6,11 @@
 //! | [`store`] | profiles in the table |
 //! | [`endpoints`] | the HTTP endpoints and the remote procedure call |
 //! | [`consumers`] | what follows from events |
+//! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod endpoints;
 pub mod profile;
 pub mod store;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A display name: 1 to 80 characters.
-pub type Name = Line<80>;
+pub type Name = Line<{ UserNamed::LONGEST_NAME }>;
 
 /// Reads the body that registering and renaming take: `{"name": …}`.
 pub fn read_name(mut fields: Fields) -> Result<Name, Problem> {

@@ -1,0 +1,124 @@
+//! The trace that a piece of work belongs to, in the formats it travels in: `X-Amzn-Trace-Id` between AWS services, W3C
+//! `traceparent` in events and in the saga's input.
+
+use std::collections::HashMap;
+
+use opentelemetry::{
+    Context,
+    propagation::TextMapPropagator,
+    trace::{SpanContext, TraceContextExt},
+};
+use opentelemetry_aws::trace::xray_propagator::{span_context_from_str, span_context_to_string};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+/// The header in which AWS services, and ours, hand on the trace.
+pub(crate) const XRAY_HEADER: &str = "x-amzn-trace-id";
+const TRACEPARENT: &str = "traceparent";
+
+/// The place in a trace that a header `X-Amzn-Trace-Id` names; none where it names none, or only a trace.
+pub(crate) fn from_xray_header(header: &str) -> Option<SpanContext> {
+    span_context_from_str(header).filter(SpanContext::is_valid)
+}
+
+/// The place in a trace that a W3C `traceparent` names.
+pub(crate) fn from_traceparent(traceparent: &str) -> Option<SpanContext> {
+    let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
+    Some(context.span().span_context().clone()).filter(SpanContext::is_valid)
+}
+
+/// As a header `X-Amzn-Trace-Id`.
+pub(super) fn as_xray_header(span: &SpanContext) -> Option<String> {
+    span_context_to_string(span)
+}
+
+/// Where the work that is under way stands in its trace.
+pub(super) fn current() -> SpanContext {
+    Context::current().span().span_context().clone()
+}
+
+/// Where the work that is under way stands in its trace, as a header `X-Amzn-Trace-Id`.
+pub(crate) fn xray_header() -> Option<String> {
+    as_xray_header(&current())
+}
+
+/// Where the work that is under way stands in its trace, as a W3C `traceparent`: for events and for the saga.
+pub fn traceparent() -> Option<String> {
+    let mut carrier = HashMap::new();
+    TraceContextPropagator::new().inject(&mut carrier);
+    carrier.remove(TRACEPARENT)
+}
+
+/// Makes a span that has not been entered yet go on where its cause left off.
+///
+/// `origin` is the place in the trace that the input names (an event's `traceparent`, a request's header); `carrier` is the
+/// one that Lambda or SQS names. Within one trace the carrier is nearer. Where the two are of different traces the
+/// carrier began one of its own, since something on the way did not carry the header: then the span goes on in the
+/// origin's trace and has a link to the carrier's.
+///
+/// A span is exported exactly when its trace is sampled: the decision comes with the place in the trace, and where
+/// nobody has decided nothing is exported.
+pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: Option<SpanContext>) {
+    let (parent, link) = match (origin, carrier) {
+        (Some(origin), Some(carrier)) if origin.trace_id() == carrier.trace_id() => (Some(carrier), None),
+        (Some(origin), carrier) => (Some(origin), carrier),
+        (None, carrier) => (carrier, None),
+    };
+    if let Some(parent) = parent.filter(SpanContext::is_valid) {
+        // Fails where no traces are made at all.
+        drop(span.set_parent(Context::new().with_remote_span_context(parent)));
+    }
+    if let Some(link) = link {
+        span.add_link(link);
+    }
+}
+
+/// The trace that a span belongs to, as X-Ray writes it: `1-<8 digits>-<24 digits>`.
+pub(super) fn xray_trace_id(span: &Span) -> String {
+    let trace_id = span.context().span().span_context().trace_id().to_string();
+    let (epoch, unique) = trace_id.split_at(8);
+    format!("1-{epoch}-{unique}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: &str = "Root=1-67890abc-0123456789abcdef01234567;Parent=53995c3f42cd8ad8;Sampled=1";
+    const TRACEPARENT: &str = "00-67890abc0123456789abcdef01234567-53995c3f42cd8ad8-01";
+
+    #[test]
+    fn both_formats_name_the_same_place_and_the_sampling_decision_is_kept() {
+        let (by_header, by_traceparent) =
+            (from_xray_header(HEADER).unwrap(), from_traceparent(TRACEPARENT).unwrap());
+        assert_eq!(by_header.trace_id(), by_traceparent.trace_id());
+        assert_eq!(by_header.span_id(), by_traceparent.span_id());
+        assert!(by_header.is_sampled() && by_traceparent.is_sampled());
+        assert_eq!(as_xray_header(&by_traceparent).unwrap(), HEADER);
+        let unsampled = TRACEPARENT.replace("-01", "-00");
+        assert_eq!(
+            as_xray_header(&from_traceparent(&unsampled).unwrap()).unwrap(),
+            HEADER.replace("Sampled=1", "Sampled=0")
+        );
+    }
+
+    #[test]
+    fn what_names_no_place_in_a_trace_is_none() {
+        for header in [
+            "",
+            "rubbish",
+            "Sampled=1",
+            "Root=1-xyz-1;Parent=53995c3f42cd8ad8",
+            "Root=1-67890abc-0123456789abcdef01234567",
+        ] {
+            assert_eq!(from_xray_header(header), None, "{header}");
+        }
+        for traceparent in
+            ["", "rubbish", "00-é-1-01", "00-00000000000000000000000000000000-53995c3f42cd8ad8-01"]
+        {
+            assert_eq!(from_traceparent(traceparent), None, "{traceparent}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a function tells about its work while it runs: traces, log lines, metrics.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`context`](mod@context) | the trace that a piece of work belongs to, in the formats it travels in |
+//! | [`export`] | finished spans on their way to X-Ray |
+//! | [`aws_calls`] | a span for each call of an AWS API |
+//! | [`logs`] | one JSON object a line |
+//!
+//! There are two kinds of `tracing` spans, told apart by their target. What is [`EXPORTED`] becomes a span in X-Ray and
+//! is not in the log; what is [`LOGGED`] gives its fields to each log line written inside it and is not exported. So a
+//! name or an attribute that X-Ray asks for costs nothing in the log, and a log line has all its fields at the top.
+//!
+//! A [`Unit`] of work (an invocation, a message of a batch) has one of each. Its exported span is there to be found by
+//! the ids it is annotated with, and by nothing that names a person.
+//!
+//! # What it costs
+//! Spans leave as they end, each in a datagram to the daemon beside the function: nothing waits for an answer, and nothing
+//! is left to send when Lambda freezes the function after its answer. `make bench` measures it.
+
+mod aws_calls;
+mod context;
+mod export;
+mod logs;
+
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use lambda_runtime::Context;
+use opentelemetry::{
+    Key, KeyValue, Value,
+    trace::{SpanContext, Status, TraceContextExt},
+};
+use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt};
+
+pub use self::context::traceparent;
+pub(crate) use self::{
+    aws_calls::AwsCalls,
+    context::{XRAY_HEADER, from_traceparent, from_xray_header, xray_header},
+};
+use crate::metrics;
+
+/// The target of spans for X-Ray.
+pub(crate) const EXPORTED: &str = "trace";
+/// The target of spans whose fields are in each log line.
+const LOGGED: &str = "log";
+
+/// Starts logs, traces and metrics.
+pub fn start() {
+    // Left out, and nothing of OpenTelemetry is linked: that is what `make bench` compares with.
+    let traces = (!cfg!(feature = "without-tracing")).then(|| {
+        tracing_opentelemetry::layer()
+            .with_tracer(export::tracer())
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(
+                filter_fn(|metadata| metadata.is_span() && metadata.target() == EXPORTED)
+                    .with_max_level_hint(tracing::Level::INFO),
+            )
+    });
+    let subscriber = Registry::default().with(traces).with(logs::layer());
+    // Fails only where a subscriber has been set before, which then keeps its place.
+    drop(tracing::subscriber::set_global_default(subscriber));
+    logs::log_panics();
+    metrics::start();
+}
+
+/// What a span is to the work around it, in OpenTelemetry's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Answers a request.
+    Server,
+    /// Makes a request of another.
+    Client,
+    /// Sends a message.
+    Producer,
+    /// Works on a message.
+    Consumer,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// Whether no invocation has begun yet.
+static FIRST: AtomicBool = AtomicBool::new(true);
+
+/// Does the work of one invocation and writes its metrics. `origin` is the trace that its input names, if it names one.
+pub(crate) async fn invocation<T>(
+    context: &Context,
+    kind: Kind,
+    name: &str,
+    origin: Option<SpanContext>,
+    work: impl AsyncFnOnce(&Unit) -> T,
+) -> T {
+    let unit = Unit::invocation(context, kind, name, origin);
+    let answer = unit.run(work(&unit)).await;
+    metrics::flush(&context.request_id, context::xray_trace_id(&unit.exported));
+    answer
+}
+
+/// A piece of work with a place in a trace: an invocation, or a message or record of a batch.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    exported: Span,
+    logged: Span,
+}
+
+impl Unit {
+    fn invocation(context: &Context, kind: Kind, name: &str, origin: Option<SpanContext>) -> Self {
+        let carrier = context.xray_trace_id.as_deref().and_then(from_xray_header);
+        let (function, request_id) = (context.env_config.function_name.as_str(), context.request_id.as_str());
+        let exported = info_span!(
+            target: EXPORTED,
+            parent: None,
+            "invocation",
+            otel.name = name,
+            otel.kind = kind.name(),
+            faas.invocation_id = request_id,
+            faas.coldstart = FIRST.swap(false, Ordering::Relaxed),
+        );
+        context::continue_from(&exported, origin, carrier);
+        let trace_id = context::xray_trace_id(&exported);
+        let logged = info_span!(target: LOGGED, "invocation", function, request_id, trace_id);
+        Self { exported, logged }
+    }
+
+    /// The work on one event of a batch, as part of the invocation that is under way: in the event's own trace, with a
+    /// link to the invocation, as X-Ray models a batch. An event that names no trace stays in the invocation's.
+    pub(crate) fn of_batch(
+        kind: Kind,
+        name: &str,
+        origin: Option<SpanContext>,
+        carrier: Option<SpanContext>,
+    ) -> Self {
+        let invocation = context::current();
+        let exported = info_span!(
+            target: EXPORTED,
+            parent: None,
+            "event",
+            otel.name = name,
+            otel.kind = kind.name(),
+        );
+        if origin.is_some() || carrier.is_some() {
+            context::continue_from(&exported, origin, carrier);
+            exported.add_link(invocation);
+        } else {
+            context::continue_from(&exported, Some(invocation), None);
+        }
+        let trace_id = context::xray_trace_id(&exported);
+        let logged = info_span!(target: LOGGED, "event", trace_id, event_id = Empty, event_type = Empty, subject = Empty);
+        Self { exported, logged }
+    }
+
+    /// Names the event that the work is about, once it has been read.
+    pub(crate) fn about(
+        &self,
+        event_id: impl Display,
+        event_type: &str,
+        subject_name: &'static str,
+        subject: impl Display,
+    ) {
+        let (event_id, subject) = (event_id.to_string(), subject.to_string());
+        self.logged
+            .record("event_id", &event_id)
+            .record("event_type", event_type)
+            .record("subject", &subject);
+        self.annotate("event_id", event_id);
+        self.annotate(subject_name, subject);
+    }
+
+    /// Does the work inside the unit's spans.
+    pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
+        work.instrument(self.logged.clone()).instrument(self.exported.clone()).await
+    }
+
+    /// Calls a function inside the unit's spans.
+    pub(crate) fn in_scope<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.exported.in_scope(|| self.logged.in_scope(call))
+    }
+
+    /// Adds an attribute to the exported span.
+    pub(crate) fn annotate(&self, key: impl Into<Key>, value: impl Into<Value>) {
+        self.exported.set_attribute(key, value);
+    }
+
+    /// Marks the exported span as failed. `reason` is a public name and never a text that could quote data.
+    pub(crate) fn fail(&self, reason: impl Into<Cow<'static, str>>) {
+        fail(&self.exported, reason);
+    }
+
+    /// The unit's place in its trace, for what follows from it.
+    pub(crate) fn xray_header(&self) -> Option<String> {
+        context::as_xray_header(self.exported.context().span().span_context())
+    }
+}
+
+/// The publication of an event by a relay, in the event's own trace.
+#[derive(Debug)]
+pub struct Publication(Unit);
+
+impl Publication {
+    /// Begins it. It ends when it is dropped.
+    pub fn begin(event_id: &str, event_type: &str, subject: &str, traceparent: Option<&str>) -> Self {
+        let origin = traceparent.and_then(from_traceparent);
+        let unit = Unit::of_batch(Kind::Producer, &format!("publish {event_type}"), origin, None);
+        unit.about(event_id, event_type, "subject", subject);
+        Self(unit)
+    }
+
+    /// Its place in the trace, for whoever gets the event, as a header `X-Amzn-Trace-Id`.
+    pub fn trace_header(&self) -> Option<String> {
+        self.0.xray_header()
+    }
+
+    /// Calls a function whose log lines are about it.
+    pub fn in_scope(&self, call: impl FnOnce()) {
+        self.0.in_scope(call);
+    }
+
+    /// Says that the bus does not take the event for now.
+    pub fn failed(&self) {
+        self.0.fail("refused");
+    }
+}
+
+fn fail(span: &Span, reason: impl Into<Cow<'static, str>>) {
+    let reason = reason.into();
+    span.set_attribute("error.type", reason.to_string());
+    span.set_status(Status::error(reason));
+}
+
+/// Adds an id to the exported span that is under way, to find its trace by. Ids only: a trace names nobody.
+pub fn annotate(key: &'static str, id: impl Display) {
+    let context = opentelemetry::Context::current();
+    let span = context.span();
+    if span.is_recording() {
+        span.set_attribute(KeyValue::new(key, id.to_string()));
+    }
+}
+
+/// Does the part of a batch that belongs to another trace, in that trace.
+pub async fn continuing<T>(name: &str, traceparent: Option<&str>, work: impl Future<Output = T>) -> T {
+    let unit = Unit::of_batch(Kind::Consumer, name, traceparent.and_then(from_traceparent), None);
+    unit.run(work).await
+}
+
+/// Does a piece of work in a span of its own, for somebody who looks for where the time went. `outcome` gives the public
+/// name of what went wrong, where something did.
+pub async fn traced<T>(
+    name: &str,
+    outcome: impl FnOnce(&T) -> Option<String>,
+    work: impl Future<Output = T>,
+) -> T {
+    let span = info_span!(target: EXPORTED, "work", otel.name = name, otel.kind = Kind::Client.name());
+    let result = work.instrument(span.clone()).await;
+    if let Some(reason) = outcome(&result) {
+        fail(&span, reason);
+    }
+    result
+}
