@@ -2,7 +2,7 @@
 
 Cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
 profile on this machine. It has neither Lambda's own part (fetching the artifact, starting a sandbox) nor a network.
-Calls between services are measured by bench_calls.
+Calls between services are measured by bench_calls, what tracing costs by bench_tracing.
 """
 
 import io
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from . import bench_calls, build
+from . import bench_calls, bench_tracing, build
 from .progress import console
 from .settings import ROOT, Trouble
 
@@ -66,14 +66,15 @@ def run() -> None:
         for name, program in programs.items():
             starts[name].append(cold_start(program))
     report(programs, {name: statistics.median(times) for name, times in starts.items()})
+    bench_tracing.run(cold_start, zipped, ENVIRONMENT)
     bench_calls.run({name: release / "examples" / name for name in bench_calls.PROGRAMS})
 
 
-def cold_start(program: Path) -> float:
+def cold_start(program: Path, settings: dict[str, str] = ENVIRONMENT) -> float:
     """Milliseconds from the start of the process to its first request to the Runtime API."""
     with socket.create_server(("127.0.0.1", 0)) as runtime_api:
         runtime_api.settimeout(10)
-        environment = ENVIRONMENT | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.getsockname()[1]}"}
+        environment = settings | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.getsockname()[1]}"}
         began = time.perf_counter()
         quiet = subprocess.DEVNULL
         process = subprocess.Popen([program], env=environment, stdout=quiet, stderr=quiet)

@@ -1,6 +1,5 @@
 """The local AWS as a process: start, find, stop."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,7 +11,9 @@ from pathlib import Path
 import psutil
 import requests
 
-from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, Trouble
+from . import pids
+from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, TRACE_PORT, Trouble
+from .traces import process as receiver
 
 PID_FILE = LOCAL / "ministack.pid"
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -24,12 +25,14 @@ def start() -> bool:
     """Brings the local cloud up; false when it was up already."""
     if process := running():
         _same_port(process)
+        receiver.start()
         if _healthy():
             return False
         _wait_until_healthy(process)
         return False
     _port_is_free()
     _state_fits_port()
+    receiver.start()
     for directory in (STATE, LOCAL / "tmp"):
         directory.mkdir(parents=True, exist_ok=True)
     with CLOUD_LOG.open("w") as log:
@@ -43,7 +46,7 @@ def start() -> bool:
             start_new_session=True,
         )
     process = psutil.Process(child.pid)
-    PID_FILE.write_text(json.dumps({"pid": child.pid, "created": process.create_time(), "port": PORT}))
+    pids.remember(PID_FILE, process, port=PORT)
     (STATE / "port").write_text(str(PORT))
     _wait_until_healthy(process)
     return True
@@ -51,6 +54,25 @@ def start() -> bool:
 
 def stop() -> bool:
     """Stops the local cloud, which writes its state on the way out; false when it was not running."""
+    try:
+        return _stop()
+    finally:
+        receiver.stop()  # after the functions, which send spans until they end
+
+
+def forget() -> None:
+    """Throws away everything the local cloud has stored, and the traces."""
+    for directory in (STATE, LOCAL / "tmp"):
+        shutil.rmtree(directory, ignore_errors=True)
+    receiver.forget()
+
+
+def running() -> psutil.Process | None:
+    """The local cloud of this clone."""
+    return pids.recall(PID_FILE)
+
+
+def _stop() -> bool:
     process = running()
     if not process:
         PID_FILE.unlink(missing_ok=True)
@@ -74,24 +96,6 @@ def stop() -> bool:
     return True
 
 
-def forget() -> None:
-    """Throws away everything the local cloud has stored."""
-    for directory in (STATE, LOCAL / "tmp"):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def running() -> psutil.Process | None:
-    """The local cloud of this clone; a left-over pid file names a process that is gone or someone else's."""
-    try:
-        recorded = json.loads(PID_FILE.read_text())
-        process = psutil.Process(recorded["pid"])
-        if abs(process.create_time() - recorded["created"]) < 1 and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
-        pass
-    return None
-
-
 def _environment() -> dict[str, str]:
     """All of it is inherited by the functions, so it holds what is needed and nothing of the caller's:
     a variable that a template forgets must be missing here too."""
@@ -105,6 +109,7 @@ def _environment() -> dict[str, str]:
         "MINISTACK_HOST": "localhost",
         "MINISTACK_REGION": REGION,
         "AWS_ENDPOINT_URL": ENDPOINT,
+        "AWS_XRAY_DAEMON_ADDRESS": f"{HOST}:{TRACE_PORT}",
         "AUTH": "true",
         "PERSIST_STATE": "1",
         "STATE_DIR": str(STATE),
@@ -135,7 +140,7 @@ def _wait_until_healthy(process: psutil.Process) -> None:
 
 
 def _same_port(process: psutil.Process) -> None:
-    port = json.loads(PID_FILE.read_text())["port"]
+    port = pids.detail(PID_FILE, "port")
     if port != PORT:
         raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down`.")
 

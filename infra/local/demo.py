@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from . import traced
 from .progress import console
 from .settings import Trouble, client
 from .story import Person, Story
@@ -38,6 +39,7 @@ def play(outputs: dict) -> None:
     decline(story, cast)
     run_out(story, cast)
     leave(story, cast)
+    traced.show(story.traced)
     console.print("\n[bold green]All of it happened.[/] The system stays up:")
     console.print(f"  {outputs['api_url']}")
     console.print(f"  curl {outputs['api_url']}/posts/{cast.bens_post}")

@@ -1,4 +1,4 @@
-"""Starts MiniStack, with five of its faults mended from outside.
+"""Starts MiniStack, with six of its faults mended from outside.
 
 - Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records: after
@@ -9,6 +9,8 @@
 - An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution, which
   goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the present
   one instead of the one that the execution started with, and variables (`Assign`) are lost.
+- A function that is invoked through the API goes on in the caller's trace: the header X-Amzn-Trace-Id of Invoke is handed
+  to it, as on AWS. MiniStack begins a new trace with every invocation.
 - Cloud Map's ListServices heeds the filter by namespace, as on AWS. MiniStack lists the services of all namespaces.
 """
 
@@ -139,6 +141,22 @@ def go_on(execution):
     FunctionType(interpreter.__code__, vars(stepfunctions) | changed)(execution["executionArn"])
 
 
+def continue_traces() -> None:
+    invoke, trace_of = lambda_svc._invoke, lambda_svc._xray_trace_id_for_invocation
+    header = contextvars.ContextVar("trace_header", default=None)
+
+    async def invoke_in_trace(name, event, headers, *rest, **named):
+        # Of this invocation alone: what it leads to may run in the same context.
+        token = header.set(headers.get("x-amzn-trace-id"))
+        try:
+            return await invoke(name, event, headers, *rest, **named)
+        finally:
+            header.reset(token)
+
+    lambda_svc._invoke = invoke_in_trace
+    lambda_svc._xray_trace_id_for_invocation = lambda config, inbound=None: trace_of(config, inbound or header.get())
+
+
 def filter_services() -> None:
     def list_services(request):
         filters = [wanted for wanted in request.get("Filters", []) if wanted["Name"] == "NAMESPACE_ID"]
@@ -155,5 +173,6 @@ def filter_services() -> None:
 keep_streams()
 deliver_failed_records_again()
 redrive_executions()
+continue_traces()
 filter_services()
 main()

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from .settings import ENDPOINT, OUTPUTS, REGION, client
+from .settings import ENDPOINT, OUTPUTS, REGION, TRACE_URL, client
 from .stacks import Stack
 
 
@@ -12,6 +12,7 @@ def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, 
     found: dict[str, Any] = {
         "api_url": f"{ENDPOINT}/_aws/execute-api/{platform['ApiId']}",
         "endpoint_url": ENDPOINT,
+        "trace_url": TRACE_URL,
         "region": REGION,
         "user_pool_id": platform["UserPoolId"],
         "user_pool_client_id": platform["UserPoolClientId"],

@@ -11,6 +11,7 @@ STATE = LOCAL / "state"
 ARTIFACTS = ROOT / "target" / "lambda"
 OUTPUTS = LOCAL / "outputs.json"
 LOGS = LOCAL / "logs"
+TRACE_FILE = LOCAL / "traces" / "spans.sqlite3"
 CLOUD_LOG = LOCAL / "ministack.log"
 SAM = LOCAL / "sam" / "bin" / "sam"
 TOOLS = LOCAL / "venv" / "bin"
@@ -18,6 +19,9 @@ TOOLS = LOCAL / "venv" / "bin"
 HOST = "127.0.0.1"
 PORT = int(os.environ.get("MADANG_PORT", "4566"))
 ENDPOINT = f"http://{HOST}:{PORT}"
+# Spans are received by UDP and shown by HTTP.
+TRACE_PORT = PORT + 1
+TRACE_URL = f"http://{HOST}:{TRACE_PORT}"
 REGION = "us-east-1"
 BUCKET = "madang-artifacts"
 # By the tag `ms-custom-id` in infra/platform.yaml.

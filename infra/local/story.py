@@ -12,6 +12,7 @@ from rich.markup import escape
 from . import saga
 from .progress import console, duration
 from .settings import Trouble, client
+from .traced import Traced
 
 # Long enough for a cold start of every function on the way of an event on a busy machine.
 PATIENCE = 60
@@ -38,8 +39,12 @@ class Answer:
 class Story:
     outputs: dict
     session: requests.Session = field(default_factory=requests.Session)
+    # The steps that changed something.
+    traced: list[Traced] = field(default_factory=list)
+    title: str = ""
 
     def chapter(self, title: str) -> None:
+        self.title = title
         console.print(f"\n[bold]{escape(title)}[/]")
 
     def sign_up(self, name: str) -> Person:
@@ -86,8 +91,11 @@ class Story:
     ) -> Answer:
         """One request through the API, printed; any other status than expected ends the story."""
         began = time.monotonic()
-        answer = self._send(method, path, person, body, if_match, if_none_match)
         who = person.name if person else "anyone"
+        step = Traced(self.title, who, f"{method} {path}")
+        if method != "GET":
+            self.traced.append(step)
+        answer = self._send(method, path, person, body, if_match, if_none_match, step.header())
         self._line(who, f"{method} {path}", str(answer.status), _since(began))
         if answer.status not in expect:
             wanted = " or ".join(map(str, expect))
@@ -117,8 +125,8 @@ class Story:
             raise Trouble(otherwise)
 
     def peek(self, path: str, person: Person | None = None) -> Answer:
-        """A GET that is repeated until something is seen, and so not printed."""
-        return self._send("GET", path, person)
+        """A GET that is repeated until something is seen, and so neither printed nor traced."""
+        return self._send("GET", path, person, trace=Traced(self.title, "", path).header(sampled=False))
 
     def mails_to(self, email: str, subject: str) -> list[dict]:
         answer = self.session.get(f"{self.outputs['endpoint_url']}/_ministack/ses/messages", timeout=10)
@@ -136,8 +144,9 @@ class Story:
         body: dict | None = None,
         if_match: str | None = None,
         if_none_match: str | None = None,
+        trace: str | None = None,
     ) -> Answer:
-        headers = {"if-match": if_match, "if-none-match": if_none_match}
+        headers = {"if-match": if_match, "if-none-match": if_none_match, "x-amzn-trace-id": trace}
         if person:
             headers["authorization"] = f"Bearer {person.token}"
         try:

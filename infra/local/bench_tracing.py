@@ -1,0 +1,194 @@
+"""Measures what tracing costs, for `make bench`: one function with it, and the same compiled without.
+
+Both are started and invoked here by a Runtime API and a DynamoDB that answer at once, so that what differs is the
+function's own. CPU time is what the process used, which another process at work beside it changes little; latency is what
+the Runtime API saw."""
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from queue import Queue
+
+import psutil
+from rich.table import Table
+
+from .progress import console
+from .settings import ROOT, Trouble
+
+FUNCTION = "users-get"
+KEPT = ROOT / "target" / "bench"
+# In turns, so that all have the machine's better and worse moments.
+ROUNDS, INVOCATIONS, WARM_UP = 7, 1000, 100
+STARTS = 40
+# What a sampled request may cost, in milliseconds of CPU.
+MOST = 0.3
+EVENT = (ROOT / "events" / "invoke" / f"{FUNCTION}.json").read_bytes()
+PROFILE = {
+    "state": {"S": "live"},
+    "id": {"S": "4f8e2a1c-9b3d-4c6e-8a7f-1d2e3c4b5a69"},
+    "name": {"S": "Ara"},
+    "email": {"S": "ara@example.com"},
+    "created_at": {"S": "2026-05-04T09:30:00.000000Z"},
+    "version": {"N": "1"},
+}
+HEADER = "Root=1-67890abc-0123456789abcdef01234567;Parent=53995c3f42cd8ad8;Sampled={}"
+
+
+def run(cold_start, zipped, environment: dict[str, str]) -> None:
+    console.print(f"Building {FUNCTION} with and without tracing")
+    programs = {"with": build([]), "without": build(["--features", "runtime/without-tracing"])}
+    # The daemon of these measurements takes what comes and does not look at it.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        host, port = daemon.getsockname()
+        environment = environment | {"AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"}
+        starts: dict[str, list[float]] = {name: [] for name in programs}
+        for _ in range(STARTS):
+            for name, program in programs.items():
+                starts[name].append(cold_start(program, environment))
+        variants = {
+            "without": ("without", 1),
+            "with, not sampled": ("with", 0),
+            "with, sampled": ("with", 1),
+        }
+        rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+        for _ in range(ROUNDS):
+            for name, (program, sampled) in variants.items():
+                rounds[name].append(invoke(programs[program], environment, sampled))
+    report(programs, starts, rounds, variants, zipped)
+
+
+def build(features: list[str]) -> Path:
+    command = ["cargo", "build", "--release", "-p", "users", "-p", "runtime", "--bin", FUNCTION, *features]
+    if subprocess.run(command, cwd=ROOT).returncode != 0:
+        raise Trouble("The function does not compile: see the messages above.")
+    kept = KEPT / ("without" if features else "with") / FUNCTION
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(ROOT / "target" / "release" / FUNCTION, kept)
+    return kept
+
+
+def invoke(program: Path, environment: dict[str, str], sampled: int) -> tuple[float, float]:
+    """Milliseconds of CPU and of latency for one invocation, of a warm function."""
+    with served(RuntimeApi) as runtime_api, served(DynamoDb) as dynamodb:
+        runtime_api.header, runtime_api.latencies, runtime_api.done = HEADER.format(sampled), [], Queue()
+        environment = environment | {
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.server_port}",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{dynamodb.server_port}",
+        }
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen([program], env=environment, stdout=quiet, stderr=quiet)
+        try:
+            used = psutil.Process(process.pid)
+            wait(runtime_api.done, WARM_UP)
+            before, runtime_api.latencies = cpu(used), []
+            wait(runtime_api.done, INVOCATIONS)
+            return (cpu(used) - before) / INVOCATIONS, statistics.median(runtime_api.latencies) * 1e3
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait(done: Queue, count: int) -> None:
+    for _ in range(count):
+        status = done.get(timeout=10)
+        if status != 200:
+            raise Trouble(f"{FUNCTION} answered {status} where it should answer a profile.")
+
+
+def cpu(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return (times.user + times.system) * 1e3
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_) -> None:
+        """A function that is killed breaks its connections off."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def answer(self, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in (headers | {"content-length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+class RuntimeApi(Handler):
+    """https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html"""
+
+    def do_GET(self) -> None:
+        deadline = str(int((time.time() + 10) * 1e3))
+        self.server.began = time.perf_counter()
+        headers = {
+            "lambda-runtime-aws-request-id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            "lambda-runtime-deadline-ms": deadline,
+            "lambda-runtime-trace-id": self.server.header,
+            "lambda-runtime-invoked-function-arn": f"arn:aws:lambda:us-east-1:000000000000:function:{FUNCTION}",
+            "content-type": "application/json",
+        }
+        self.answer(EVENT, headers)
+
+    def do_POST(self) -> None:
+        answered = time.perf_counter()
+        answer = json.loads(self.body())
+        self.server.latencies.append(answered - self.server.began)
+        self.answer(b"{}", {})
+        self.server.done.put(answer.get("statusCode"))
+
+
+class DynamoDb(Handler):
+    def do_POST(self) -> None:
+        self.body()
+        self.answer(json.dumps({"Item": PROFILE}).encode(), {"content-type": "application/x-amz-json-1.0"})
+
+
+@contextmanager
+def served(handler: type[Handler]):
+    with Server(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+
+
+def report(programs: dict, starts: dict, rounds: dict, variants: dict, zipped) -> None:
+    table = Table("tracing", "zipped KiB", "cold start ms", "CPU ms", "latency ms", "CPU ratio", box=None, padding=(0, 1))
+    used = {name: statistics.median(cpu for cpu, _ in measured) for name, measured in rounds.items()}
+    for name, (program, _) in variants.items():
+        latency = statistics.median(latency for _, latency in rounds[name])
+        table.add_row(
+            name,
+            f"{zipped(programs[program]) / 1024:,.0f}",
+            f"{statistics.median(starts[program]):.2f}",
+            f"{used[name]:.3f}",
+            f"{latency:.3f}",
+            f"{used[name] / used['without']:.2f}",
+        )
+    console.print(table)
+    console.print(
+        f"Medians of {STARTS} starts and of {ROUNDS} rounds of {INVOCATIONS} invocations, {os.cpu_count()} cores"
+    )
+    if (more := used["with, sampled"] - used["without"]) > MOST:
+        raise Trouble(f"A sampled request costs {more:.2f} ms of CPU more, which is above {MOST}.")

@@ -1,0 +1,81 @@
+"""Shows the traces that have an id, as waterfalls; without an id, what there is."""
+
+from collections.abc import Iterable
+
+from rich.markup import escape
+from rich.text import Text
+
+from .progress import console
+from .settings import TRACE_FILE, Trouble
+from .traces import process, waterfall
+from .traces.store import Store
+
+LISTED = 20
+SHOWN = 5
+MOST_FOUND = 100
+USAGE = "make trace ID=<order, post, trace or request id>"
+
+
+def run(wanted: str) -> None:
+    """Reads the file, so that it works while the local cloud is down."""
+    if not TRACE_FILE.exists():
+        raise Trouble("No trace has been kept: the system has not run here yet. `make demo` plays a story with some.")
+    store = Store(TRACE_FILE)
+    try:
+        if wanted.strip():
+            _one(store, wanted.strip())
+        else:
+            _latest(store)
+    finally:
+        store.close()
+
+
+def _one(store: Store, wanted: str) -> None:
+    found = store.find(wanted, MOST_FOUND)
+    if not found:
+        kept = waterfall.number(store.count(), "span")
+        raise Trouble(
+            f"No trace has the id “{wanted}”; {kept} are kept, `make trace` lists the latest traces. "
+            "Spans arrive when an invocation ends, and those of requests that are not sampled never do."
+        )
+    older, shown = found[SHOWN:], found[:SHOWN]
+    if older:
+        console.print(f"{_many(found)} have the id {escape(wanted)}; the older ones each by its own id:")
+        _table(reversed(older))
+        console.print()
+    elif len(shown) > 1:
+        console.print(f"{len(shown)} traces have the id {escape(wanted)}, the newest last\n")
+
+    def linked(trace_id: str) -> str | None:
+        other = store.summary(trace_id)
+        return waterfall.title(other["function"], other["name"]) if other else None
+
+    for place, trace in enumerate(reversed(shown)):
+        if place:
+            console.print()
+        waterfall.show(console, store.trace(trace["trace_id"]), linked)
+    if not process.running():
+        console.print("\nThe receiver is down: `make up` starts it.", style="dim")
+
+
+def _latest(store: Store) -> None:
+    traces = store.latest(LISTED)
+    if not traces:
+        raise Trouble("No span has arrived yet: a request through the API makes some, and `make demo` many.")
+    console.print(f"The latest traces, of {waterfall.number(store.count(), 'span')} kept:")
+    _table(reversed(traces))
+    console.print(f"\n  {USAGE}", markup=False)
+
+
+def _table(traces: Iterable[dict]) -> None:
+    for trace in traces:
+        took, spans = waterfall.length(trace["duration"]), waterfall.number(trace["spans"], "span")
+        errors = waterfall.number(trace["errors"], "error") if trace["errors"] else ""
+        line = Text(f"  {waterfall.when(trace['start'])}  {waterfall.xray_id(trace['trace_id'])}")
+        line.append(f"  {took:>8}  {spans:>9}  ").append(f"{errors:<9} ", "red")
+        line.append(waterfall.title(trace["function"], trace["name"]))
+        console.print(line, no_wrap=True, soft_wrap=True)
+
+
+def _many(found: list) -> str:
+    return f"{MOST_FOUND} traces or more" if len(found) == MOST_FOUND else f"{len(found)} traces"

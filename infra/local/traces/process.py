@@ -1,0 +1,93 @@
+"""The receiver as a process: start, find, stop."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import psutil
+import requests
+
+from .. import pids
+from ..settings import HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
+
+PID_FILE = LOCAL / "receiver.pid"
+LOG = LOCAL / "receiver.log"
+START_SECONDS = 20
+STOP_SECONDS = 20
+
+
+def start() -> None:
+    """Brings the receiver up, unless it is."""
+    if running():
+        if pids.detail(PID_FILE, "port") == TRACE_PORT and _answers():
+            return
+        stop()
+    _port_is_free()
+    TRACE_FILE.parent.mkdir(parents=True, exist_ok=True)
+    with LOG.open("w") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-u", "-m", "infra.local.traces.receiver", HOST, str(TRACE_PORT), str(TRACE_FILE)],
+            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    pids.remember(PID_FILE, psutil.Process(child.pid), port=TRACE_PORT)
+    deadline = time.monotonic() + START_SECONDS
+    while not _answers():
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise Trouble(f"The receiver of traces does not start: see {LOG}.")
+        time.sleep(0.05)
+
+
+def stop() -> None:
+    """What has arrived is kept first."""
+    if process := running():
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except psutil.TimeoutExpired:
+            process.kill()
+    PID_FILE.unlink(missing_ok=True)
+
+
+def forget() -> None:
+    shutil.rmtree(TRACE_FILE.parent, ignore_errors=True)
+
+
+def running() -> psutil.Process | None:
+    return pids.recall(PID_FILE)
+
+
+def _answers() -> bool:
+    with suppress(requests.RequestException):
+        return requests.get(f"{TRACE_URL}/api/receiver", timeout=2).ok
+    return False
+
+
+def _port_is_free() -> None:
+    for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
+        with socket.socket(socket.AF_INET, kind) as attempt:
+            if kind == socket.SOCK_STREAM:  # as the server does it: a connection that was closed is no obstacle
+                attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                attempt.bind((HOST, TRACE_PORT))
+            except OSError:
+                raise Trouble(
+                    f"{name} port {TRACE_PORT}, where traces are received, is taken{_by_whom(kind)}; it is the local "
+                    f"cloud's port and one: stop that program, or choose another: MADANG_PORT={TRACE_PORT + 99} make up"
+                ) from None
+
+
+def _by_whom(kind: socket.SocketKind) -> str:
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp4" if kind == socket.SOCK_STREAM else "udp4"):
+            if connection.laddr and connection.laddr.port == TRACE_PORT and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return " by another program"

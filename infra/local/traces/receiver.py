@@ -1,0 +1,215 @@
+"""Stands in for the X-Ray daemon: keeps the spans that arrive by UDP, and shows them by HTTP on the same port.
+
+A process of its own, started by cloud.start(): `python -m infra.local.traces.receiver <host> <port> <file>`."""
+
+import json
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from . import otlp
+from .store import Store, trace_id
+
+PAGE = Path(__file__).with_name("page.html")
+# Whatever a span says, the page runs its own script and asks its own server.
+INLINE = "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+POLICY = f"default-src 'none'; {INLINE}; connect-src 'self'; img-src data:"
+# For bursts. The system grants what it allows, which for others than root may hold a hundred datagrams only.
+RECEIVE_BUFFER = 8 * 1024 * 1024
+MOST_WAITING = 100_000
+# A commit holds what arrived in this time: one span at a time would cost ten times as much.
+GATHER_SECONDS = 0.05
+LARGEST_BATCH = 1000
+BURST = 100
+MOST_ITEMS = 1000
+SO_RCVBUFFORCE = 33  # Linux, root only
+
+
+class Receiver:
+    def __init__(self, host: str, port: int, file: Path) -> None:
+        self.file = file
+        self.datagrams = self.spans = self.rubbish = self.overrun = 0
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((host, port))
+        self.port = self._socket.getsockname()[1]
+        _enlarge(self._socket)
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._writer = threading.Thread(target=self._write)
+
+    def start(self) -> None:
+        Store(self.file).close()  # a file that cannot be used shows now
+        threading.Thread(target=self._receive, daemon=True).start()
+        self._writer.start()
+
+    def stop(self) -> None:
+        """Keeps what has arrived until now."""
+        time.sleep(GATHER_SECONDS)
+        self._waiting.put(None)
+        self._writer.join()
+
+    def numbers(self) -> dict[str, int | None]:
+        """Since the start; lost is what the system dropped before it could be read, where it tells."""
+        dropped = _dropped(self.port)
+        lost = None if dropped is None else dropped + self.overrun
+        told = {"datagrams": self.datagrams, "spans": self.spans, "rubbish": self.rubbish, "lost": lost}
+        buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        return told | {"waiting": self._waiting.qsize(), "buffer": buffer}
+
+    def _receive(self) -> None:
+        """Nothing but emptying the socket, so that bursts are not lost."""
+        while True:
+            datagram = self._socket.recv(65536)
+            self.datagrams += 1
+            if self._waiting.qsize() < MOST_WAITING:
+                self._waiting.put(datagram)
+            else:
+                self.overrun += 1
+
+    def _write(self) -> None:
+        store = Store(self.file)
+        lost = 0
+        while (datagram := self._waiting.get()) is not None:
+            time.sleep(GATHER_SECONDS)
+            datagrams, ended = [datagram], False
+            while len(datagrams) < LARGEST_BATCH and not self._waiting.empty() and not ended:
+                datagram = self._waiting.get()
+                datagrams += [datagram] if datagram is not None else []
+                ended = datagram is None
+            self._keep(store, datagrams)
+            if len(datagrams) >= BURST and (now_lost := self.numbers()["lost"] or 0) > lost:
+                _log(f"{now_lost - lost} datagrams lost: they came faster than they could be read")
+                lost = now_lost
+            if ended:
+                break
+        store.close()
+
+    def _keep(self, store: Store, datagrams: list[bytes]) -> None:
+        spans = []
+        for datagram in datagrams:
+            try:
+                spans += otlp.spans(datagram)
+            except otlp.Rubbish as rubbish:
+                self.rubbish += 1
+                if self.rubbish <= 10:
+                    _log(f"a datagram of {len(datagram)} bytes is passed over: {rubbish}")
+        try:
+            store.add(spans)
+            self.spans += len(spans)
+        except Exception as error:  # a full disk, say: the spans that come once there is room again are kept
+            _log(f"{len(spans)} spans could not be kept: {error}")
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    receiver: Receiver
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        match [unquote(part) for part in url.path.strip("/").split("/")]:
+            case [""]:
+                self._answer(HTTPStatus.OK, PAGE.read_text(), "text/html; charset=utf-8")
+            case ["api", "traces"]:
+                self._traces(query)
+            case ["api", "traces", wanted]:
+                self._trace(trace_id(wanted))
+            case ["api", "receiver"]:
+                self._answer(HTTPStatus.OK, json.dumps(self.receiver.numbers()))
+            case _:
+                self._not_found("There is nothing here.")
+
+    def _traces(self, query: dict[str, str]) -> None:
+        limit = query.get("limit", "20")
+        if not limit.isdecimal() or not 1 <= int(limit) <= MOST_ITEMS:
+            self._answer(HTTPStatus.BAD_REQUEST, json.dumps({"detail": f"limit is 1 to {MOST_ITEMS}."}))
+            return
+        store = Store(self.receiver.file)
+        try:
+            items = store.find(query["id"], int(limit)) if "id" in query else store.latest(int(limit))
+        finally:
+            store.close()
+        self._answer(HTTPStatus.OK, json.dumps({"items": items}))
+
+    def _trace(self, wanted: str) -> None:
+        store = Store(self.receiver.file)
+        try:
+            spans = store.spans(wanted)
+        finally:
+            store.close()
+        if spans:
+            self._answer(HTTPStatus.OK, f'{{"trace_id": "{wanted}", "spans": [{",".join(spans)}]}}')
+        else:
+            self._not_found("No span of such a trace has arrived.")
+
+    def _not_found(self, detail: str) -> None:
+        self._answer(HTTPStatus.NOT_FOUND, json.dumps({"detail": detail}))
+
+    def _answer(self, status: HTTPStatus, text: str, media_type: str = "application/json") -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("content-type", media_type)
+        self.send_header("content-length", str(len(body)))
+        self.send_header("cache-control", "no-store")
+        self.send_header("content-security-policy", POLICY)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def main() -> None:
+    host, port, file = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    # The thread that empties the socket has to get its turn.
+    sys.setswitchinterval(0.001)
+    server = Server((host, port), Handler)
+    receiver = Handler.receiver = Receiver(host, server.server_port, file)
+    receiver.start()
+    # Not from within the handler: shutdown() waits for the loop that it would interrupt.
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+    _log(f"listening on {host}:{receiver.port}, spans go to {file}")
+    server.serve_forever(poll_interval=0.1)
+    receiver.stop()
+
+
+def _enlarge(udp: socket.socket) -> None:
+    if sys.platform == "linux":
+        try:
+            udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            return
+        except PermissionError:
+            pass
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+    except OSError:  # macOS refuses what is too much instead of granting less
+        pass
+
+
+def _dropped(port: int) -> int | None:
+    """Datagrams that found the socket's buffer full."""
+    try:
+        lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    except OSError:
+        return None
+    return sum(int(fields[-1]) for fields in map(str.split, lines) if fields[1].endswith(f":{port:04X}"))
+
+
+def _log(message: str) -> None:
+    print(time.strftime("%Y-%m-%dT%H:%M:%S"), message, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Where spans are kept: an SQLite file that one process writes and any may read."""
+
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from . import otlp
+
+MOST_SPANS = 200_000
+XRAY_ID = re.compile(r"\b1-([0-9a-f]{8})-([0-9a-f]{24})\b")
+TRACEPARENT = re.compile(r"\b00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\b")
+
+# `arrived` counts traces in the order of their first spans: what arrived first is forgotten first, whatever its clock
+# says. The function and name of a trace are those of its first span; a parent is sent after its children.
+SCHEMA = """
+create table if not exists traces (
+    arrived integer primary key, trace_id text not null unique, function text not null, name text not null,
+    start integer not null, end integer not null, spans integer not null, errors integer not null);
+create index if not exists traces_by_start on traces (start);
+create table if not exists spans (
+    trace_id text not null, span_id text not null, start integer not null, duration integer not null,
+    span text not null, primary key (trace_id, span_id)) without rowid;
+create table if not exists ids (id text not null, trace_id text not null, primary key (id, trace_id)) without rowid;
+create index if not exists ids_by_trace on ids (trace_id);
+"""
+ADD_TO_TRACE = """
+insert into traces (trace_id, function, name, start, end, spans, errors) values (?, ?, ?, ?, ?, 1, ?)
+on conflict (trace_id) do update set
+    function = case when excluded.start <= start then excluded.function else function end,
+    name = case when excluded.start <= start then excluded.name else name end,
+    start = min(start, excluded.start), end = max(end, excluded.end),
+    spans = spans + 1, errors = errors + excluded.errors
+"""
+SUMMARY = "select trace_id, name, function, start, end - start as duration, spans, errors from traces"
+
+
+class Store:
+    def __init__(self, path: Path, most_spans: int = MOST_SPANS) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._most_spans = most_spans
+        self._database = sqlite3.connect(path, timeout=10)
+        self._database.row_factory = sqlite3.Row
+        self._database.execute("pragma journal_mode = wal")
+        # A crash of the machine may cost the last spans, never the file.
+        self._database.execute("pragma synchronous = normal")
+        self._database.executescript(SCHEMA)
+        self._kept: int | None = None  # counted when something is added
+
+    def close(self) -> None:
+        self._database.close()
+
+    def add(self, spans: list[dict[str, Any]]) -> None:
+        """Keeps the spans, in one transaction; one that is there already changes nothing."""
+        added = 0
+        with self._database as database:
+            for span in spans:
+                trace_id, start, duration = span["trace_id"], span["start"], span["duration"]
+                row = (trace_id, span["span_id"], start, duration, json.dumps(span, separators=(",", ":")))
+                if not database.execute("insert or ignore into spans values (?, ?, ?, ?, ?)", row).rowcount:
+                    continue
+                added += 1
+                error = span["status"] == "error"
+                row = (trace_id, span["function"], span["name"], start, start + duration, error)
+                database.execute(ADD_TO_TRACE, row)
+                found = ((text, trace_id) for text in set(otlp.ids(span)))
+                database.executemany("insert or ignore into ids values (?, ?)", found)
+            self._kept = self.count() if self._kept is None else self._kept + added
+            if self._kept > self._most_spans:
+                self._forget_oldest()
+
+    def spans(self, trace_id: str) -> list[str]:
+        """The spans of a trace as JSON, in the order of their starts."""
+        query = "select span from spans where trace_id = ? order by start, duration desc"
+        return [row["span"] for row in self._database.execute(query, (trace_id,))]
+
+    def trace(self, trace_id: str) -> list[dict[str, Any]]:
+        return [json.loads(span) for span in self.spans(trace_id)]
+
+    def summary(self, trace_id: str) -> dict[str, Any] | None:
+        row = self._database.execute(f"{SUMMARY} where trace_id = ?", (trace_id,)).fetchone()
+        return dict(row) if row else None
+
+    def find(self, text: str, limit: int) -> list[dict[str, Any]]:
+        """The traces, newest first, that have an id: their own in any form, or one that a span bears."""
+        wanted = text.strip()
+        if found := self.summary(trace_id(wanted)):
+            return [found]
+        rows = self._database.execute(
+            f"{SUMMARY} where trace_id in (select trace_id from ids where id in (?, ?)) order by start desc limit ?",
+            (wanted, wanted.lower(), limit),
+        )
+        return [dict(row) for row in rows]
+
+    def latest(self, limit: int) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._database.execute(f"{SUMMARY} order by start desc limit ?", (limit,))]
+
+    def count(self) -> int:
+        """How many spans there are."""
+        return self._database.execute("select coalesce(sum(spans), 0) from traces").fetchone()[0]
+
+    def _forget_oldest(self) -> None:
+        """Down to nine tenths, so that not every span that comes costs one that goes."""
+        oldest = self._database.execute("select trace_id, spans from traces order by arrived").fetchall()
+        for trace_id, spans in oldest:
+            if self._kept <= self._most_spans * 9 // 10:
+                return
+            for table in ("spans", "ids", "traces"):
+                self._database.execute(f"delete from {table} where trace_id = ?", (trace_id,))
+            self._kept -= spans
+
+
+def trace_id(text: str) -> str:
+    """A trace's id in 32 hex digits, from itself, from X-Ray's form, or from a header that has it."""
+    text = text.lower()
+    if found := XRAY_ID.search(text):
+        return "".join(found.groups())
+    if found := TRACEPARENT.search(text):
+        return found[1]
+    return text.replace("-", "")
