@@ -159,9 +159,10 @@ def read(path: Path) -> dict[str, Any]:
 
 
 STACKS = {name: Stack(name, read(path)) for name, path in NESTED.items()}
-SERVICES = {name: stack for name, stack in STACKS.items() if name != "platform"}
-# The registry's data is Cloud Map's: it has no table, and nothing to tell anybody.
-WITH_TABLE = {name: stack for name, stack in SERVICES.items() if name != "registry"}
+SERVICES = {name: stack for name, stack in STACKS.items() if name not in ("platform", "observability")}
+# The registry's data is Cloud Map's, and the documentation is part of its function: they have no table, and nothing to
+# tell anybody.
+WITH_TABLE = {name: stack for name, stack in SERVICES.items() if name not in ("registry", "api-docs")}
 # The order saga's state machine, and the function behind each placeholder of its definition.
 [SAGA] = STACKS["orders"].of_type("AWS::StepFunctions::StateMachine").values()
 STEPS = {

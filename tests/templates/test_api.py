@@ -41,6 +41,9 @@ CONTRACT = {
     "PUT /registry/{service}/instances/{id}": ("registry-register", IAM),
     "DELETE /registry/{service}/instances/{id}": ("registry-deregister", IAM),
     "GET /registry/{service}": ("registry-resolve", IAM),
+    "GET /openapi.json": ("api-docs", PUBLIC),
+    "GET /docs": ("api-docs", PUBLIC),
+    "GET /docs/{file}": ("api-docs", PUBLIC),
 }
 
 ROUTES = pytest.mark.parametrize("stack, route", EVERY_ROUTE, ids=label)

@@ -23,12 +23,13 @@ NO_RESOURCE = {
     "servicediscovery:GetOperation": set(),
 }
 LOGS_ONLY = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+TRACES_ONLY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
 
 
 @FUNCTIONS
 def test_a_function_is_named_for_its_service(stack, function):
     name = stack.functions[function]["FunctionName"]
-    assert name.startswith(f"{stack.name}-")
+    assert name == stack.name or name.startswith(f"{stack.name}-")
     assert function == "".join(part.capitalize() for part in name.split("-"))
 
 
@@ -80,8 +81,11 @@ def test_no_two_functions_share_a_role(stack):
 @FUNCTIONS
 def test_a_function_may_only_do_what_its_own_policy_names(stack, function):
     role = stack.of_type("AWS::IAM::Role")[stack.role_of(function)]
-    assert role["ManagedPolicyArns"] == [LOGS_ONLY], "writing logs is the one permission all share"
-    assert stack.statements_of(function), "a function without permissions has nothing to do"
+    shared = [LOGS_ONLY, TRACES_ONLY]
+    assert role["ManagedPolicyArns"] == shared, "writing logs and traces are the permissions that all share"
+    # The documentation is part of its function.
+    needs_none = function == "ApiDocs"
+    assert bool(stack.statements_of(function)) is not needs_none, "a function without permissions has nothing to do"
 
 
 @FUNCTIONS
@@ -109,7 +113,7 @@ def test_a_function_touches_no_table_but_that_of_its_service(stack, function):
     assert stack.functions[function]["Environment"]["Variables"].get("TABLE", {"Ref": "Table"}) == {"Ref": "Table"}
 
 
-def test_every_service_has_a_table_but_the_registry():
+def test_every_service_has_a_table_but_the_registry_and_the_documentation():
     assert {name for name, stack in SERVICES.items() if stack.of_type("AWS::DynamoDB::Table")} == set(WITH_TABLE)
 
 

@@ -239,7 +239,7 @@ def test_every_step_is_a_function_of_some_stack():
     assert set(STEPS.values()) <= existing
 
 
-def test_the_state_machine_may_invoke_its_steps_and_do_nothing_else():
+def test_the_state_machine_may_invoke_its_steps_write_its_traces_and_do_nothing_else():
     [role] = ORDERS.machine_roles
     properties = ORDERS.resources[role]["Properties"]
     assert trust(properties) == {
@@ -249,7 +249,15 @@ def test_the_state_machine_may_invoke_its_steps_and_do_nothing_else():
         "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
     }
     assert not properties.get("ManagedPolicyArns")
-    [statement] = ORDERS.statements_of_role(role)
+    [statement, traces] = ORDERS.statements_of_role(role)
+    assert (traces["Effect"], traces["Resource"]) == ("Allow", "*"), "X-Ray knows no resources for these"
+    # https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html
+    assert sorted(traces["Action"]) == [
+        "xray:GetSamplingRules",
+        "xray:GetSamplingTargets",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ]
     assert set(statement) == {"Sid", "Effect", "Action", "Resource"}
     assert (statement["Effect"], as_list(statement["Action"])) == ("Allow", ["lambda:InvokeFunction"])
     named = sorted(map(str, statement["Resource"]))
@@ -331,19 +339,17 @@ def test_an_alarm_rings_for_one_parked_order():
     [alarm] = alarms(AlarmName="orders-parked")
     assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Sum", 60, 1)
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    filters = ORDERS.of_type("AWS::Logs::MetricFilter").values()
-    assert {target(metric["LogGroupName"]) for metric in filters} == {"OrdersParkLogs", "OrdersReconcileLogs"}
-    for metric in filters:
-        assert metric["FilterPattern"] == '{ $.message = "parked" }'
-        [counted] = metric["MetricTransformations"]
-        assert (counted["MetricNamespace"], counted["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
-        assert counted["MetricValue"] == "1"
+    # The functions count it themselves: a metric filter on the line "parked" would count each order twice.
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("Madang", "OrdersParked")
+    assert not ORDERS.of_type("AWS::Logs::MetricFilter")
 
 
-def test_the_step_and_the_reconciler_write_the_line_that_the_alarm_counts():
+def test_the_step_and_the_reconciler_count_a_parked_order_and_write_the_line_that_tells_which():
     for source in ("tasks.rs", "reconciler.rs"):
         text = (ROOT / "functions/orders/src" / source).read_text()
-        assert re.search(r'tracing::error!\([^;]*\border_id\b[^;]*\bcause\b[^;]*, "parked"\);', text), source
+        assert re.search(
+            r'ORDERS_PARKED\.one\(\);\s*tracing::error!\([^;]*\border_id\b[^;]*\bcause\b[^;]*, "parked"\);', text
+        ), source
 
 
 def alarms(without_data="notBreaching", **properties):

@@ -24,6 +24,10 @@ def overrides(environment):
     return dict(pair.split("=", 1) for pair in CONFIG[environment].get("parameter_overrides", []))
 
 
+def passed_to(stack):
+    return NESTED[stack]["Properties"].get("Parameters", {})
+
+
 def test_the_root_template_has_every_stack():
     assert set(NESTED) == set(STACKS)
     assert len(NESTED) == len(ROOT_STACK["Resources"])
@@ -31,7 +35,7 @@ def test_the_root_template_has_every_stack():
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
 def test_the_root_template_passes_what_the_stack_declares_and_cannot_find_by_itself(stack):
-    passed = NESTED[stack.name]["Properties"]["Parameters"]
+    passed = passed_to(stack.name)
     found_by_itself = {name for name, declared in stack.parameters.items() if declared["Type"].startswith("AWS::SSM::")}
     assert set(passed) == set(stack.parameters) - found_by_itself
     for name, value in passed.items():
@@ -41,7 +45,7 @@ def test_the_root_template_passes_what_the_stack_declares_and_cannot_find_by_its
 
 
 def test_every_parameter_of_the_root_template_is_passed_on():
-    passed = {name for nested in NESTED.values() for name in nested["Properties"]["Parameters"]}
+    passed = {name for nested in NESTED for name in passed_to(nested)}
     assert passed == set(ROOT_STACK["Parameters"])
 
 
@@ -52,7 +56,7 @@ def test_a_parameter_has_a_default_and_is_explained(stack):
         assert declared["Description"].endswith("."), name
 
 
-@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+@pytest.mark.parametrize("stack", [*SERVICES.values(), STACKS["observability"]], ids=label)
 def test_a_service_finds_what_the_platform_publishes_and_waits_for_it(stack):
     published = {p["Name"] for p in STACKS["platform"].of_type("AWS::SSM::Parameter").values()}
     sought = {p["Default"] for p in stack.parameters.values() if p["Type"] == "AWS::SSM::Parameter::Value<String>"}
@@ -69,7 +73,7 @@ def test_every_output_of_the_platform_is_also_a_parameter():
 
 def test_every_output_of_a_stack_is_also_an_output_of_the_root_template():
     expected = {
-        name: (stack.name.capitalize(), f"Outputs.{name}", output["Description"])
+        name: (stack.name.title().replace("-", ""), f"Outputs.{name}", output["Description"])
         for stack in STACKS.values()
         for name, output in stack.template.get("Outputs", {}).items()
     }
@@ -88,7 +92,7 @@ def as_attribute(value):
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
 def test_the_local_run_deploys_the_same_stack_with_the_same_parameters(stack):
     [here] = [candidate for candidate in local.read() if candidate.template.stem == stack.name]
-    assert here.parameters == NESTED[stack.name]["Properties"]["Parameters"]
+    assert here.parameters == passed_to(stack.name)
     assert set(local.resolve(here, {})) == set(here.parameters)
     assert here.name == CONFIG[stack.name]["stack_name"]
 

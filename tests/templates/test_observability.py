@@ -1,0 +1,322 @@
+"""The dashboard and the alarms: that they name what exists, and say what to do."""
+
+import json
+import re
+
+import pytest
+from stacks import EVERY_FUNCTION, PSEUDO, ROOT, SERVICES, STACKS, label
+
+STACK = STACKS["observability"]
+PAGE = (ROOT / "infra/observability.md").read_text()
+EVERY_ALARM = [(stack, alarm) for stack in STACKS.values() for alarm in stack.of_type("AWS::CloudWatch::Alarm")]
+ALARMS = pytest.mark.parametrize("stack, alarm", EVERY_ALARM, ids=label)
+OWN_ALARMS = pytest.mark.parametrize("alarm", STACK.of_type("AWS::CloudWatch::Alarm"))
+WAKE, MAIL = "Worth waking for: ", "For the next morning: "
+
+# The metrics that AWS services publish, of those that are used here, with their dimensions: one entry for each page
+# https://docs.aws.amazon.com/<service>/latest/<guide>/…metrics….html
+OF_AWS = {
+    "AWS/ApiGateway": {("ApiId",): {"Count", "4xx", "5xx", "Latency"}},
+    "AWS/DynamoDB": {
+        ("TableName",): {
+            "ConsumedReadCapacityUnits",
+            "ConsumedWriteCapacityUnits",
+            "ReadThrottleEvents",
+            "WriteThrottleEvents",
+        }
+    },
+    "AWS/Events": {("EventBusName", "RuleName"): {"FailedInvocations"}},
+    "AWS/Lambda": {
+        (): {"ConcurrentExecutions", "Throttles"},
+        ("FunctionName",): {"Duration", "Errors", "Invocations", "IteratorAge", "Throttles"},
+    },
+    "AWS/Logs": {("LogGroupName",): {"IncomingBytes"}},
+    "AWS/SQS": {("QueueName",): {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible"}},
+    "AWS/States": {
+        ("StateMachineArn",): {
+            "ExecutionThrottled",
+            "ExecutionsAborted",
+            "ExecutionsFailed",
+            "ExecutionsStarted",
+            "ExecutionsSucceeded",
+            "ExecutionsTimedOut",
+        },
+        ("ServiceMetric",): {"ThrottledEvents"},
+    },
+}
+
+
+def of_the_functions():
+    """The metrics that the functions write, by dimensions, with their kind: Count or Time."""
+    source = (ROOT / "functions/runtime/src/metrics.rs").read_text()
+    found = re.findall(
+        r'pub const (\w+): (Count|Time) =\s+\w+ \{ name: "(\w+)", dimension: (?:None|Some\("(\w+)"\)) };', source
+    )
+    assert len(found) == len(re.findall(r"pub const \w+: (?:Count|Time)", source))
+    return {name: (constant, kind, (dimension,) if dimension else ()) for constant, kind, name, dimension in found}
+
+
+WRITTEN = of_the_functions()
+
+
+def exists(namespace, name, dimensions):
+    if namespace == "Madang":
+        return name in WRITTEN and WRITTEN[name][2] == tuple(dimensions)
+    return name in OF_AWS[namespace].get(tuple(sorted(dimensions)), ())
+
+
+def substituted(value):
+    """The dashboard's text, with what CloudFormation puts into it."""
+    text, given = value["Fn::Sub"]
+    given = {name: each["Fn::Sub"] if isinstance(each, dict) else each for name, each in given.items()}
+    for values in (given, PSEUDO, {"ApiId": "abcdefghij"}):
+        text = re.sub(r"\$\{([\w:]+)}", lambda m, values=values: values.get(m[1], m[0]), text)
+    return text
+
+
+DASHBOARD = json.loads(substituted(STACK.resources["Dashboard"]["Properties"]["DashboardBody"]))
+WIDGETS = DASHBOARD["widgets"]
+GRAPHS = [widget["properties"] for widget in WIDGETS if widget["type"] == "metric"]
+
+
+def metrics_shown():
+    """Namespace, name and dimensions of all that the dashboard shows; a search's conditions too."""
+    for graph in GRAPHS:
+        for *metric, options in [m if isinstance(m[-1], dict) else [*m, {}] for m in graph["metrics"]]:
+            if "expression" in options:
+                assert not metric
+                [(schema, conditions, _)] = re.findall(r"SEARCH\('\{([^}]+)} ([^']*)', '(\w+)'", options["expression"])
+                namespace, *dimensions = schema.split(",")
+                yield namespace, re.search(r'MetricName="(\w+)"', conditions)[1], dimensions, conditions
+            else:
+                namespace, name, *pairs = metric
+                yield namespace, name, pairs[::2], dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def metrics_watched(properties):
+    """Namespace, name and dimensions of all that an alarm is about."""
+    if "Metrics" not in properties:
+        yield properties["Namespace"], properties["MetricName"], [d["Name"] for d in properties.get("Dimensions", [])]
+    for query in properties.get("Metrics", []):
+        if "MetricStat" in query:
+            metric = query["MetricStat"]["Metric"]
+            yield metric["Namespace"], metric["MetricName"], [d["Name"] for d in metric.get("Dimensions", [])]
+        elif query["Expression"].startswith("SELECT"):
+            select = re.fullmatch(r"SELECT (?:SUM|MAX)\((\w+)\) FROM SCHEMA\(([\w, ]+)\)", query["Expression"])
+            name, schema = select.groups()
+            namespace, *dimensions = schema.split(", ")
+            yield namespace, name, dimensions
+
+
+# every alarm ----------------------------------------------------------------------------------------------------------
+
+
+@ALARMS
+def test_an_alarm_says_what_is_wrong_and_what_to_do_first_and_rings_the_topic(stack, alarm):
+    properties = stack.resources[alarm]["Properties"]
+    assert properties["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
+    wrong, _, first = properties["AlarmDescription"].partition("First: ")
+    assert len(wrong) > 40 and len(first) > 40
+    # CloudWatch's limit.
+    assert len(properties["AlarmDescription"]) <= 1024
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", properties["AlarmName"])
+
+
+@ALARMS
+def test_an_alarm_says_what_silence_means(stack, alarm):
+    properties = stack.resources[alarm]["Properties"]
+    # Only a job that runs by the clock is missed.
+    by_the_clock = properties["AlarmName"] == "orders-reconcile-errors"
+    assert properties["TreatMissingData"] == ("breaching" if by_the_clock else "notBreaching")
+
+
+@ALARMS
+def test_an_alarm_watches_a_metric_that_somebody_writes(stack, alarm):
+    watched = list(metrics_watched(stack.resources[alarm]["Properties"]))
+    assert watched
+    for namespace, name, dimensions in watched:
+        assert exists(namespace, name, dimensions), name
+
+
+@ALARMS
+def test_a_metric_of_ours_that_an_alarm_watches_is_written_by_the_code(stack, alarm):
+    sources = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.rs") if path.name != "metrics.rs")
+    for namespace, name, _ in metrics_watched(stack.resources[alarm]["Properties"]):
+        if namespace == "Madang":
+            constant, kind, dimensions = WRITTEN[name]
+            call = {"Count": "one", "Time": "took"}[kind] + ("_of" if dimensions else "")
+            assert re.search(rf"\b{constant}\s*\.{call}\(", sources), name
+
+
+def test_no_two_alarms_have_a_name_or_a_metric_in_common():
+    names = [stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM]
+    assert sorted(names) == sorted(set(names))
+    watched = [
+        json.dumps([p.get("Namespace"), p.get("MetricName"), p.get("Dimensions"), p.get("Metrics")])
+        for stack, alarm in EVERY_ALARM
+        for p in [stack.resources[alarm]["Properties"]]
+    ]
+    assert sorted(watched) == sorted(set(watched))
+
+
+@ALARMS
+def test_the_page_has_a_row_for_each_alarm(stack, alarm):
+    name = stack.resources[alarm]["Properties"]["AlarmName"]
+    rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2], re.MULTILINE))
+    # What each queue and each relay has, has one row.
+    kinds = {name, re.sub(r"^.*-(dead-letters)$", r"…-\1", name), re.sub(r"^.*-(relay-behind)$", r"…-\1", name)}
+    assert kinds & rows
+
+
+def test_the_page_names_no_alarm_and_no_metric_that_does_not_exist():
+    rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2].partition("\n## ")[0], re.MULTILINE))
+    names = {stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM}
+    assert rows - names == {"…-dead-letters", "…-relay-behind"}
+    metrics = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
+    cells = [row.split("|")[1] for row in metrics.splitlines() if row.startswith("| `")]
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(WRITTEN)
+
+
+# the alarms of this stack ---------------------------------------------------------------------------------------------
+
+
+@OWN_ALARMS
+def test_an_alarm_says_whether_it_is_worth_waking_somebody(alarm):
+    properties = STACK.resources[alarm]["Properties"]
+    description = properties["AlarmDescription"]
+    assert description.startswith((WAKE, MAIL))
+    assert "ormal is " in description, "a threshold needs something to compare with"
+    assert (properties["AlarmName"] in named_by("Alarms worth waking for")) == description.startswith(WAKE)
+
+
+@OWN_ALARMS
+def test_an_alarm_that_the_emulator_does_not_take_is_for_aws_alone(alarm):
+    resource = STACK.resources[alarm]
+    assert (resource.get("Condition") == "OnAws") == ("Metrics" in resource["Properties"])
+
+
+def test_the_emulator_condition_cannot_hold_on_aws():
+    conditions = STACK.template["Conditions"]
+    # API Gateway's own ids have ten characters.
+    assert conditions["Emulator"] == {"Fn::Equals": [{"Ref": "ApiId"}, "5c0ffee5"]}
+    assert conditions["OnAws"] == {"Fn::Not": [{"Condition": "Emulator"}]}
+
+
+@OWN_ALARMS
+def test_an_expression_uses_what_is_there_and_one_is_the_result(alarm):
+    queries = STACK.resources[alarm]["Properties"].get("Metrics", [])
+    results = [query for query in queries if query.get("ReturnData", True)]
+    assert len(results) == (1 if queries else 0)
+    # CloudWatch's limit.
+    assert len([query for query in queries if "MetricStat" in query]) <= 10
+    for result in results:
+        if not result["Expression"].startswith("SELECT"):
+            used = set(re.findall(r"\b[a-z]\w*\b", result["Expression"]))
+            assert used == {query["Id"] for query in queries} - {result["Id"]}
+
+
+def test_the_age_of_messages_is_watched_in_every_queue_of_a_consumer():
+    [alarm] = [p for p in STACK.of_type("AWS::CloudWatch::Alarm").values() if p["AlarmName"] == "events-waiting"]
+    watched = [
+        query["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for query in alarm["Metrics"] if "MetricStat" in query
+    ]
+    consumed = [
+        properties["QueueName"]
+        for stack in SERVICES.values()
+        for queue, properties in stack.queues.items()
+        if queue not in stack.dead_letter_queues
+    ]
+    assert sorted(watched) == sorted(consumed)
+
+
+# the dashboard --------------------------------------------------------------------------------------------------------
+
+
+def named_by(title):
+    [widget] = [w["properties"] for w in WIDGETS if w["type"] == "alarm" and w["properties"]["title"] == title]
+    arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:"
+    assert all(alarm.startswith(arn) for alarm in widget["alarms"])
+    return [alarm.removeprefix(arn) for alarm in widget["alarms"]]
+
+
+def test_the_dashboard_shows_the_state_of_every_alarm_once():
+    shown = named_by("Alarms worth waking for") + named_by("Alarms for the next morning")
+    assert sorted(shown) == sorted(stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM)
+
+
+def test_the_dashboard_leaves_nothing_to_substitute():
+    assert "${" not in json.dumps(DASHBOARD)
+
+
+def test_widgets_fill_the_grid_and_do_not_overlap():
+    cells = [
+        (x, y)
+        for widget in WIDGETS
+        for x in range(widget["x"], widget["x"] + widget["width"])
+        for y in range(widget["y"], widget["y"] + widget["height"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert set(cells) == {(x, y) for x in range(24) for y in range(max(y for _, y in cells) + 1)}
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph["title"])
+def test_a_graph_says_where_and_how_its_metrics_are_added_up(graph):
+    assert graph["region"] == PSEUDO["AWS::Region"]
+    for metric in graph["metrics"]:
+        options = metric[-1] if isinstance(metric[-1], dict) else {}
+        assert "expression" in options or "stat" in options or "stat" in graph
+
+
+def test_the_dashboard_shows_metrics_that_exist():
+    shown = list(metrics_shown())
+    assert len(shown) > 50
+    for namespace, name, dimensions, _ in shown:
+        assert exists(namespace, name, dimensions), f"{namespace} {name} {dimensions}"
+
+
+def test_the_dashboard_shows_every_metric_that_the_functions_write():
+    assert {name for namespace, name, _, _ in metrics_shown() if namespace == "Madang"} == set(WRITTEN)
+
+
+def test_a_search_finds_every_service_and_a_name_is_one_that_exists():
+    names = {
+        "StateMachineArn": {"arn:aws:states:us-east-1:123456789012:stateMachine:order-saga"},
+        "ApiId": {"abcdefghij"},
+        "ServiceMetric": {"StateTransition"},
+        "LogGroupName": {STACKS["platform"].resources["ApiLogs"]["Properties"]["LogGroupName"]},
+    }
+    for _, _, _, conditions in metrics_shown():
+        if isinstance(conditions, dict):
+            assert all(value in names[dimension] for dimension, value in conditions.items())
+        for any_of in re.findall(r"=\(([^)]*)\)", str(conditions)):
+            # A name with a hyphen is found by its last part.
+            assert set(any_of.split(" OR ")) == {name.split("-")[-1] for name in SERVICES}
+
+
+def test_the_memory_that_is_paid_for_is_that_of_the_functions():
+    sizes = {stack.functions[function]["MemorySize"] for stack, function in EVERY_FUNCTION}
+    [expression] = [m[-1]["expression"] for g in GRAPHS if "GB-seconds" in g["title"] for m in g["metrics"]]
+    assert [size / 1024 for size in sizes] == [float(expression.split(" * ")[0])]
+
+
+def test_the_sections_that_the_dashboard_sends_to_exist():
+    texts = " ".join(widget["properties"]["markdown"] for widget in WIDGETS if widget["type"] == "text")
+    headings = set(re.findall(r"^## (.+)$", PAGE, re.MULTILINE))
+    sections = set(re.findall(r"\*([A-Z][^*]+)\*", texts.replace("**", "")))
+    assert sections and sections <= headings
+
+
+# traces ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
+def test_every_function_is_traced_and_writes_its_own_lines(stack, function):
+    properties = stack.functions[function]
+    assert properties["TracingConfig"] == {"Mode": "Active"}
+    # The functions write JSON themselves; see infra/observability.md.
+    assert set(properties["LoggingConfig"]) == {"LogGroup"}
+
+
+def test_the_saga_is_traced():
+    [machine] = STACKS["orders"].of_type("AWS::StepFunctions::StateMachine").values()
+    assert machine["TracingConfiguration"] == {"Enabled": True}
