@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from .settings import ARTIFACTS, ROOT, Trouble
 
 def functions() -> list[str]:
     """Compiles the functions; answers their names, each packed as target/lambda/<name>/bootstrap.zip."""
+    _need_disk()
     # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
     # another one than the tests' would compile the AWS SDKs twice.
     command = ["cargo", "build", "--workspace", "--message-format", "json-render-diagnostics"]
@@ -44,6 +46,14 @@ def names() -> list[str]:
         if crate["manifest_path"].startswith(f"{ROOT}/functions/")
     ]
     return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
+
+
+def _need_disk() -> None:
+    """Rather here than in the middle of a build, or of what the local cloud writes afterwards."""
+    needed = 1000 if (ROOT / "target").exists() else 6000
+    free = shutil.disk_usage(ROOT).free // 1_000_000
+    if free < needed:
+        raise Trouble(f"Not enough disk space: building and running the functions needs {needed} MB; {free} are free.")
 
 
 def _place(executable: str, name: str) -> None:
