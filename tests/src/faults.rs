@@ -301,7 +301,7 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
 }
 
 /// Runs a test and restores what it disturbed, whatever happens in between.
-async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
+pub(crate) async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     restore.await;
     if let Err(panic) = result {

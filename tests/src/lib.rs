@@ -6,7 +6,12 @@
 //! - [`Answer`] is compared whole, with placeholders for what is different each time ([`assert_json`]),
 //! - [`eventually`] awaits a condition,
 //! - [`shop`] puts stock, orders, and reads the books afterwards,
+//! - [`traces`] reads what was received of a trace,
+//! - [`catalogue`] makes the schemas of the events and the document of the bus,
+//! - [`compatibility`] says what an old consumer could not read,
+//! - [`openapi`] makes the OpenAPI document of what the services tell of themselves,
 //! - [`faults`] stands between a function and AWS: it counts calls and refuses them.
+//! - [`alarms`] reads the alarms of the templates and the metrics that functions have written.
 
 #![allow(
     clippy::expect_used,
@@ -15,9 +20,14 @@
     reason = "a test may fail this way"
 )]
 
+pub mod alarms;
+pub mod catalogue;
+pub mod compatibility;
 pub mod faults;
+pub mod openapi;
 pub mod shop;
 mod signed;
+pub mod traces;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
@@ -33,7 +43,8 @@ use uuid::Uuid;
 
 /// The emulator's confirmation code for every sign-up.
 const CONFIRMATION_CODE: &str = "123456";
-const PASSWORD: &str = "correct horse battery staple";
+/// What everybody signs up with.
+pub const PASSWORD: &str = "correct horse battery staple";
 /// How long an effect may take before its test fails. Effects take well under a second; a machine that
 /// compiles beside the tests takes longer.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -292,9 +303,8 @@ impl Person {
 
     /// Writes a post and gives its id.
     pub async fn writes_post(&self, title: &str) -> Uuid {
-        let answer = self.post("/posts", &json!({"title": title, "body": "It rains."})).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.id()
+        let key = Uuid::now_v7().to_string();
+        self.makes("/posts", &key, &json!({"title": title, "body": "It rains."}), 201).await
     }
 
     /// Writes a post, waits until it can be commented on, and gives its id.
@@ -309,9 +319,21 @@ impl Person {
 
     /// Comments on a post and gives the comment's id.
     pub async fn comments_on(&self, post: Uuid, body: &str) -> Uuid {
-        let answer = self.post(&format!("/posts/{post}/comments"), &json!({"body": body})).await;
-        assert_eq!(answer.status, 201, "{answer:?}");
-        answer.id()
+        let key = Uuid::now_v7().to_string();
+        self.makes(&format!("/posts/{post}/comments"), &key, &json!({"body": body}), 201).await
+    }
+
+    /// Makes something under an `Idempotency-Key` and gives its id; again where the system says 503: it may be busy, and
+    /// what a client does then is to repeat the request.
+    pub async fn makes(&self, path: &str, key: &str, body: &Value, status: u16) -> Uuid {
+        eventually(&format!("{path} is answered"), async || {
+            let answer = self.request(Method::POST, path).key(key).json(body).send().await;
+            (answer.status != 503).then(|| {
+                assert_eq!(answer.status.as_u16(), status, "{answer:?}");
+                answer.id()
+            })
+        })
+        .await
     }
 
     /// This person's notifications of one type, newest first.

@@ -126,17 +126,9 @@ impl Person {
         self.orders_under(&new_sku("key"), &order(sku, quantity, payment_method)).await
     }
 
-    /// Places an order under an `Idempotency-Key`, again where the system says 503: it may be busy, and what
-    /// a client does then is to repeat the request.
+    /// Places an order under an `Idempotency-Key`.
     pub async fn orders_under(&self, key: &str, body: &Value) -> Uuid {
-        eventually("the order is accepted", async || {
-            let answer = self.request(reqwest::Method::POST, "/orders").key(key).json(body).send().await;
-            (answer.status != 503).then(|| {
-                assert_eq!(answer.status, 202, "{answer:?}");
-                answer.id()
-            })
-        })
-        .await
+        self.makes("/orders", key, body, 202).await
     }
 
     /// Waits until an order of this person is no longer pending, and gives it.

@@ -51,17 +51,29 @@ impl System {
 
     /// The lines with this text that a function has logged, each a JSON object.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
-        let query = json!({"logGroupName": format!("/aws/lambda/{function}"), "filterPattern": format!("\"{text}\"")});
-        let headers = [
-            ("content-type", "application/x-amz-json-1.1"),
-            ("x-amz-target", "Logs_20140328.FilterLogEvents"),
-        ];
-        let url = format!("{}/", self.output("endpoint_url"));
-        let answer = self.signed(&root(), "logs", "POST", &url, &headers, query.to_string()).send().await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let lines =
-            answer.body["events"].as_array().unwrap().iter().filter_map(|line| line["message"].as_str());
+        self.log_lines_since(function, text, 0).await
+    }
+
+    /// Like [`Self::log_lines`], from a moment on: milliseconds since 1970.
+    pub(crate) async fn log_lines_since(&self, function: &str, text: &str, start: u64) -> Vec<Value> {
+        let query = json!({
+            "logGroupName": format!("/aws/lambda/{function}"),
+            "filterPattern": format!("\"{text}\""),
+            "startTime": start,
+        });
+        let answer = self.aws_json("logs", "1.1", "Logs_20140328.FilterLogEvents", &query).await;
+        let lines = answer["events"].as_array().unwrap().iter().filter_map(|line| line["message"].as_str());
         lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Calls an AWS API that speaks JSON, as the account's root.
+    pub(crate) async fn aws_json(&self, service: &str, version: &str, target: &str, input: &Value) -> Value {
+        let media_type = format!("application/x-amz-json-{version}");
+        let headers = [("content-type", media_type.as_str()), ("x-amz-target", target)];
+        let url = format!("{}/", self.output("endpoint_url"));
+        let answer = self.signed(&root(), service, "POST", &url, &headers, input.to_string()).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
     }
 
     fn signed(

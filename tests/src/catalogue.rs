@@ -1,0 +1,194 @@
+//! The published language as documents say it: a JSON Schema for each event, and the AsyncAPI document of the bus.
+
+use std::collections::BTreeMap;
+
+use events::{
+    CommentEvent, InventoryEvent, NotificationEvent, OrderEvent, PaymentEvent, PostEvent, UserEvent,
+};
+use kernel::event::{CloudEvent, Payload, SPECVERSION};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use crate::openapi::tidy;
+
+/// An event: its type and the version of its schema.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// `post.created`.
+    pub event: String,
+    /// The `schemaversion`.
+    pub version: u32,
+}
+
+impl Name {
+    /// The name of its files, without what comes after it: `post.created.v1`.
+    pub fn stem(&self) -> String {
+        format!("{}.v{}", self.event, self.version)
+    }
+}
+
+/// Who listens to an event: the function's name and what it does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Consumer {
+    /// The function.
+    pub function: String,
+    /// What it does, by its template.
+    pub description: String,
+}
+
+/// The schema of each event that the code publishes.
+pub fn schemas() -> BTreeMap<Name, Value> {
+    let mut schemas = BTreeMap::new();
+    add::<UserEvent>(&mut schemas);
+    add::<PostEvent>(&mut schemas);
+    add::<CommentEvent>(&mut schemas);
+    add::<NotificationEvent>(&mut schemas);
+    add::<OrderEvent>(&mut schemas);
+    add::<InventoryEvent>(&mut schemas);
+    add::<PaymentEvent>(&mut schemas);
+    schemas
+}
+
+/// Adds the schemas of a publisher's events: the envelope, with the variant's `type` and `data` in it.
+fn add<P: Payload + JsonSchema>(schemas: &mut BTreeMap<Name, Value>) {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut whole = settings.into_generator().into_root_schema_for::<CloudEvent<P>>().to_value();
+    tidy(&mut whole);
+    let fields = |value: &Value| value["properties"].as_object().cloned().unwrap_or_default();
+    let names = |value: &Value| value["required"].as_array().cloned().unwrap_or_default();
+    let variants = whole["oneOf"].as_array().cloned().expect("a publisher's events are an enum");
+    for variant in variants {
+        let mut properties = fields(&whole);
+        properties.extend(fields(&variant));
+        properties["specversion"] = json!({"const": SPECVERSION});
+        properties["source"] = json!({"const": P::SOURCE});
+        properties["schemaversion"] = json!({"const": P::SCHEMA_VERSION});
+        let event = properties["type"]["const"].as_str().expect("an event's type").to_owned();
+        properties["type"] = json!({"const": event});
+        let name = Name { event, version: P::SCHEMA_VERSION };
+        let schema = json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "$id": format!("urn:madang:event:{}:v{}", name.event, name.version),
+            "title": name.event,
+            "description": variant["description"],
+            "type": "object",
+            "properties": properties,
+            "required": ([names(&whole), names(&variant)].concat()),
+        });
+        schemas.insert(name, schema);
+    }
+    assert_eq!(schemas.keys().filter(|name| P::TYPES.contains(&name.event.as_str())).count(), P::TYPES.len());
+}
+
+/// Reads an event into the type that its publisher and consumers use, and writes it again.
+pub fn through_code(event: &Value) -> Result<Value, String> {
+    fn roundtrip<P: Payload + DeserializeOwned + Serialize>(event: &Value) -> Result<Value, String> {
+        let event: CloudEvent<P> =
+            serde_json::from_value(event.clone()).map_err(|error| error.to_string())?;
+        serde_json::to_value(event).map_err(|error| error.to_string())
+    }
+    match event["source"].as_str().unwrap_or_default() {
+        UserEvent::SOURCE => roundtrip::<UserEvent>(event),
+        PostEvent::SOURCE => roundtrip::<PostEvent>(event),
+        CommentEvent::SOURCE => roundtrip::<CommentEvent>(event),
+        NotificationEvent::SOURCE => roundtrip::<NotificationEvent>(event),
+        OrderEvent::SOURCE => roundtrip::<OrderEvent>(event),
+        InventoryEvent::SOURCE => roundtrip::<InventoryEvent>(event),
+        PaymentEvent::SOURCE => roundtrip::<PaymentEvent>(event),
+        unknown => Err(format!("no service publishes as {unknown}")),
+    }
+}
+
+/// The service that publishes an event, by its schema.
+pub fn publisher(schema: &Value) -> &str {
+    schema["properties"]["source"]["const"].as_str().unwrap_or_default().trim_start_matches("madang.")
+}
+
+/// The AsyncAPI document of the bus. Each event comes with an example; consumers are known by the event they listen to.
+pub fn asyncapi(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, Vec<Consumer>>) -> Value {
+    let (mut channels, mut messages, mut operations) = (Map::new(), Map::new(), Map::new());
+    let mut received: BTreeMap<(&Consumer, String), Vec<Value>> = BTreeMap::new();
+    let schemas = schemas();
+    for (name, schema) in &schemas {
+        let (service, stem) = (publisher(schema), name.stem());
+        let channel = channels.entry(service).or_insert_with(|| {
+            json!({
+                "address": "madang",
+                "title": format!("Events of {service}"),
+                "description": format!("Those on the bus `madang` whose source is `madang.{service}`."),
+                "servers": [{"$ref": "#/servers/bus"}],
+                "messages": {},
+            })
+        });
+        channel["messages"][&stem] = json!({"$ref": format!("#/components/messages/{stem}")});
+        let message = json!({"$ref": format!("#/channels/{service}/messages/{stem}")});
+        let publishes = operations.entry(format!("{service}.publish")).or_insert_with(|| {
+            json!({
+                "action": "send",
+                "title": format!("{service} publishes"),
+                "channel": {"$ref": format!("#/channels/{service}")},
+                "messages": [],
+            })
+        });
+        publishes["messages"].as_array_mut().expect("a list").push(message.clone());
+        for consumer in consumers.get(&name.event).into_iter().flatten() {
+            received.entry((consumer, service.to_owned())).or_default().push(message.clone());
+        }
+        let mut payload = schema.clone();
+        let described = payload.as_object_mut().expect("a schema");
+        for name in ["$schema", "$id", "title", "description"] {
+            described.remove(name);
+        }
+        let mut described = json!({
+            "name": name.event,
+            "title": name.event,
+            "summary": schema["description"],
+            "contentType": "application/json",
+            "payload": payload,
+        });
+        if let Some(example) = examples.get(name) {
+            described["examples"] = json!([{"payload": example}]);
+        }
+        messages.insert(stem, described);
+    }
+    for ((consumer, service), messages) in received {
+        operations.insert(
+            format!("{}.react", consumer.function),
+            json!({
+                "action": "receive",
+                "title": format!("{} reacts", consumer.function),
+                "description": consumer.description,
+                "channel": {"$ref": format!("#/channels/{service}")},
+                "messages": messages,
+            }),
+        );
+    }
+    json!({
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "Madang",
+            "version": "1.0.0",
+            "description": "What the services tell each other, on an EventBridge bus: `source` is the channel's, \
+                            `detail-type` the message's name, `detail` its payload, a CloudEvents 1.0 object. `subject` \
+                            is what changed, `sequence` its version after the change. A consumer ignores fields that it \
+                            does not know.",
+            "license": {"name": "MIT OR Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "bus": {
+                "host": "events.{region}.amazonaws.com",
+                "protocol": "eventbridge",
+                "description": "Amazon EventBridge, in the account and Region of the deployment.",
+                "variables": {"region": {"default": "us-east-1"}},
+            },
+        },
+        "channels": channels,
+        "operations": operations,
+        "components": {"messages": messages},
+    })
+}

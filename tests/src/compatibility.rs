@@ -1,0 +1,166 @@
+//! Whether consumers that know an event as it was released can read it as it is published now.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+/// What a schema says for people alone.
+const WORDS: [&str; 6] = ["$schema", "$id", "title", "description", "examples", "default"];
+/// Limits that may be raised, and that may be lowered, without a consumer noticing.
+const LOWEST: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems"];
+const HIGHEST: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
+
+/// What old consumers could not read, a sentence each: which field, and what to do. Empty where they can read everything.
+pub fn breaks(event: &str, released: &Value, present: &Value) -> Vec<String> {
+    let mut changes = Changes { event, found: Vec::new() };
+    changes.compare("", released, present);
+    changes.found
+}
+
+/// A schema without what it says for people: what two revisions have to agree in.
+pub fn bare(schema: &Value) -> Value {
+    match schema {
+        Value::Object(fields) => {
+            let kept = fields.iter().filter(|(name, _)| !WORDS.contains(&name.as_str()));
+            Value::Object(
+                kept.map(|(name, value)| {
+                    // Fields may have any name, `title` among them.
+                    let value = match (name.as_str(), value) {
+                        ("properties", Value::Object(fields)) => {
+                            fields.iter().map(|(name, value)| (name.clone(), bare(value))).collect()
+                        }
+                        _ => bare(value),
+                    };
+                    (name.clone(), value)
+                })
+                .collect(),
+            )
+        }
+        other => other.clone(),
+    }
+}
+
+struct Changes<'a> {
+    event: &'a str,
+    found: Vec<String>,
+}
+
+impl Changes<'_> {
+    fn report(&mut self, field: &str, what: &str) {
+        let field = if field.is_empty() { "the event itself" } else { field };
+        let event = self.event;
+        self.found.push(format!(
+            "{event}: {field} {what}. Consumers that know the released {event} could not read that: publish it with a new \
+             schemaversion, side by side with this one, until nobody reads this one any more."
+        ));
+    }
+
+    fn compare(&mut self, field: &str, released: &Value, present: &Value) {
+        let empty = Map::new();
+        let old = released.as_object().unwrap_or(&empty);
+        let new = present.as_object().unwrap_or(&empty);
+        let keywords: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        for keyword in keywords.into_iter().filter(|keyword| !WORDS.contains(&keyword.as_str())) {
+            let (was, is) = (old.get(keyword), new.get(keyword));
+            match keyword.as_str() {
+                "properties" => self.properties(field, released, present),
+                // With the fields themselves.
+                "required" => {}
+                "items" => self.compare(
+                    &format!("{field}[]"),
+                    was.unwrap_or(&Value::Null),
+                    is.unwrap_or(&Value::Null),
+                ),
+                "type" => {
+                    let (was, is) = (set(was), set(is));
+                    if !was.is_empty() && (is.is_empty() || !is.is_subset(&was)) {
+                        self.report(field, &format!("was {} and is {}", list(&was), list(&is)));
+                    }
+                }
+                "enum" => match (was, is) {
+                    (Some(was), Some(is)) => {
+                        let more: BTreeSet<String> =
+                            set(Some(is)).difference(&set(Some(was))).cloned().collect();
+                        if !more.is_empty() {
+                            self.report(field, &format!("may be {} now", list(&more)));
+                        }
+                    }
+                    (Some(_), None) => self.report(field, "may be anything now, and was one of a few"),
+                    _ => {}
+                },
+                limit if LOWEST.contains(&limit) || HIGHEST.contains(&limit) => {
+                    let wider = match (was.and_then(Value::as_f64), is.and_then(Value::as_f64)) {
+                        (Some(was), Some(is)) if LOWEST.contains(&limit) => is < was,
+                        (Some(was), Some(is)) => is > was,
+                        (was, is) => was.is_some() && is.is_none(),
+                    };
+                    if wider {
+                        let (was, is) = (json!(was), json!(is));
+                        self.report(field, &format!("had the {limit} {was} and has {is}"));
+                    }
+                }
+                // A rule that is new narrows what is published, which is read as before.
+                _ if was.is_none() => {}
+                _ if was != is => {
+                    let (was, is) = (json!(was), json!(is));
+                    self.report(field, &format!("had the {keyword} {was} and has {is}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn properties(&mut self, field: &str, released: &Value, present: &Value) {
+        let empty = Map::new();
+        let (old, new) = (
+            released["properties"].as_object().unwrap_or(&empty),
+            present["properties"].as_object().unwrap_or(&empty),
+        );
+        let (was_required, is_required) = (set(released.get("required")), set(present.get("required")));
+        let at = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        for (name, was) in old {
+            let here = at(name);
+            match new.get(name) {
+                None => self.report(&here, "is gone"),
+                Some(is) => {
+                    if was_required.contains(name) && !is_required.contains(name) {
+                        self.report(&here, "need not be there any more");
+                    } else if is_required.contains(name) && !was_required.contains(name) {
+                        self.late(&here, "has to be there now");
+                    }
+                    self.compare(&here, was, is);
+                }
+            }
+        }
+        for name in new.keys().filter(|name| !old.contains_key(*name) && is_required.contains(*name)) {
+            self.late(&at(name), "is new and has to be there");
+        }
+    }
+
+    /// Old consumers would not mind, but new ones read old events too.
+    fn late(&mut self, field: &str, what: &str) {
+        let event = self.event;
+        self.found.push(format!(
+            "{event}: {field} {what}. Events that were published before, in queues and in the archive, do not have it: make it \
+             optional, or publish it with a new schemaversion, side by side with this one, until nobody reads this one any \
+             more."
+        ));
+    }
+}
+
+fn set(value: Option<&Value>) -> BTreeSet<String> {
+    match value {
+        Some(Value::Array(values)) => values.iter().map(text).collect(),
+        Some(value) => BTreeSet::from([text(value)]),
+        None => BTreeSet::new(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn list(values: &BTreeSet<String>) -> String {
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    if values.is_empty() { "anything".to_owned() } else { values.join(" or ") }
+}

@@ -1,0 +1,500 @@
+//! The OpenAPI document, made of what the services' `contract` modules tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kernel::{
+    contract::{self, Access, Answer, Header, Operation, Parameter, Place},
+    problem::{self, Kind},
+};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+const TITLE: &str = "Madang";
+const DESCRIPTION: &str = "People sign up, write posts, comment, are notified, and order goods from a shared stock.\n\n\
+    Errors are problem documents (RFC 9457). What API Gateway itself refuses, before any function is asked, it answers \
+    with `{\"message\": …}`. Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Every POST \
+    that creates takes an `Idempotency-Key`. A change names the version it was made from in `If-Match`; the version of \
+    a thing is its `ETag`. Fields that a request does not have are refused, so clients should send what is described \
+    here and nothing else; answers may get more fields, which clients should ignore.";
+
+/// Where signed-in people get their token from.
+const ACCESS_TOKEN: &str = "accessToken";
+const SIGNATURE: &str = "awsSignature";
+const PROVIDER: &str = "providerSignature";
+
+/// A part of the API: its name, what it is about, its operations.
+pub type Service = (&'static str, &'static str, Vec<Operation>);
+
+/// Every service's operations, in the order in which people read them.
+pub fn services() -> Vec<Service> {
+    vec![
+        ("users", "Who is here.", users::contract::operations()),
+        ("posts", "What people write.", posts::contract::operations()),
+        ("comments", "What others say about it.", comments::contract::operations()),
+        ("notifications", "What happened meanwhile.", notifications::contract::operations()),
+        ("inventory", "What can be ordered.", inventory::contract::operations()),
+        ("orders", "What people order.", orders::contract::operations()),
+        ("payments", "The money of orders.", payments::contract::operations()),
+        ("api-docs", "What all this promises.", api_docs::contract::operations()),
+        ("registry", "Where services are, for operators and deployments.", registry::contract::operations()),
+    ]
+}
+
+/// The whole document.
+pub fn document() -> Value {
+    let mut schemas = Schemas::new();
+    let mut responses = BTreeMap::new();
+    let (mut tags, mut paths) = (Vec::new(), Map::new());
+    for (name, about, operations) in services() {
+        tags.push(json!({"name": name, "description": about}));
+        for operation in operations {
+            let described = describe(name, &operation, &mut schemas, &mut responses);
+            let path = paths.entry(operation.path).or_insert_with(|| json!({}));
+            path[operation.method.to_lowercase()] = described;
+        }
+    }
+    resolved(json!({
+        "openapi": "3.1.1",
+        "info": {
+            "title": TITLE,
+            "description": DESCRIPTION,
+            "version": "1.0.0",
+            "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
+        },
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        // Relative to where this document is served: the deployment that serves it.
+        "servers": [{"url": "./", "description": "The deployment that serves this document."}],
+        "tags": tags,
+        "paths": paths,
+        "components": {
+            "schemas": schemas.all(),
+            "responses": responses,
+            "headers": headers(),
+            "securitySchemes": security_schemes(),
+        },
+    }))
+}
+
+fn describe(
+    tag: &str,
+    operation: &Operation,
+    schemas: &mut Schemas,
+    responses: &mut BTreeMap<String, Value>,
+) -> Value {
+    let mut described = json!({
+        "operationId": operation.id,
+        "tags": [tag],
+        "summary": operation.summary,
+        "security": security(operation.access),
+    });
+    if !operation.description.is_empty() {
+        described["description"] = json!(operation.description);
+    }
+    let parameters: Vec<Value> =
+        operation.parameters.iter().map(|parameter| describe_parameter(parameter, schemas)).collect();
+    if !parameters.is_empty() {
+        described["parameters"] = json!(parameters);
+    }
+    if let Some(body) = &operation.body {
+        let schema = schemas.sent(body.schema, body.open);
+        described["requestBody"] = json!({
+            "required": true,
+            "content": {"application/json": {"schema": schema, "examples": {"example": {"value": body.example}}}},
+        });
+    }
+    let mut answers = Map::new();
+    for answer in &operation.answers {
+        answers.insert(answer.status.to_string(), describe_answer(answer, schemas));
+    }
+    for (status, refusal) in refusals(operation) {
+        let name = refusal.name();
+        answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
+        responses.entry(name).or_insert_with(|| refusal.describe(status));
+    }
+    described["responses"] = Value::Object(answers);
+    described
+}
+
+fn describe_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
+    let Parameter { name, place, required, description, schema, example } = parameter;
+    let place = match place {
+        Place::Path => "path",
+        Place::Query => "query",
+        Place::Header => "header",
+    };
+    let mut described = json!({
+        "name": name, "in": place, "required": required, "description": description,
+        "schema": schemas.sent(*schema, true),
+    });
+    if !example.is_null() {
+        described["example"] = example.clone();
+    }
+    described
+}
+
+fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
+    let mut described = json!({"description": answer.description});
+    for content in &answer.content {
+        let mut body = json!({"schema": schemas.answered(content.schema)});
+        if !content.example.is_null() {
+            body["examples"] = json!({"example": {"value": content.example}});
+        }
+        described["content"][content.media_type] = body;
+    }
+    for header in &answer.headers {
+        let name = match header {
+            Header::ETag => ("ETag", "Version"),
+            Header::Location => ("Location", "Location"),
+            Header::FileTag => ("ETag", "FileTag"),
+        };
+        described["headers"][name.0] = json!({"$ref": format!("#/components/headers/{}", name.1)});
+    }
+    for link in &answer.links {
+        let parameters: BTreeMap<_, _> = link.parameters.iter().copied().collect();
+        described["links"][link.operation] = json!({"operationId": link.operation, "parameters": parameters});
+    }
+    described
+}
+
+/// Who refuses a request, with one status, and why.
+struct Refusal {
+    kinds: Vec<Kind>,
+    gateway: Option<&'static str>,
+}
+
+impl Refusal {
+    /// The component's name: its problems' names, and the gateway's where it has one.
+    fn name(&self) -> String {
+        let names = self.kinds.iter().map(|kind| pascal(kind.name()));
+        names.chain(self.gateway.map(|_| "Gateway".to_owned())).collect::<Vec<_>>().join("Or")
+    }
+
+    fn describe(&self, status: u16) -> Value {
+        let (mut content, mut reasons) = (Map::new(), Vec::new());
+        if !self.kinds.is_empty() {
+            let mut examples = Map::new();
+            for kind in &self.kinds {
+                let example = contract::example(*kind);
+                reasons.push(format!("`{}`: {}", kind.name(), contract::meaning(*kind)));
+                examples.insert(kind.name().to_owned(), json!({"value": example.to_json(INSTANCE)}));
+            }
+            let types: Vec<String> = self.kinds.iter().map(|kind| kind.uri()).collect();
+            let schema = json!({
+                "allOf": [
+                    {"$ref": "#/components/schemas/Problem"},
+                    {"type": "object", "properties": {"type": {"enum": types}, "status": {"const": status}}},
+                ],
+            });
+            content.insert(problem::MEDIA_TYPE.to_owned(), json!({"schema": schema, "examples": examples}));
+        }
+        if let Some(message) = self.gateway {
+            reasons.push(format!("API Gateway's own: `{message}`"));
+            let schema = json!({"$ref": "#/components/schemas/GatewayMessage"});
+            let examples = json!({"gateway": {"value": {"message": message}}});
+            content.insert("application/json".to_owned(), json!({"schema": schema, "examples": examples}));
+        }
+        let mut described = json!({"description": reasons.join("; "), "content": content});
+        if self.kinds.contains(&Kind::Unavailable) {
+            described["headers"] = json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter"}});
+        }
+        described
+    }
+}
+
+const INSTANCE: &str = "urn:uuid:6f1c2f9e-3b1d-4c8e-9a53-0d2f4c8e9a53";
+
+/// What an operation refuses, by status: its own problems, and what API Gateway says in front of it.
+fn refusals(operation: &Operation) -> BTreeMap<u16, Refusal> {
+    let has_path_parameter = operation.parameters.iter().any(|parameter| parameter.place == Place::Path);
+    let gateway = [
+        (401, "Unauthorized", operation.access == Access::SignedIn),
+        (403, "Forbidden", operation.access == Access::Principal),
+        // A parameter that is empty, or has a slash in it, makes a path that leads nowhere.
+        (404, "Not Found", has_path_parameter),
+        (413, "Request Entity Too Large", operation.body.is_some()),
+        (429, "Too Many Requests", true),
+        (500, "Internal Server Error", true),
+        (503, "Service Unavailable", true),
+    ];
+    let mut refusals = BTreeMap::new();
+    for kind in Kind::ALL.into_iter().filter(|kind| operation.problems.contains(kind)) {
+        let entry = refusals.entry(kind.status().as_u16());
+        entry.or_insert_with(|| Refusal { kinds: Vec::new(), gateway: None }).kinds.push(kind);
+    }
+    for (status, message, _) in gateway.into_iter().filter(|(_, _, says)| *says) {
+        let entry = refusals.entry(status).or_insert_with(|| Refusal { kinds: Vec::new(), gateway: None });
+        entry.gateway = Some(message);
+    }
+    refusals
+}
+
+fn security(access: Access) -> Value {
+    match access {
+        Access::Everyone => json!([]),
+        Access::SignedIn => json!([{ACCESS_TOKEN: []}]),
+        Access::Principal => json!([{SIGNATURE: []}]),
+        Access::Provider => json!([{PROVIDER: []}]),
+    }
+}
+
+fn security_schemes() -> Value {
+    json!({
+        ACCESS_TOKEN: {
+            "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+            "description": "An access token of the Cognito user pool. An ID token is refused.",
+        },
+        SIGNATURE: {
+            "type": "apiKey", "in": "header", "name": "Authorization",
+            "description": "AWS Signature Version 4 for the service `execute-api`, by a principal that may invoke \
+                            the route.",
+            "x-amazon-apigateway-authtype": "awsSigv4",
+        },
+        PROVIDER: {
+            "type": "apiKey", "in": "header", "name": "Stripe-Signature",
+            "description": "The payment provider's signature of the body.",
+        },
+    })
+}
+
+fn headers() -> Value {
+    json!({
+        "Version": {
+            "description": "The version of what is answered, in quotes: what `If-Match` takes.",
+            "required": true,
+            "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"},
+            "example": "\"1\"",
+        },
+        "FileTag": {
+            "description": "The version of the file: what `If-None-Match` takes.",
+            "required": true,
+            "schema": {"type": "string", "pattern": "^\"[^\"]+\"$"},
+            "example": "\"5f0c1e8a\"",
+        },
+        "Location": {
+            "description": "The path of what was made, after the API's address.",
+            "required": true,
+            "schema": {"type": "string", "format": "uri-reference"},
+            "example": "/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c",
+        },
+        "RetryAfter": {
+            "description": "Seconds after which trying again makes sense; API Gateway's own answers do not say.",
+            "required": false,
+            "schema": {"type": "integer", "minimum": 1},
+            "example": 1,
+        },
+    })
+}
+
+/// The component schemas, of what is sent and of what is answered.
+struct Schemas {
+    sent: SchemaGenerator,
+    answered: SchemaGenerator,
+    /// Definitions of requests whose fields the server does not all know.
+    open: BTreeSet<String>,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings = SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        });
+        Self {
+            sent: settings.clone().for_deserialize().into_generator(),
+            answered: settings.for_serialize().into_generator(),
+            open: BTreeSet::new(),
+        }
+    }
+
+    fn sent(&mut self, schema: fn(&mut SchemaGenerator) -> Schema, open: bool) -> Value {
+        let before: BTreeSet<String> = self.sent.definitions().keys().cloned().collect();
+        let mut schema = schema(&mut self.sent).to_value();
+        if open {
+            let new = self.sent.definitions().keys().filter(|name| !before.contains(*name));
+            self.open.extend(new.cloned());
+        }
+        tidy(&mut schema);
+        mark_sent(&mut schema);
+        schema
+    }
+
+    fn answered(&mut self, schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
+        let mut schema = schema(&mut self.answered).to_value();
+        tidy(&mut schema);
+        schema
+    }
+
+    fn all(self) -> Value {
+        let mut all: Map<String, Value> = self.answered.definitions().clone();
+        all.values_mut().for_each(tidy);
+        for (name, mut schema) in self.sent.definitions().clone() {
+            tidy(&mut schema);
+            if !self.open.contains(&name) {
+                each_object(&mut schema, &mut |object| {
+                    if object.contains_key("properties") {
+                        object.insert("additionalProperties".to_owned(), json!(false));
+                    }
+                });
+            }
+            mark_sent(&mut schema);
+            let name = if all.contains_key(&name) { format!("{name}{SENT}") } else { name };
+            all.insert(name, schema);
+        }
+        all.insert("Problem".to_owned(), problem_schema());
+        all.insert("GatewayMessage".to_owned(), gateway_schema());
+        Value::Object(all)
+    }
+}
+
+/// What marks a definition that requests have beside the one of answers.
+const SENT: &str = "Input";
+
+/// Marks each reference of a request. Which definitions are only theirs is known at the end: see [`resolved`].
+fn mark_sent(schema: &mut Value) {
+    each_object(schema, &mut |object| {
+        if let Some(Value::String(reference)) = object.get_mut("$ref") {
+            reference.push_str(SENT);
+        }
+    });
+}
+
+/// The document with each marked reference leading to the definition that there is.
+fn resolved(mut document: Value) -> Value {
+    let schemas = document["components"]["schemas"].clone();
+    each_object(&mut document, &mut |object| {
+        if let Some(Value::String(reference)) = object.get_mut("$ref")
+            && let Some(name) = reference.strip_prefix("#/components/schemas/")
+            && schemas.get(name).is_none()
+            && let Some(shared) = reference.strip_suffix(SENT)
+        {
+            *reference = shared.to_owned();
+        }
+    });
+    document
+}
+
+fn problem_schema() -> Value {
+    let types: Vec<String> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
+    let statuses: BTreeSet<u16> = Kind::ALL.iter().map(|kind| kind.status().as_u16()).collect();
+    json!({
+        "description": "What went wrong (RFC 9457).",
+        "type": "object",
+        "properties": {
+            "type": {"type": "string", "format": "uri", "enum": types, "description": "Names the kind of problem."},
+            "title": {"type": "string", "description": "The kind of problem, in words."},
+            "status": {"type": "integer", "enum": statuses, "description": "The status of the answer."},
+            "detail": {"type": "string", "description": "What is wrong this time."},
+            "instance": {
+                "type": "string", "format": "uri",
+                "description": "Names this one answer: operators find it in the log.",
+            },
+            "errors": {
+                "type": "array",
+                "minItems": 1,
+                "description": "The fields that are not valid, where `type` is `urn:madang:problem:invalid`.",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "pointer": {
+                            "type": "string",
+                            "description": "Where: a JSON pointer into the body; for a parameter, its name after a \
+                                            slash.",
+                        },
+                        "detail": {"type": "string", "description": "What is wrong with it."},
+                    },
+                    "required": ["pointer", "detail"],
+                },
+            },
+        },
+        "required": ["type", "title", "status", "detail", "instance"],
+    })
+}
+
+fn gateway_schema() -> Value {
+    json!({
+        "description": "What API Gateway says when it refuses a request itself.",
+        "type": "object",
+        "properties": {"message": {"type": ["string", "null"], "description": "In words."}},
+        "required": ["message"],
+    })
+}
+
+/// What schemars says in a roundabout way, said plainly.
+pub fn tidy(schema: &mut Value) {
+    each_object(schema, &mut |object| {
+        // The sizes of Rust's integers are nobody's business: where there is a limit it is said.
+        if object.get("type") == Some(&json!("integer")) {
+            object.remove("format");
+        }
+        variants_as_enum(object);
+        absent_rather_than_null(object);
+        if let Some(Value::String(description)) = object.get_mut("description") {
+            *description = description.replace("[`", "`").replace("`]", "`");
+        }
+    });
+}
+
+/// An enum's variants, each of them a constant, are an `enum`, and their descriptions a list.
+fn variants_as_enum(object: &mut Map<String, Value>) {
+    let Some(Value::Array(variants)) = object.get("oneOf") else { return };
+    if !variants.iter().all(|variant| variant["const"].is_string()) {
+        return;
+    }
+    let names: Vec<Value> = variants.iter().map(|variant| variant["const"].clone()).collect();
+    let told = variants.iter().map(|variant| {
+        let (name, about) = (variant["const"].as_str(), variant["description"].as_str());
+        format!("- `{}`: {}", name.unwrap_or_default(), about.unwrap_or_default())
+    });
+    let told = told.collect::<Vec<_>>().join("\n");
+    let heading = object.get("description").and_then(Value::as_str).unwrap_or_default();
+    let description = format!("{heading}\n\n{told}");
+    object.remove("oneOf");
+    object.insert("type".to_owned(), json!("string"));
+    object.insert("enum".to_owned(), json!(names));
+    object.insert("description".to_owned(), json!(description));
+}
+
+/// A field that need not be there is absent where it has no value, never null.
+fn absent_rather_than_null(object: &mut Map<String, Value>) {
+    let required: BTreeSet<String> =
+        object.get("required").and_then(Value::as_array).map_or_else(BTreeSet::new, |names| {
+            names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        });
+    let Some(Value::Object(properties)) = object.get_mut("properties") else { return };
+    for (_, property) in properties.iter_mut().filter(|(name, _)| !required.contains(*name)) {
+        let Some(property) = property.as_object_mut() else { continue };
+        if let Some(Value::Array(types)) = property.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                let only = only.clone();
+                property.insert("type".to_owned(), only);
+            }
+        }
+        if let Some(Value::Array(kinds)) = property.get_mut("anyOf") {
+            kinds.retain(|kind| kind["type"] != "null");
+            if let [only] = kinds.as_slice() {
+                let only = only.as_object().cloned().unwrap_or_default();
+                property.remove("anyOf");
+                property.extend(only);
+            }
+        }
+    }
+}
+
+/// Does something to a schema's objects, inner ones first.
+pub fn each_object(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>)) {
+    match value {
+        Value::Object(object) => {
+            object.values_mut().for_each(|inner| each_object(inner, act));
+            act(object);
+        }
+        Value::Array(values) => values.iter_mut().for_each(|inner| each_object(inner, act)),
+        _ => {}
+    }
+}
+
+/// `stale-version` as `StaleVersion`.
+fn pascal(name: &str) -> String {
+    let parts = name.split('-').map(|part| part[..1].to_uppercase() + &part[1..]);
+    parts.collect()
+}

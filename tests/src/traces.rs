@@ -1,0 +1,214 @@
+//! Traces as they were received: the local cloud runs a receiver in place of the X-Ray daemon.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::SystemTime,
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Request, System};
+
+/// How far apart two clocks of one process may read the same moment, in microseconds.
+const SAME_MOMENT: f64 = 100.0;
+
+/// A place in a trace from which a client makes a request.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The trace, 32 hexadecimal digits.
+    pub trace_id: String,
+    span_id: String,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let unique = Uuid::now_v7().simple().to_string();
+        Self {
+            trace_id: format!("{now:08x}{}", &unique[8..]),
+            span_id: format!("{:016x}", fastrand::u64(1..)),
+        }
+    }
+}
+
+impl Origin {
+    /// The header that hands the place on, with the decision whether to sample.
+    pub fn header(&self, sampled: bool) -> String {
+        let (epoch, unique) = self.trace_id.split_at(8);
+        format!("Root=1-{epoch}-{unique};Parent={};Sampled={}", self.span_id, u8::from(sampled))
+    }
+}
+
+impl Request {
+    /// Makes the request from a place in a trace that is sampled.
+    #[must_use]
+    pub fn traced(self, origin: &Origin) -> Self {
+        self.header("x-amzn-trace-id", &origin.header(true))
+    }
+}
+
+/// What was received of a trace.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Trace {
+    /// The trace.
+    pub trace_id: String,
+    /// Its spans.
+    pub spans: Vec<Span>,
+}
+
+/// A span.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "OpenTelemetry's names")]
+pub struct Span {
+    pub trace_id: String,
+    pub span_id: String,
+    pub parent_id: Option<String>,
+    pub name: String,
+    pub kind: String,
+    pub function: String,
+    /// Microseconds since 1970.
+    pub start: f64,
+    /// Microseconds.
+    pub duration: f64,
+    pub status: String,
+    pub attributes: HashMap<String, Value>,
+    pub links: Vec<Link>,
+}
+
+/// A link to a span of another trace.
+#[derive(Clone, Debug, Deserialize)]
+#[expect(missing_docs, reason = "OpenTelemetry's names")]
+pub struct Link {
+    pub trace_id: String,
+    pub span_id: String,
+}
+
+impl Span {
+    /// Whether the work came to another function with it, by a request or an event.
+    fn is_hop(&self) -> bool {
+        self.kind != "client"
+    }
+
+    fn end(&self) -> f64 {
+        self.start + self.duration
+    }
+
+    /// What it is called in a [`Trace::story`].
+    pub fn title(&self) -> String {
+        match self.attributes.get("error.type").and_then(Value::as_str).filter(|_| self.status == "error") {
+            Some(reason) => format!("{}: {} failed: {reason}", self.function, self.name),
+            None => format!("{}: {}", self.function, self.name),
+        }
+    }
+}
+
+impl System {
+    /// What has been received of a trace, if anything.
+    pub async fn trace(&self, trace_id: &str) -> Option<Trace> {
+        let url = format!("{}/api/traces/{trace_id}", self.output("trace_url"));
+        let answer = self.http.get(url).send().await.expect("the receiver answers");
+        if answer.status() == 404 {
+            return None;
+        }
+        Some(answer.json().await.expect("a trace"))
+    }
+
+    /// The traces that have a span with this id among its attributes.
+    pub async fn traces_of(&self, id: &str) -> Vec<String> {
+        let url = format!("{}/api/traces?id={id}&limit=100", self.output("trace_url"));
+        let answer: Value =
+            self.http.get(url).send().await.expect("the receiver answers").json().await.unwrap();
+        let items = answer["items"].as_array().unwrap().iter();
+        items.map(|item| item["trace_id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Trace {
+    /// The hops of the trace as a tree, a line each, two spaces deeper than the hop it came from; siblings in the order of
+    /// the alphabet. What has no known cause stands at the left, like the first.
+    pub fn story(&self) -> String {
+        let by_id: HashMap<&str, &Span> =
+            self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
+        let mut below: BTreeMap<Option<&str>, Vec<&Span>> = BTreeMap::new();
+        for span in self.spans.iter().filter(|span| span.is_hop()) {
+            let mut cause = span.parent_id.as_deref().and_then(|id| by_id.get(id));
+            while let Some(call) = cause.filter(|cause| !cause.is_hop()) {
+                cause = call.parent_id.as_deref().and_then(|id| by_id.get(id));
+            }
+            below.entry(cause.map(|cause| cause.span_id.as_str())).or_default().push(span);
+        }
+        told(&below, None, 0)
+    }
+
+    /// What is wrong with the trace, whatever its story is: nothing, if every span's cause is known (`origin` is the
+    /// client's own), and every span lies where it should in time.
+    pub fn faults(&self, origin: &Origin) -> Vec<String> {
+        let by_id: HashMap<&str, &Span> =
+            self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
+        let mut faults = Vec::new();
+        for span in &self.spans {
+            let title = span.title();
+            if span.trace_id != origin.trace_id {
+                faults.push(format!("{title} is in another trace"));
+            }
+            if span.duration <= 0.0 {
+                faults.push(format!("{title} took no time"));
+            }
+            let parent = span.parent_id.as_deref().unwrap_or_default();
+            let Some(parent) = by_id.get(parent) else {
+                if parent != origin.span_id {
+                    faults.push(format!("the parent of {title} is not known"));
+                }
+                continue;
+            };
+            if span.start < parent.start - SAME_MOMENT {
+                faults.push(format!("{title} began before {}", parent.title()));
+            }
+            // A call lies within the work that makes it, and an answer within the call: events come later.
+            let awaited = !span.is_hop() || !parent.is_hop();
+            if awaited && span.end() > parent.end() + SAME_MOMENT {
+                faults.push(format!("{title} ended after {}", parent.title()));
+            }
+            if !span.is_hop() && span.function != parent.function {
+                faults.push(format!("{title} is a call that {} did not make", parent.title()));
+            }
+        }
+        faults
+    }
+
+    /// The trace as it would have been received if a hop had lost its context: it and all that followed from it would be in
+    /// another trace.
+    #[must_use]
+    pub fn without(&self, hop: &Span) -> Self {
+        let mut lost = vec![hop.span_id.clone()];
+        // Causes come before what they cause.
+        for span in &self.spans {
+            if span.parent_id.as_ref().is_some_and(|parent| lost.contains(parent)) {
+                lost.push(span.span_id.clone());
+            }
+        }
+        let spans = self.spans.iter().filter(|span| !lost.contains(&span.span_id)).cloned().collect();
+        Self { trace_id: self.trace_id.clone(), spans }
+    }
+
+    /// The hops, in the order they began.
+    pub fn hops(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.is_hop())
+    }
+}
+
+fn told(below: &BTreeMap<Option<&str>, Vec<&Span>>, cause: Option<&str>, depth: usize) -> String {
+    let mut parts: Vec<String> = below
+        .get(&cause)
+        .into_iter()
+        .flatten()
+        .map(|span| {
+            let indent = "  ".repeat(depth);
+            format!("{indent}{}\n{}", span.title(), told(below, Some(&span.span_id), depth + 1))
+        })
+        .collect();
+    parts.sort();
+    parts.concat()
+}

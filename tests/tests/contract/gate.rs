@@ -1,0 +1,147 @@
+//! The gate itself: what it refuses, in which words, and what it lets through.
+
+use serde_json::{Value, json};
+use system_tests::{
+    catalogue::{self, Name},
+    compatibility::{bare, breaks},
+};
+
+/// An event as it is published, and changed by somebody.
+fn changed(event: &str, change: impl Fn(&mut Value)) -> (Value, Value) {
+    let name = Name { event: event.to_owned(), version: 1 };
+    let released = catalogue::schemas()[&name].clone();
+    let mut present = released.clone();
+    change(&mut present["properties"]["data"]);
+    assert_ne!(released, present, "the change changes something");
+    (released, present)
+}
+
+fn refusal(event: &str, change: impl Fn(&mut Value)) -> String {
+    let (released, present) = changed(event, change);
+    let mut found = breaks(event, &released, &present);
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+const SIDE_BY_SIDE: &str =
+    "publish it with a new schemaversion, side by side with this one, until nobody reads this one any more.";
+
+#[test]
+fn a_change_that_an_old_consumer_could_not_read_is_refused_with_the_field_and_what_to_do() {
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change, &str); 12] = [
+        ("comment.created", |data| drop(remove(data, "excerpt")), "data.excerpt is gone"),
+        (
+            "comment.created",
+            |data| {
+                let author = remove(data, "author_id");
+                data["properties"]["writer_id"] = author;
+            },
+            "data.author_id is gone",
+        ),
+        ("comment.created", |data| unrequire(data, "excerpt"), "data.excerpt need not be there any more"),
+        (
+            "comment.created",
+            |data| data["properties"]["post_id"]["type"] = json!("integer"),
+            "data.post_id was string and is integer",
+        ),
+        (
+            "comment.created",
+            |data| data["properties"]["excerpt"]["maxLength"] = json!(4096),
+            "data.excerpt had the maxLength 140 and has 4096",
+        ),
+        (
+            "comment.created",
+            |data| data["properties"]["excerpt"]["minLength"] = json!(0),
+            "data.excerpt had the minLength 1 and has 0",
+        ),
+        (
+            "notification.created",
+            |data| data["properties"]["type"]["enum"].as_array_mut().unwrap().push(json!("mention")),
+            "data.type may be mention now",
+        ),
+        (
+            "order.placed",
+            |data| data["properties"]["total"]["properties"]["currency"]["pattern"] = json!("^[a-z]{3}$"),
+            "data.total.currency had the pattern \"^[A-Z]{3}$\" and has \"^[a-z]{3}$\"",
+        ),
+        (
+            "order.placed",
+            |data| drop(remove(&mut data["properties"]["total"], "currency")),
+            "data.total.currency is gone",
+        ),
+        (
+            "inventory.reserved",
+            |data| data["properties"]["items"]["items"]["properties"]["quantity"]["maximum"] = json!(5000),
+            "data.items[].quantity had the maximum 1000 and has 5000",
+        ),
+        (
+            "inventory.reserved",
+            |data| drop(data["properties"]["items"].as_object_mut().unwrap().remove("maxItems")),
+            "data.items had the maxItems 50 and has null",
+        ),
+        (
+            "user.created",
+            |data| data["properties"]["name"]["type"] = json!(["string", "null"]),
+            "data.name was string and is null or string",
+        ),
+    ];
+    for (event, change, what) in changes {
+        let sentence = refusal(event, change);
+        let expected = format!(
+            "{event}: {what}. Consumers that know the released {event} could not read that: {SIDE_BY_SIDE}"
+        );
+        // A field that goes may be one that was required too, which is said once.
+        assert_eq!(sentence, expected);
+    }
+}
+
+#[test]
+fn a_field_that_old_events_do_not_have_cannot_be_required() {
+    let added = refusal("comment.created", |data| {
+        data["properties"]["language"] = json!({"type": "string"});
+        data["required"].as_array_mut().unwrap().push(json!("language"));
+    });
+    assert!(
+        added.starts_with("comment.created: data.language is new and has to be there. Events that"),
+        "{added}"
+    );
+    assert!(added.contains("make it optional, or publish it with a new schemaversion"), "{added}");
+    let required = refusal("order.placed", |data| {
+        data["required"].as_array_mut().unwrap().push(json!("total"));
+    });
+    assert!(required.starts_with("order.placed: data.total has to be there now."), "{required}");
+}
+
+#[test]
+fn what_old_consumers_do_not_notice_passes() {
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 5] = [
+        ("comment.created", |data| data["properties"]["language"] = json!({"type": "string"})),
+        ("comment.created", |data| data["properties"]["excerpt"]["maxLength"] = json!(100)),
+        ("comment.created", |data| data["properties"]["excerpt"]["description"] = json!("How it begins.")),
+        ("order.placed", |data| data["properties"]["reason"]["maxLength"] = json!(80)),
+        ("notification.created", |data| {
+            drop(data["properties"]["type"]["enum"].as_array_mut().unwrap().pop());
+        }),
+    ];
+    for (event, change) in changes {
+        let (released, present) = changed(event, change);
+        assert_eq!(breaks(event, &released, &present), [""; 0]);
+    }
+}
+
+#[test]
+fn words_for_people_are_no_change_and_a_field_that_is_called_like_one_is_a_field() {
+    let schema = json!({"title": "a", "properties": {"title": {"type": "string", "description": "b"}}});
+    assert_eq!(bare(&schema), json!({"properties": {"title": {"type": "string"}}}));
+}
+
+fn remove(object: &mut Value, name: &str) -> Value {
+    unrequire(object, name);
+    object["properties"].as_object_mut().unwrap().remove(name).unwrap()
+}
+
+fn unrequire(object: &mut Value, name: &str) {
+    object["required"].as_array_mut().unwrap().retain(|required| required != name);
+}

@@ -1,0 +1,43 @@
+//! The templates, as far as they say what the documents say too.
+
+use std::collections::BTreeMap;
+
+use yaml_rust2::{Yaml, YamlLoader};
+
+use crate::files;
+
+/// The templates of the stacks, by their names.
+pub(crate) fn all() -> BTreeMap<String, Yaml> {
+    let names = files::names("infra").into_iter();
+    names
+        .filter_map(|file| Some(file.strip_suffix(".yaml")?.to_owned()))
+        .map(|name| {
+            let text = files::text(&format!("infra/{name}.yaml"));
+            // CloudFormation's tags fall away: what `!Ref X` leaves is X.
+            let mut documents =
+                YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+            (name, documents.remove(0))
+        })
+        .collect()
+}
+
+/// The resources of a type in a template, by their logical ids.
+pub(crate) fn of_type<'a>(template: &'a Yaml, kind: &'a str) -> impl Iterator<Item = (&'a str, &'a Yaml)> {
+    let resources = template["Resources"].as_hash().expect("a template has resources").iter();
+    resources
+        .filter(move |(_, resource)| resource["Type"].as_str() == Some(kind))
+        .map(|(id, resource)| (id.as_str().unwrap(), &resource["Properties"]))
+}
+
+/// Every route of the API, with who may ask.
+pub(crate) fn routes() -> BTreeMap<String, String> {
+    let templates = all();
+    let mut routes = BTreeMap::new();
+    for template in templates.values() {
+        for (_, route) in of_type(template, "AWS::ApiGatewayV2::Route") {
+            let text = |name: &str| route[name].as_str().unwrap_or_else(|| panic!("{route:?}")).to_owned();
+            routes.insert(text("RouteKey"), text("AuthorizationType"));
+        }
+    }
+    routes
+}
