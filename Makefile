@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo order-retry test watch bench clean-local help
+.PHONY: build up down demo trace order-retry test fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 
@@ -16,11 +16,18 @@ down: bootstrap ## Stop the local AWS; its state is kept
 demo: bootstrap ## Play the story through the API; brings the system up if it is down
 	@$(LOCAL) demo
 
+trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; without it, the latest
+	@$(LOCAL) trace -- "$$ID"
+
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
 	@$(LOCAL) order-retry -- "$$ID"
 
 test: bootstrap ## Everything that has to pass: format, lints, unit tests, templates, the running system
 	@infra/local/test
+
+fuzz: bootstrap ## Ask the running system everything its description allows, and more, until Ctrl-C
+	@infra/local/bootstrap fuzz
+	@$(LOCAL) fuzz
 
 watch: bootstrap ## Serve the code being edited on port 9000, with the local AWS behind it
 	@$(LOCAL) watch

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 from botocore.exceptions import EndpointConnectionError
 
-from . import bench, build, cloud, demo, deploy, outputs, registry, retry, stacks, watch
+from . import bench, build, cloud, demo, deploy, fuzz, outputs, registry, retry, stacks, trace, watch
 from .progress import Progress, console
-from .settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, Trouble
+from .settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, TRACE_URL, Trouble
 
 
 def up(_: argparse.Namespace) -> None:
@@ -33,6 +33,8 @@ def up(_: argparse.Namespace) -> None:
         found = outputs.write(wanted, everything)
     console.print(f"\n[bold green]Madang is up[/] {since(started)}: {found['api_url']}")
     console.print(f"  curl {found['api_url']}/posts")
+    console.print(f"  {found['api_url']}/docs shows the API, and each call can be tried there")
+    console.print(f"  {TRACE_URL} shows the traces")
     registry.show()
 
 
@@ -64,6 +66,10 @@ def retry_order(arguments: argparse.Namespace) -> None:
     retry.run(outputs.read(), order)
 
 
+def show_traces(arguments: argparse.Namespace) -> None:
+    trace.run(arguments.id)
+
+
 def develop(_: argparse.Namespace) -> None:
     has_to_be_up("make watch")
     watch.run(outputs.read())
@@ -73,13 +79,23 @@ def measure(_: argparse.Namespace) -> None:
     bench.run()
 
 
+def search(arguments: argparse.Namespace) -> None:
+    has_to_be_up("make fuzz")
+    if arguments.cases:
+        fuzz.run(outputs.read(), arguments.cases)
+    else:
+        fuzz.endless(outputs.read())
+
+
 COMMANDS = {
     "up": (up, "build, start the local cloud, deploy what has changed"),
     "down": (down, "stop the local cloud and keep its state"),
     "clean": (clean, "stop it and forget its state"),
     "demo": (play, "play the story through the API"),
     "order-retry": (retry_order, "make an order's saga go on where it stopped"),
+    "trace": (show_traces, "show the traces that have an id"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
+    "fuzz": (search, "ask the system everything that its description allows, and more"),
     "bench": (measure, "print sizes and cold starts of the deployed functions"),
 }
 
@@ -92,8 +108,12 @@ def main() -> int:
         command.set_defaults(run=run)
         if name == "clean":
             command.add_argument("--all", action="store_true", help="the tools under .local/ too")
+        if name == "fuzz":
+            command.add_argument("--cases", type=int, help="how many requests at least; without an end otherwise")
         if name == "order-retry":
             command.add_argument("order", nargs="?", default="", help="the order's id")
+        if name == "trace":
+            command.add_argument("id", nargs="?", default="", help="of an order, a post, a trace, a request, …")
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)

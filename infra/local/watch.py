@@ -15,7 +15,7 @@ from contextlib import suppress
 import requests
 
 from .progress import console
-from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, Trouble, client
+from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, TRACE_PORT, Trouble, client
 
 ENVIRONMENTS = LOCAL / "watch"
 RUNNER = ROOT / "infra" / "local" / "with-environment"
@@ -72,6 +72,7 @@ def _common(outputs: dict) -> dict[str, str]:
     keys = requests.get(f"{ENDPOINT}/{pool}/.well-known/jwks.json", timeout=5)
     keys.raise_for_status()
     return AWS_ENVIRONMENT | {
+        "AWS_XRAY_DAEMON_ADDRESS": f"{HOST}:{TRACE_PORT}",
         "LOCAL_JWKS": keys.text.strip().replace("\n", ""),
         "JWT_ISSUER": f"https://cognito-idp.{REGION}.amazonaws.com/{pool}",
         "JWT_AUDIENCE": outputs["user_pool_client_id"],
