@@ -41,7 +41,7 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     })?;
     let listing = Listing::read(request.json()?)?;
 
-    if request.creates_only() {
+    if request.creates_only()? {
         let item = StockItem::list(sku, listing);
         inventory.create(&item).await?;
         let location = format!("/inventory/{}", item.sku);

@@ -4,7 +4,7 @@
 //! which version it was made from, so that two people who edit at once cannot overwrite each other.
 
 use headers::{ETag, Header, HeaderMapExt, IfMatch};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};
 
 use crate::problem::{Kind, Problem};
 
@@ -22,15 +22,32 @@ pub fn require_match(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
             "send the version you change in If-Match, as the ETag of a GET gave it: If-Match: \"3\"",
         ));
     }
-    let well_formed = headers.get_all(IfMatch::name()).iter().all(|value| is_list_of_tags(value.as_bytes()));
-    let Some(if_match) = headers.typed_get::<IfMatch>().filter(|_| well_formed) else {
-        return Err(Problem::new(
-            Kind::Unreadable,
-            "the header If-Match is not a list of entity tags in quotes",
-        ));
-    };
+    let if_match = if_match(headers)?;
     let passes = format!("\"{current}\"").parse::<ETag>().is_ok_and(|tag| if_match.precondition_passes(&tag));
     if passes { Ok(()) } else { Err(stale()) }
+}
+
+/// Whether the client wants to create, and not to replace what is there: `If-None-Match: *`. With `If-Match` beside it no
+/// state of the thing would do, since that one asks for something that is there (RFC 9110, section 13.2.2).
+pub fn creates_only(headers: &HeaderMap) -> Result<bool, Problem> {
+    if headers.get(IF_NONE_MATCH).is_none_or(|value| value.as_bytes() != b"*") {
+        return Ok(false);
+    }
+    if headers.contains_key(IfMatch::name()) {
+        if_match(headers)?;
+        return Err(Problem::new(
+            Kind::StaleVersion,
+            "If-None-Match: * makes what is not there yet, and If-Match changes what is: send one of them",
+        ));
+    }
+    Ok(true)
+}
+
+fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
+    let well_formed = headers.get_all(IfMatch::name()).iter().all(|value| is_list_of_tags(value.as_bytes()));
+    headers.typed_get().filter(|_| well_formed).ok_or_else(|| {
+        Problem::new(Kind::Unreadable, "the header If-Match is not a list of entity tags in quotes")
+    })
 }
 
 /// Whether a header's value is `*` or a list of entity tags, which [`IfMatch`] itself does not ask.
@@ -87,6 +104,23 @@ mod tests {
         assert_eq!(require_match(&HeaderMap::new(), 3).unwrap_err().kind, Kind::VersionRequired);
         for value in ["3", "\"3", "", "'3'", "{}", "\"3\" \"4\"", "\"3\",", "**", "w/\"3\"", "\"\"\""] {
             assert_eq!(require_match(&with(value), 3).unwrap_err().kind, Kind::Unreadable, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_made_and_has_no_version_to_match() {
+        assert!(!creates_only(&HeaderMap::new()).unwrap());
+        assert!(!creates_only(&with("\"3\"")).unwrap());
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("\"3\""));
+        assert!(!creates_only(&headers).unwrap());
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
+        assert!(creates_only(&headers).unwrap());
+        for (value, kind) in
+            [("\"3\"", Kind::StaleVersion), ("*", Kind::StaleVersion), ("3", Kind::Unreadable)]
+        {
+            headers.insert(IfMatch::name(), HeaderValue::from_static(value));
+            assert_eq!(creates_only(&headers).unwrap_err().kind, kind, "{value}");
         }
     }
 

@@ -121,7 +121,7 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     let preferences = Preferences::read(request.json()?)?;
 
     let standing = notifications.own_settings(caller).await?.version;
-    let creates = request.creates_only();
+    let creates = request.creates_only()?;
     if !creates {
         request.require_match(standing)?;
     } else if standing > 0 {
