@@ -25,6 +25,7 @@ pub mod catalogue;
 pub mod compatibility;
 pub mod faults;
 pub mod openapi;
+mod promises;
 pub mod shop;
 mod signed;
 pub mod traces;
@@ -385,9 +386,12 @@ impl Request {
         Self(self.0.header("content-type", media_type).body(body.into()))
     }
 
-    /// Sends it.
+    /// Sends it. What the API answers is what its description promises, or the test fails here.
     pub async fn send(self) -> Answer {
-        let response = self.0.send().await.expect("the API answers");
+        let (client, request) = self.0.build_split();
+        let request = request.expect("a request");
+        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let response = client.execute(request).await.expect("the API answers");
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("the answer is complete");
         let body = if bytes.is_empty() {
@@ -395,7 +399,9 @@ impl Request {
         } else {
             serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)))
         };
-        Answer { status, headers, body }
+        let answer = Answer { status, headers, body };
+        promises::hold(&method, &path, &answer);
+        answer
     }
 }
 

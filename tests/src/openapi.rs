@@ -109,7 +109,9 @@ fn describe(
     for (status, refusal) in refusals(operation) {
         let name = refusal.name();
         answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
-        responses.entry(name).or_insert_with(|| refusal.describe(status));
+        let described = refusal.describe(status);
+        let standing = responses.entry(name).or_insert_with(|| described.clone());
+        assert_eq!(*standing, described, "two answers have one name");
     }
     described["responses"] = Value::Object(answers);
     described
@@ -142,18 +144,27 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
         described["content"][content.media_type] = body;
     }
     for header in &answer.headers {
-        let name = match header {
-            Header::ETag => ("ETag", "Version"),
-            Header::Location => ("Location", "Location"),
-            Header::FileTag => ("ETag", "FileTag"),
+        let (name, header) = match header {
+            Header::ETag => ("ETag", json!({"$ref": "#/components/headers/Version"})),
+            Header::FileTag => ("ETag", json!({"$ref": "#/components/headers/FileTag"})),
+            Header::Location(example) => ("Location", location(example)),
         };
-        described["headers"][name.0] = json!({"$ref": format!("#/components/headers/{}", name.1)});
+        described["headers"][name] = header;
     }
     for link in &answer.links {
         let parameters: BTreeMap<_, _> = link.parameters.iter().copied().collect();
         described["links"][link.operation] = json!({"operationId": link.operation, "parameters": parameters});
     }
     described
+}
+
+fn location(example: &str) -> Value {
+    json!({
+        "description": "The path of what was made, after the API's address.",
+        "required": true,
+        "schema": {"type": "string", "format": "uri-reference"},
+        "example": example,
+    })
 }
 
 /// Who refuses a request, with one status, and why.
@@ -163,10 +174,11 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// The component's name: its problems' names, and the gateway's where it has one.
+    /// The component's name: its problems' names, and what the gateway says where it says something.
     fn name(&self) -> String {
         let names = self.kinds.iter().map(|kind| pascal(kind.name()));
-        names.chain(self.gateway.map(|_| "Gateway".to_owned())).collect::<Vec<_>>().join("Or")
+        let gateway = self.gateway.map(|message| format!("Gateway{}", message.replace(' ', "")));
+        names.chain(gateway).collect::<Vec<_>>().join("Or")
     }
 
     fn describe(&self, status: u16) -> Value {
@@ -269,12 +281,6 @@ fn headers() -> Value {
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[^\"]+\"$"},
             "example": "\"5f0c1e8a\"",
-        },
-        "Location": {
-            "description": "The path of what was made, after the API's address.",
-            "required": true,
-            "schema": {"type": "string", "format": "uri-reference"},
-            "example": "/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c",
         },
         "RetryAfter": {
             "description": "Seconds after which trying again makes sense; API Gateway's own answers do not say.",

@@ -44,7 +44,12 @@ pub fn operations() -> Vec<Operation> {
             .path::<Uuid>("id", "The post.", post)
             .takes::<CommentText>(json!({"body": "So do I."}))
             .answers::<Comment>(201, "The comment.", comment.clone())
-            .with(&[Header::ETag, Header::Location])
+            .with(&[
+                Header::ETag,
+                Header::Location(
+                    "/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c/comments/0190a6c6-44c1-727d-9f0c-5f0c1e8a4b10",
+                ),
+            ])
             .leads_to(
                 "updateComment",
                 &[
@@ -71,7 +76,7 @@ pub fn operations() -> Vec<Operation> {
             .named("updateComment", "Change a comment")
             .about("Its author may.")
             .signed_in()
-            .refuses(&[Kind::Forbidden])
+            .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
             .path::<Uuid>("comment_id", "The comment.", id)
             .changes_a_version()
@@ -82,7 +87,7 @@ pub fn operations() -> Vec<Operation> {
             .named("deleteComment", "Delete a comment")
             .about("Its author may, and the author of the post.")
             .signed_in()
-            .refuses(&[Kind::Forbidden])
+            .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
             .path::<Uuid>("comment_id", "The comment.", id)
             .may_name_a_version()

@@ -49,7 +49,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<StockItem>(200, "The changed stock item.", item)
             .with(&[Header::ETag])
             .answers::<StockItem>(201, "The new stock item.", listed)
-            .with(&[Header::ETag, Header::Location])
+            .with(&[Header::ETag, Header::Location("/inventory/TEA-01")])
             .leads_to("getStockItem", &[("sku", "$response.body#/sku")]),
     ]
 }

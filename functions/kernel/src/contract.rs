@@ -1,6 +1,6 @@
 //! What an endpoint promises, in words that a document can be made of.
 //!
-//! Compiled with the feature `contract` alone, which no deployed function has. Each service's `contract` module tells
+//! Compiled with the feature `contract` alone, which no function that goes to AWS has. Each service's `contract` module tells
 //! its endpoints with [`operation!`](crate::operation) and the types that its handlers read and answer; `system-tests`
 //! makes `infra/openapi.json` of them.
 
@@ -95,8 +95,8 @@ pub struct Content {
 pub enum Header {
     /// The version of what is answered, for `If-Match`.
     ETag,
-    /// Where what was made is found.
-    Location,
+    /// Where what was made is found, for example.
+    Location(&'static str),
     /// The version of a file, for `If-None-Match`.
     FileTag,
 }
@@ -267,13 +267,24 @@ impl Operation {
     /// It creates, and does so once however often a request is sent with the same key.
     #[must_use]
     pub fn creates(self) -> Self {
-        self.header::<Key>(
-            "Idempotency-Key",
+        self.takes_a_key(
             "Names this request: sent again with the same key and body it gives the first answer again, with the \
              same key and another body it is refused. Without a key each request creates.",
-            "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"",
         )
-        .refuses(&[Kind::Unreadable, Kind::IdempotencyKeyReused])
+    }
+
+    /// It creates what there can be one of only, however often it is asked.
+    #[must_use]
+    pub fn creates_the_only_one(self) -> Self {
+        self.takes_a_key(
+            "Names this request: the same key with another body is refused. There is one only, so a repeat creates \
+             nothing, with a key or without.",
+        )
+    }
+
+    fn takes_a_key(self, description: &str) -> Self {
+        self.header::<Key>("Idempotency-Key", description, "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"")
+            .refuses(&[Kind::Unreadable, Kind::IdempotencyKeyReused])
     }
 
     /// It changes the version that `If-Match` names, which has to be the present one.
@@ -376,7 +387,10 @@ pub fn meaning(kind: Kind) -> &'static str {
     match kind {
         Kind::Unreadable => "the body, or a header, is not what it claims to be",
         Kind::Unauthenticated => "nobody is signed in",
-        Kind::Forbidden => "this is not the caller's to change",
+        Kind::Forbidden => {
+            "this is not the caller's to do: it is another person's, it takes the group `admin`, or (registering) a \
+             verified e-mail address"
+        }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
         Kind::NotFound => "there is no such thing, or none that the caller may know of",

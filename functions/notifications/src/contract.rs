@@ -35,7 +35,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("POST", "/notifications/{id}/read", endpoints::read)
             .named("markNotificationRead", "Say that a notification is read")
-            .signed_in()
+            .with_profile()
             .path::<Uuid>("id", "The notification.", id)
             .answers_empty(204, "It counts as read."),
         operation!("POST", "/notifications/read-all", endpoints::read_all)
@@ -58,6 +58,6 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Preferences>(200, "The changed preferences.", json!({"email": true}))
             .with(&[Header::ETag])
             .answers::<Preferences>(201, "The first preferences.", json!({"email": true}))
-            .with(&[Header::ETag, Header::Location]),
+            .with(&[Header::ETag, Header::Location("/notifications/preferences")]),
     ]
 }

@@ -16,6 +16,7 @@ use crate::{
 /// The endpoints.
 pub fn operations() -> Vec<Operation> {
     let id = "0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10";
+    let location = Header::Location("/orders/0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10");
     let placed = json!({
         "id": id, "status": "PENDING", "items": [{"sku": "TEA-01", "quantity": 2, "unit_price": null}], "total": null,
         "created_at": "2026-05-04T09:32:00.123456Z", "updated_at": "2026-05-04T09:32:00.123456Z", "version": 1,
@@ -44,7 +45,7 @@ pub fn operations() -> Vec<Operation> {
                 "expected_total": {"amount": 900, "currency": "USD"},
             }))
             .answers::<View<'_>>(202, "The order is taken down.", placed)
-            .with(&[Header::ETag, Header::Location])
+            .with(&[Header::ETag, location])
             .leads_to("getOrder", &[("id", "$response.body#/id")])
             .leads_to("cancelOrder", &[("id", "$response.body#/id")]),
         operation!("GET", "/orders", endpoints::list)
@@ -68,9 +69,9 @@ pub fn operations() -> Vec<Operation> {
             .named("cancelOrder", "Cancel an order")
             .about("One's own, as long as it is not settled. What was done for it is undone.")
             .signed_in()
-            .refuses(&[Kind::Conflict])
+            .refuses(&[Kind::ProfileDeleted, Kind::Conflict])
             .path::<Uuid>("id", "The order.", id)
             .answers::<View<'_>>(202, "The order is cancelled.", cancelled)
-            .with(&[Header::ETag, Header::Location]),
+            .with(&[Header::ETag, location]),
     ]
 }

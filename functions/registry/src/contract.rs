@@ -61,6 +61,7 @@ pub fn operations() -> Vec<Operation> {
             .named("registerInstance", "Register an instance")
             .about("Or give one that is registered other addresses.")
             .for_principals()
+            .refuses(&[Kind::Conflict])
             .path::<ServiceName>("service", "The service.", "users")
             .path::<InstanceName>("id", "The instance.", "laptop")
             .takes::<Addresses>(addresses)
@@ -69,7 +70,7 @@ pub fn operations() -> Vec<Operation> {
             .named("deregisterInstance", "Take an instance away")
             .about("One that is not there is none either.")
             .for_principals()
-            .refuses(&[Kind::Invalid])
+            .refuses(&[Kind::Invalid, Kind::Conflict])
             .path::<ServiceName>("service", "The service.", "users")
             .path::<InstanceName>("id", "The instance.", "laptop")
             .answers_empty(204, "There is no such instance any more."),

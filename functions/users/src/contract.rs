@@ -42,10 +42,10 @@ pub fn operations() -> Vec<Operation> {
             )
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
-            .creates()
+            .creates_the_only_one()
             .takes::<UserName>(json!({"name": "Ara"}))
             .answers::<UserView>(201, "The profile is made.", user.clone())
-            .with(&[Header::ETag, Header::Location])
+            .with(&[Header::ETag, Header::Location("/users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
             .leads_to("getUser", &[("id", "$response.body#/id")])
             .answers::<UserView>(200, "The profile was there already.", user.clone())
             .with(&[Header::ETag]),

@@ -43,7 +43,10 @@ pub(crate) fn names(folder: &str) -> Vec<String> {
 #[track_caller]
 pub(crate) fn is_current(path: &str, generated: &str) {
     if updating() {
-        fs::write(at(path), generated).unwrap_or_else(|error| panic!("{path}: {error}"));
+        // At once: other tests read it meanwhile.
+        let new = at(path).with_extension("new");
+        fs::write(&new, generated).unwrap_or_else(|error| panic!("{path}: {error}"));
+        fs::rename(new, at(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
         return;
     }
     let committed = fs::read_to_string(at(path)).unwrap_or_default();

@@ -29,14 +29,33 @@ pub(crate) fn of_type<'a>(template: &'a Yaml, kind: &'a str) -> impl Iterator<It
         .map(|(id, resource)| (id.as_str().unwrap(), &resource["Properties"]))
 }
 
-/// Every route of the API, with who may ask.
-pub(crate) fn routes() -> BTreeMap<String, String> {
+/// Where a route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Who may ask: `JWT`, `AWS_IAM` or `NONE`.
+    pub(crate) authorization: String,
+    /// Who answers.
+    pub(crate) function: String,
+}
+
+/// Every route of the API, by method and path.
+pub(crate) fn routes() -> BTreeMap<String, Route> {
     let templates = all();
     let mut routes = BTreeMap::new();
     for template in templates.values() {
         for (_, route) in of_type(template, "AWS::ApiGatewayV2::Route") {
-            let text = |name: &str| route[name].as_str().unwrap_or_else(|| panic!("{route:?}")).to_owned();
-            routes.insert(text("RouteKey"), text("AuthorizationType"));
+            let text = |at: &Yaml, name: &str| {
+                at[name].as_str().unwrap_or_else(|| panic!("{at:?} has no {name}")).to_owned()
+            };
+            let properties = |id: &str| &template["Resources"][id]["Properties"];
+            // integrations/${PostsCreateIntegration}
+            let target = text(route, "Target");
+            let integration = target.trim_start_matches("integrations/${").trim_end_matches('}');
+            // PostsCreate.Arn
+            let uri = text(properties(integration), "IntegrationUri");
+            let function = text(properties(uri.trim_end_matches(".Arn")), "FunctionName");
+            let authorization = text(route, "AuthorizationType");
+            routes.insert(text(route, "RouteKey"), Route { authorization, function });
         }
     }
     routes
