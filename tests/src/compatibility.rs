@@ -1,4 +1,5 @@
-//! Whether consumers that know an event as it was released can read it as it is published now.
+//! Whether consumers that know an event as it was released can read it as it is published now, and those of now can read
+//! what was published then.
 
 use std::collections::BTreeSet;
 
@@ -6,11 +7,12 @@ use serde_json::{Map, Value, json};
 
 /// What a schema says for people alone.
 const WORDS: [&str; 6] = ["$schema", "$id", "title", "description", "examples", "default"];
-/// Limits that may be raised, and that may be lowered, without a consumer noticing.
+/// Limits from below, and from above.
 const LOWEST: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems"];
 const HIGHEST: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
 
-/// What old consumers could not read, a sentence each: which field, and what to do. Empty where they can read everything.
+/// What old consumers, or consumers of old events, could not read, a sentence each: which field, and what to do. Empty
+/// where everybody can read everything.
 pub fn breaks(event: &str, released: &Value, present: &Value) -> Vec<String> {
     let mut changes = Changes { event, found: Vec::new() };
     changes.compare("", released, present);
@@ -29,6 +31,8 @@ pub fn bare(schema: &Value) -> Value {
                         ("properties", Value::Object(fields)) => {
                             fields.iter().map(|(name, value)| (name.clone(), bare(value))).collect()
                         }
+                        // In whichever order.
+                        ("required" | "enum", value) => json!(set(Some(value))),
                         _ => bare(value),
                     };
                     (name.clone(), value)
@@ -73,39 +77,46 @@ impl Changes<'_> {
                 ),
                 "type" => {
                     let (was, is) = (set(was), set(is));
+                    let what = format!("was {} and is {}", list(&was), list(&is));
+                    // A type that is not said is any.
                     if !was.is_empty() && (is.is_empty() || !is.is_subset(&was)) {
-                        self.report(field, &format!("was {} and is {}", list(&was), list(&is)));
+                        self.report(field, &what);
+                    } else if !is.is_empty() && (was.is_empty() || !was.is_subset(&is)) {
+                        self.late(field, &what);
                     }
                 }
                 "enum" => match (was, is) {
-                    (Some(was), Some(is)) => {
-                        let more: BTreeSet<String> =
-                            set(Some(is)).difference(&set(Some(was))).cloned().collect();
+                    (Some(_), Some(_)) => {
+                        let (was, is) = (set(was), set(is));
+                        let more: BTreeSet<String> = is.difference(&was).cloned().collect();
+                        let fewer: BTreeSet<String> = was.difference(&is).cloned().collect();
                         if !more.is_empty() {
                             self.report(field, &format!("may be {} now", list(&more)));
                         }
+                        if !fewer.is_empty() {
+                            self.late(field, &format!("may not be {} any more", list(&fewer)));
+                        }
                     }
                     (Some(_), None) => self.report(field, "may be anything now, and was one of a few"),
-                    _ => {}
+                    _ => self.late(field, "is one of a few now, and could be anything"),
                 },
                 limit if LOWEST.contains(&limit) || HIGHEST.contains(&limit) => {
-                    let wider = match (was.and_then(Value::as_f64), is.and_then(Value::as_f64)) {
-                        (Some(was), Some(is)) if LOWEST.contains(&limit) => is < was,
-                        (Some(was), Some(is)) => is > was,
-                        (was, is) => was.is_some() && is.is_none(),
+                    let (before, now) = (was.and_then(Value::as_f64), is.and_then(Value::as_f64));
+                    let wider = match (before, now) {
+                        (Some(before), Some(now)) if LOWEST.contains(&limit) => now < before,
+                        (Some(before), Some(now)) => now > before,
+                        (before, _) => before.is_some(),
                     };
+                    let what = format!("had the {limit} {} and has {}", json!(was), json!(is));
                     if wider {
-                        let (was, is) = (json!(was), json!(is));
-                        self.report(field, &format!("had the {limit} {was} and has {is}"));
+                        self.report(field, &what);
+                    } else if before != now {
+                        self.late(field, &what);
                     }
                 }
-                // A rule that is new narrows what is published, which is read as before.
-                _ if was.is_none() => {}
-                _ if was != is => {
-                    let (was, is) = (json!(was), json!(is));
-                    self.report(field, &format!("had the {keyword} {was} and has {is}"));
-                }
-                _ => {}
+                _ if was == is => {}
+                _ if was.is_none() => self.late(field, &format!("has the {keyword} {} now", json!(is))),
+                _ => self.report(field, &format!("had the {keyword} {} and has {}", json!(was), json!(is))),
             }
         }
     }
@@ -141,9 +152,9 @@ impl Changes<'_> {
     fn late(&mut self, field: &str, what: &str) {
         let event = self.event;
         self.found.push(format!(
-            "{event}: {field} {what}. Events that were published before, in queues and in the archive, do not have it: make it \
-             optional, or publish it with a new schemaversion, side by side with this one, until nobody reads this one any \
-             more."
+            "{event}: {field} {what}. Events that were published before, in queues and in the archive, need not be like that: \
+             go on reading them (what is new is optional), or publish it with a new schemaversion, side by side with this \
+             one, until nobody reads this one any more."
         ));
     }
 }

@@ -106,7 +106,10 @@ fn a_field_that_old_events_do_not_have_cannot_be_required() {
         added.starts_with("comment.created: data.language is new and has to be there. Events that"),
         "{added}"
     );
-    assert!(added.contains("make it optional, or publish it with a new schemaversion"), "{added}");
+    assert!(
+        added.contains("(what is new is optional), or publish it with a new schemaversion, side by side"),
+        "{added}"
+    );
     let required = refusal("order.placed", |data| {
         data["required"].as_array_mut().unwrap().push(json!("total"));
     });
@@ -114,15 +117,60 @@ fn a_field_that_old_events_do_not_have_cannot_be_required() {
 }
 
 #[test]
-fn what_old_consumers_do_not_notice_passes() {
+fn what_reads_less_than_was_published_is_refused_since_old_events_are_still_to_be_read() {
     type Change = fn(&mut Value);
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change, &str); 6] = [
+        (
+            "notification.created",
+            |data| {
+                data["properties"]["type"]["enum"].as_array_mut().unwrap().retain(|kind| kind != "comment");
+            },
+            "data.type may not be comment any more",
+        ),
+        (
+            "comment.created",
+            |data| data["properties"]["excerpt"]["maxLength"] = json!(100),
+            "data.excerpt had the maxLength 140 and has 100",
+        ),
+        (
+            "order.placed",
+            |data| data["properties"]["reason"]["maxLength"] = json!(80),
+            "data.reason had the maxLength null and has 80",
+        ),
+        (
+            "order.placed",
+            |data| data["properties"]["reason"]["pattern"] = json!("^[a-z_]+$"),
+            "data.reason has the pattern \"^[a-z_]+$\" now",
+        ),
+        (
+            "user.created",
+            |data| data["properties"]["name"]["enum"] = json!(["Ara", "Bada"]),
+            "data.name is one of a few now, and could be anything",
+        ),
+        (
+            "user.created",
+            |data| {
+                drop(data["properties"]["id"].as_object_mut().unwrap().insert("format".into(), json!("uri")));
+            },
+            "data.id had the format \"uuid\" and has \"uri\"",
+        ),
+    ];
+    for (event, change, what) in changes {
+        let sentence = refusal(event, change);
+        assert!(sentence.starts_with(&format!("{event}: {what}. ")), "{sentence}");
+        assert!(sentence.ends_with("until nobody reads this one any more."), "{sentence}");
+    }
+}
+
+#[test]
+fn what_nobody_notices_passes() {
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 4] = [
         ("comment.created", |data| data["properties"]["language"] = json!({"type": "string"})),
-        ("comment.created", |data| data["properties"]["excerpt"]["maxLength"] = json!(100)),
         ("comment.created", |data| data["properties"]["excerpt"]["description"] = json!("How it begins.")),
-        ("order.placed", |data| data["properties"]["reason"]["maxLength"] = json!(80)),
+        ("comment.created", |data| data["required"].as_array_mut().unwrap().reverse()),
         ("notification.created", |data| {
-            drop(data["properties"]["type"]["enum"].as_array_mut().unwrap().pop());
+            data["properties"]["type"]["enum"].as_array_mut().unwrap().reverse();
         }),
     ];
     for (event, change) in changes {
@@ -135,6 +183,8 @@ fn what_old_consumers_do_not_notice_passes() {
 fn words_for_people_are_no_change_and_a_field_that_is_called_like_one_is_a_field() {
     let schema = json!({"title": "a", "properties": {"title": {"type": "string", "description": "b"}}});
     assert_eq!(bare(&schema), json!({"properties": {"title": {"type": "string"}}}));
+    let reordered = |names: [&str; 2]| bare(&json!({"required": names}));
+    assert_eq!(reordered(["a", "b"]), reordered(["b", "a"]));
 }
 
 fn remove(object: &mut Value, name: &str) -> Value {
