@@ -1,7 +1,7 @@
 """Asks the running system everything that its description allows, and much that it does not.
 
-Schemathesis makes requests of infra/openapi.json, in rounds: as a person of the group admin, and as nobody. What the
-system must never do is written in tests/fuzz.
+Schemathesis makes requests of infra/openapi.json, in rounds: as a person of the group admin, as nobody, as a person like
+others, as one who has not registered, and as one who has left. What the system must never do is written in tests/fuzz.
 """
 
 import json
@@ -11,11 +11,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from . import registry
 from .progress import console, duration
 from .settings import LOCAL, ROOT, Trouble, client, environment
-from .story import Story
+from .story import Person, Story
 
 SCHEMATHESIS = LOCAL / "fuzz" / "bin" / "schemathesis"
 CASES = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
@@ -27,15 +28,23 @@ SEED = 20261124
 SERVICE = "fuzz"
 
 
+@dataclass
+class Asker:
+    """Who makes the requests of a round."""
+
+    who: str
+    token: str | None
+    profile: str = "has"  # or "had", or "never"
+
+
 def run(outputs: dict, at_least: int) -> None:
-    """Rounds until there were so many cases: a failure of the system ends it with the requests that show it."""
-    began, cases = time.monotonic(), 0
-    seed = SEED
+    """Rounds until there were so many cases, and one by everybody at least: a failure of the system ends it with the
+    requests that show it."""
+    began, cases, rounds = time.monotonic(), 0, 0
     with _service():
-        while cases < at_least:
-            for nobody in (False, True):
-                cases += _round(outputs, nobody, seed)
-            seed += 1
+        while cases < at_least or rounds % len(ASKERS):
+            cases += _round(outputs, ASKERS[rounds % len(ASKERS)](outputs), SEED + rounds // len(ASKERS))
+            rounds += 1
     console.print(f"{cases} passed, 0 failed", markup=False)
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
@@ -46,17 +55,16 @@ def endless(outputs: dict) -> None:
     console.print("Rounds without an end: Ctrl-C stops after the request under way")
     with suppress(KeyboardInterrupt), _service():
         while True:
-            cases += _round(outputs, rounds % 2 == 1, random.randrange(2**32))
+            cases += _round(outputs, ASKERS[rounds % len(ASKERS)](outputs), random.randrange(2**32))
             rounds += 1
     console.print(f"\n{cases} requests in {rounds} whole rounds found nothing")
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
-def _round(outputs: dict, nobody: bool, seed: int) -> int:
+def _round(outputs: dict, asker: Asker, seed: int) -> int:
     """One round; answers how many cases it had."""
-    who = "nobody" if nobody else "an admin"
-    token = None if nobody else _token(outputs)
-    settings = {"outputs": outputs | {"services": sorted(registry.read())}, "token": token, "service": SERVICE}
+    settings = {"outputs": outputs | {"services": sorted(registry.read())}, "service": SERVICE}
+    settings |= {"token": asker.token, "profile": asker.profile}
     command = [SCHEMATHESIS, "--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml", "run"]
     command += [ROOT / "infra" / "openapi.json", "--url", outputs["api_url"]]
     command += ["--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"]
@@ -71,8 +79,8 @@ def _round(outputs: dict, nobody: bool, seed: int) -> int:
     found = CASES.search(done.stdout)
     if done.returncode != 0 or not found:
         console.print(done.stdout, markup=False, highlight=False)
-        raise Trouble(f"As {who}, seed {seed}: the system or its description is wrong, see above.")
-    console.print(f"  as {who}: {found[1]} requests")
+        raise Trouble(f"As {asker.who}, seed {seed}: the system or its description is wrong, see above.")
+    console.print(f"  as {asker.who}: {found[1]} requests")
     return int(found[1])
 
 
@@ -93,10 +101,36 @@ def _service() -> Iterator[None]:
         cloud_map.delete_service(Id=service)
 
 
-def _token(outputs: dict) -> str:
-    """The access token of a person who may do everything that people may."""
-    story = Story(outputs)
-    admin = story.sign_up("Fuzz")
+def _admin(outputs: dict) -> Asker:
+    """Who may do everything that people may."""
+    story, admin = _registered(outputs)
     story.make_admin(admin)
-    story.request("POST", "/users", admin, {"name": "Fuzz"}, expect=(201,))
-    return admin.token
+    return Asker("an admin", admin.token)
+
+
+def _person(outputs: dict) -> Asker:
+    return Asker("a person", _registered(outputs)[1].token)
+
+
+def _stranger(outputs: dict) -> Asker:
+    return Asker("somebody who has not registered", Story(outputs).sign_up("Fuzz").token, profile="never")
+
+
+def _leaver(outputs: dict) -> Asker:
+    story, person = _registered(outputs)
+    story.request("DELETE", "/users/me", person, expect=(202,))
+    return Asker("somebody who has left", person.token, profile="had")
+
+
+def _registered(outputs: dict) -> tuple[Story, Person]:
+    story = Story(outputs)
+    person = story.sign_up("Fuzz")
+    story.request("POST", "/users", person, {"name": "Fuzz"}, expect=(201,))
+    return story, person
+
+
+def _nobody(_: dict) -> Asker:
+    return Asker("nobody", None)
+
+
+ASKERS = (_admin, _nobody, _person, _stranger, _leaver)
