@@ -8,6 +8,7 @@ const signedIn = document.getElementById("signed-in");
 const message = document.getElementById("message");
 
 let viewer;
+let ends; // the timer that notices when a token does
 
 async function show() {
   const spec = await (await fetch("openapi.json")).json();
@@ -25,7 +26,10 @@ async function show() {
   });
 }
 
-show().catch((error) => say(`The description cannot be shown: ${error.message}`, true));
+show().then(
+  () => form.querySelector("button").disabled = false,
+  (error) => say(`The description cannot be shown: ${error.message}`, true),
+);
 
 function say(text, refused) {
   message.textContent = text;
@@ -62,6 +66,7 @@ form.addEventListener("submit", async (event) => {
     document.getElementById("who").textContent = email.value;
     form.hidden = true;
     signedIn.hidden = false;
+    ends = setTimeout(() => signOut("The token has run out: calls go to this deployment as anybody."), ExpiresIn * 1000);
     say(`Calls are made as you until ${until}.`, false);
   } catch (error) {
     say(error.message, true);
@@ -70,9 +75,12 @@ form.addEventListener("submit", async (event) => {
   }
 });
 
-document.getElementById("sign-out").addEventListener("click", () => {
+function signOut(text) {
+  clearTimeout(ends);
   viewer.authActions.logout([TOKEN]);
   form.hidden = false;
   signedIn.hidden = true;
-  say("Calls go to this deployment as anybody.", false);
-});
+  say(text, false);
+}
+
+document.getElementById("sign-out").addEventListener("click", () => signOut("Calls go to this deployment as anybody."));
