@@ -11,13 +11,18 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
 };
 
 use system_tests::PASSWORD;
 
+/// Held while packages are installed: what several tests need is installed by the first.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// A folder of JavaScript beside this crate, with what its lock file names installed.
 fn javascript(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let lock = fs::read(folder.join("package-lock.json")).expect("package-lock.json");
     let installed = folder.join("node_modules/.installed");
     if fs::read(&installed).ok().as_ref() != Some(&lock) {
