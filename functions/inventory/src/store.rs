@@ -206,8 +206,9 @@ impl Inventory {
     pub async fn write(&self, transition: &Transition, now: Timestamp) -> Result<Outcome, table::Error> {
         let Transition { reservation, moved } = transition;
         let Reservation { order_id, version, .. } = *reservation;
-        let outbox =
-            transition.event().map(|event| aggregate::traced(CloudEvent::new(order_id, version, now, event)));
+        let outbox = transition
+            .event()
+            .map(|event| aggregate::in_trace(CloudEvent::new(order_id, version, now, event)));
         let record = ReservationRecord { key: reservation_key(order_id), reservation, outbox };
         let unchanged = if version == 1 { Condition::absent() } else { Condition::version(version - 1) };
         let mut writes = vec![self.table.writing(&record, unchanged)?];

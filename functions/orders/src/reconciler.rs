@@ -39,7 +39,7 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Re
             .map(async |due| {
                 let result = look_after(orders, workflow, due, now).await;
                 if let Err(cause) = &result {
-                    tracing::error!(order = due.due, %cause, "could not be looked after");
+                    tracing::error!(order_id = due.order_id(), %cause, "could not be looked after");
                 }
                 u32::from(result.is_err())
             })

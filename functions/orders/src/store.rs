@@ -6,9 +6,10 @@ use events::OrderEvent;
 use kernel::{clock::Timestamp, event::CloudEvent, problem::Problem};
 use runtime::{
     Error,
-    aggregate::{Origin, Stored, Traced},
+    aggregate::{Origin, Stored},
     metrics::{ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED, SETTLING_TIME},
     table::{self, Found, Key, Query, Row, Table, Written},
+    telemetry::traceparent,
     user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Record {
     pub order: Order,
     /// The digest of the request that placed it.
     pub request: String,
+    /// The place in the trace of who placed it, in which every execution of its saga is.
+    traceparent: Option<String>,
     /// The sort key of the index `by_buyer`.
     pub created: String,
     /// The partition of the index `open`: there until the order is settled.
@@ -38,12 +41,21 @@ pub struct Record {
 }
 
 impl Record {
-    /// An order that the request with this digest placed.
+    /// An order that the request with this digest placed, as part of the work that is under way.
     pub fn new(order: Order, request: String) -> Self {
+        Self::placed(order, request, traceparent())
+    }
+
+    /// The order that was read, after a change.
+    fn changed(&self, order: Order) -> Self {
+        Self::placed(order, self.request.clone(), self.traceparent.clone())
+    }
+
+    fn placed(order: Order, request: String, traceparent: Option<String>) -> Self {
         let created = format!("{}#{}", order.created_at, order.id);
         let open = (!order.settled).then(|| OPEN.to_owned());
         let due = format!("{}#{}", order.check_at, order.id);
-        Self { order, request, created, open, due }
+        Self { order, request, traceparent, created, open, due }
     }
 
     /// The request that placed it, and when.
@@ -59,6 +71,13 @@ pub struct Due {
     key: Key,
     /// The time and the order's id.
     pub due: String,
+}
+
+impl Due {
+    /// The order's id.
+    pub fn order_id(&self) -> &str {
+        self.due.rsplit('#').next().unwrap_or_default()
+    }
 }
 
 /// The orders.
@@ -200,7 +219,7 @@ impl Orders {
     ) -> Result<bool, table::Error> {
         let key = key(changed.id);
         let kind = event.as_ref().map(|event| event.payload.clone());
-        let record = Record::new(changed, read.request.clone());
+        let record = read.changed(changed);
         let written = self.table.replace(key, read.order.version, &record, event).await? == Written::Done;
         if let Some(event) = kind.filter(|_| written) {
             count(&record.order, &event);
@@ -232,11 +251,10 @@ impl Orders {
         Ok((due, more))
     }
 
-    /// The order that is due, with the trace of its latest change.
+    /// The order that is due, with its place in a trace.
     pub async fn get_due(&self, due: &Due) -> Result<Option<(Order, Option<String>)>, table::Error> {
-        let Some(found) = self.table.get::<Traced<Record>>(due.key.clone()).await? else { return Ok(None) };
-        let traceparent = found.traceparent().map(str::to_owned);
-        Ok(found.stored.live().map(|record| (record.order, traceparent)))
+        let record = self.read(due.key.clone()).await?;
+        Ok(record.map(|record| (record.order, record.traceparent)))
     }
 }
 
@@ -264,6 +282,25 @@ mod tests {
 
     use super::*;
     use crate::draft::Draft;
+
+    #[test]
+    fn a_change_of_an_order_leaves_it_in_its_trace_and_under_its_request() {
+        let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
+        let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
+        let (order, _) =
+            Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, Timestamp::from_microsecond(0));
+        let placed = Record {
+            traceparent: Some("00-1-2-01".to_owned()),
+            ..Record::new(order.clone(), "digest".to_owned())
+        };
+        let changed = placed.changed(Order { version: 2, ..order });
+        assert_eq!(
+            (changed.traceparent, changed.request, changed.order.version),
+            (placed.traceparent, placed.request, 2)
+        );
+        let due = Due { key: key(placed.order.id), due: placed.due };
+        assert_eq!(due.order_id(), placed.order.id.to_string());
+    }
 
     #[test]
     fn an_order_is_in_the_index_of_open_ones_until_it_is_settled() {

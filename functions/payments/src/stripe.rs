@@ -260,9 +260,9 @@ impl Stripe {
         let outcome = |answer: &Result<Answer<T>, Error>| match answer {
             Ok(Answer::Done(_)) => None,
             Ok(Answer::Refused(status, _)) => Some(status.as_u16().to_string()),
-            Err(_) => Some("no answer".to_owned()),
+            Err(_) => Some("NoAnswer".to_owned()),
         };
-        telemetry::traced("Stripe", outcome, self.call(request)).await
+        telemetry::in_span("Stripe", outcome, self.call(request)).await
     }
 
     async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {

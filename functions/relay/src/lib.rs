@@ -168,13 +168,18 @@ impl Relay {
     /// Moves what cannot be an event to the dead-letter queue, so that it does not block the events behind
     /// it; where that fails it stays in the stream.
     async fn set_aside(&self, change: &Change, reason: &str) -> Option<String> {
-        DEAD_LETTERS.one_of(self.function.clone());
         let sequence_number = change.sequence_number.as_str();
-        // The reason can quote the item, and goes where the item goes.
-        tracing::error!(sequence_number, "not an event: the dead-letter queue has the item and the reason");
         let outbox = change.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
-            Ok(()) => None,
+            Ok(()) => {
+                DEAD_LETTERS.one_of(self.function.clone());
+                // The reason can quote the item, and goes where the item goes.
+                tracing::error!(
+                    sequence_number,
+                    "not an event: the dead-letter queue has the item and the reason"
+                );
+                None
+            }
             Err(error) => {
                 tracing::error!(sequence_number, cause = %error, "the dead-letter queue does not take it: it stays");
                 Some(sequence_number.to_owned())

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     table::{Condition, Error, Key, Table, Written},
-    telemetry::{annotate, traceparent},
+    telemetry::traceparent,
 };
 
 /// How long a tombstone stays, in seconds: 30 days. No event about it can arrive later, since a
@@ -90,31 +90,9 @@ struct Item<'a, T, P> {
     outbox: Option<CloudEvent<P>>,
 }
 
-/// The event with its place in the trace of the work that it comes from, which can be found by the aggregate's id.
-pub fn traced<P: Payload>(event: CloudEvent<P>) -> CloudEvent<P> {
-    annotate(P::SUBJECT, event.subject);
+/// The event with its place in the trace of the work that it comes from.
+pub fn in_trace<P>(event: CloudEvent<P>) -> CloudEvent<P> {
     CloudEvent { traceparent: traceparent(), ..event }
-}
-
-/// An aggregate with the trace of its latest change, where that had an event.
-#[derive(Deserialize)]
-pub struct Traced<T> {
-    /// The aggregate.
-    #[serde(flatten)]
-    pub stored: Stored<T>,
-    outbox: Option<Outbox>,
-}
-
-#[derive(Deserialize)]
-struct Outbox {
-    traceparent: Option<String>,
-}
-
-impl<T> Traced<T> {
-    /// The trace of its latest change.
-    pub fn traceparent(&self) -> Option<&str> {
-        self.outbox.as_ref()?.traceparent.as_deref()
-    }
 }
 
 /// A change of some attributes with its event.
@@ -137,7 +115,7 @@ impl Table {
         T: Serialize + DeserializeOwned,
         P: Payload,
     {
-        let item = Item { key, stored: Stored::Live(aggregate), outbox: Some(traced(event)) };
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: Some(in_trace(event)) };
         self.put(&item, Condition::absent()).await
     }
 
@@ -154,7 +132,7 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(traced) };
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(in_trace) };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
@@ -170,7 +148,7 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let changed = Changed { set, outbox: traced(event) };
+        let changed = Changed { set, outbox: in_trace(event) };
         let written =
             self.update::<serde::de::IgnoredAny>(key, &changed, &[], Condition::version(read)).await?;
         Ok(written.forget())
@@ -192,7 +170,7 @@ impl Table {
             origin,
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
-        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(traced(event)) };
+        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(in_trace(event)) };
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 

@@ -37,14 +37,19 @@ pub async fn config() -> &'static SdkConfig {
 /// An AWS client whose calls are spans: `client!(aws_sdk_sqs)`. Each SDK crate has a configuration type of its own.
 macro_rules! client {
     ($sdk:ident) => {
-        $sdk::Client::from_conf(
-            $sdk::config::Builder::from($crate::aws::config().await)
-                .interceptor($crate::telemetry::AwsCalls)
-                .build(),
-        )
+        $sdk::Client::from_conf($crate::aws::traced!($sdk, $crate::aws::config().await).build())
     };
 }
 pub(crate) use client;
+
+/// The configuration of a client whose calls are spans.
+macro_rules! traced {
+    ($sdk:ident, $config:expr) => {{
+        let config = $sdk::config::Builder::from($config);
+        if $crate::telemetry::TRACING { config.interceptor($crate::telemetry::AwsCalls) } else { config }
+    }};
+}
+pub(crate) use traced;
 
 /// The one HTTP client of a function, for AWS's APIs and for other services behind API Gateway: one pool of
 /// connections, one reading of the certificates.

@@ -52,7 +52,7 @@ use crate::{
     directory::{self, Directory, Instance, Unresolved},
     http::error_chain,
     metrics::CALL_FAILURES,
-    telemetry::{self, AwsCalls, XRAY_HEADER, xray_header},
+    telemetry::{self, XRAY_HEADER, xray_header},
 };
 
 /// The longest that a caller waits for an answer, all attempts included.
@@ -135,9 +135,7 @@ enum Transport {
 impl Transport {
     fn rpc(config: &SdkConfig) -> Self {
         // Attempts are counted here, in one place for both transports.
-        let config = aws_sdk_lambda::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .interceptor(AwsCalls);
+        let config = aws::traced!(aws_sdk_lambda, config).retry_config(RetryConfig::disabled());
         Self::Rpc(aws_sdk_lambda::Client::from_conf(config.build()))
     }
 }
@@ -196,7 +194,7 @@ impl<T: Entity> Client<T> {
         };
         let outcome = |found: &Result<_, _>| found.is_err().then(|| "unavailable".to_owned());
         let name = format!("{} by {by}", T::SERVICE);
-        let found = telemetry::traced(&name, outcome, self.ask(id, time_left)).await;
+        let found = telemetry::in_span(&name, outcome, self.ask(id, time_left)).await;
         if found.is_err() {
             CALL_FAILURES.one_of(T::SERVICE);
         }

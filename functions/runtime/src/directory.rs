@@ -36,6 +36,7 @@ use crate::{
     cloud_map::{self, CloudMap},
     environment,
     http::error_chain,
+    telemetry,
 };
 
 /// How long an answer of Cloud Map is used.
@@ -191,7 +192,7 @@ impl Directory for Dynamic {
                 Cached::Aging(instances) => {
                     let (directory, service) = (self.clone(), service.to_owned());
                     // Goes on beside the call that led here; where Lambda freezes it, with the next one.
-                    tokio::spawn(async move { drop(directory.ask(&service).await) });
+                    tokio::spawn(telemetry::beside(async move { drop(directory.ask(&service).await) }));
                     Ok(instances)
                 }
                 Cached::None => self.ask(service).await,

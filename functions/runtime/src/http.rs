@@ -204,35 +204,32 @@ impl Request {
     }
 
     /// Whether the client wants to create, and not to replace what is there: `If-None-Match: *`.
-    pub fn creates_only(&self) -> bool {
-        self.headers().get(header::IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == b"*")
+    pub fn creates_only(&self) -> Result<bool, Problem> {
+        precondition::creates_only(self.headers())
     }
 
     /// How long the function still has.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+}
 
-    /// Lets the request's trace be found by who makes it and by the ids in its path.
-    fn annotate(&self, unit: &Unit, route: &str) {
-        if let Some(caller) = &self.caller {
-            unit.annotate("user_id", caller.id.to_string());
-        }
-        for (name, value) in ids(route, &self.parameters) {
-            unit.annotate(name, value.to_owned());
-        }
+/// Lets a request be found, its trace by the ids in a path and its log lines by the last of them.
+fn annotate(unit: &Unit, path: &str) {
+    for (name, id) in ids(path) {
+        unit.subject(id);
+        unit.annotate(name, id.to_owned());
     }
 }
 
-/// The ids in a path by the names of the things: `/posts/{id}` has a `post_id`. What is no id stays out: a client can write
+/// The ids in a path by the names of the things: `/posts/0190…` has a `post_id`. What is no id stays out: a client can write
 /// anything into a path.
-fn ids<'a>(route: &'a str, parameters: &'a Parameters) -> impl Iterator<Item = (String, &'a str)> {
-    let segments = || route.split('/');
-    segments().zip(segments().skip(1)).filter_map(|(things, parameter)| {
-        let name = parameter.strip_prefix('{')?.strip_suffix('}').filter(|name| name.ends_with("id"))?;
-        let (_, value) = parameters.iter().find(|(parameter, _)| parameter == name)?;
-        value.parse::<Uuid>().ok()?;
-        Some((format!("{}_id", things.trim_end_matches('s')), value.as_str()))
+fn ids(path: &str) -> impl Iterator<Item = (String, &str)> {
+    let segments = || path.split('/');
+    segments().zip(segments().skip(1)).filter_map(|(things, id)| {
+        id.parse::<Uuid>().ok()?;
+        let letters = !things.is_empty() && things.chars().all(|letter| letter.is_ascii_lowercase());
+        letters.then(|| (format!("{}_id", things.trim_end_matches('s')), id))
     })
 }
 
@@ -317,6 +314,11 @@ impl Reply {
         Self::empty(StatusCode::NOT_MODIFIED)
     }
 
+    /// Where what was made is found.
+    fn location(&self) -> Option<&str> {
+        self.headers.get(header::LOCATION)?.to_str().ok()
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -352,7 +354,6 @@ pub struct Endpoints<S> {
 impl<S: 'static> Endpoints<S> {
     /// No endpoint yet.
     pub fn new(state: S) -> Self {
-        telemetry::start();
         Self { state: Rc::new(state), paths: Router::new() }
     }
 
@@ -400,11 +401,13 @@ impl<S: 'static> Endpoints<S> {
                 let answer = self.answer(LambdaEvent { payload, context }).await;
                 return Ok::<_, Error>(serde_json::to_value(answer)?);
             }
-            telemetry::invocation(&context, telemetry::Kind::Server, "invoke", None, async |unit| {
+            let function = context.env_config.function_name.clone();
+            let name = format!("RPC {function}");
+            telemetry::invocation(&context, telemetry::Kind::Server, &name, None, async |unit| {
                 let start = Instant::now();
                 // Boxed, so that the function's future does not nest the handler's.
                 let result = call(&self.state, payload).boxed_local().await;
-                tell_outcome(unit, "CALL", "-", result.as_ref().map(|_| StatusCode::OK), start);
+                tell_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
                 result.map_err(Error::from)
             })
             .await
@@ -434,13 +437,20 @@ impl<S: 'static> Endpoints<S> {
                         inner: request,
                         parameters,
                     };
-                    request.annotate(unit, route);
+                    annotate(unit, &path);
+                    // Last: of a request about another user it is its maker whom the trace is found by.
+                    if let Some(caller) = &request.caller {
+                        unit.annotate("user_id", caller.id.to_string());
+                    }
                     let answer = (endpoint.handler)(Rc::clone(&self.state), Rc::new(request));
                     let result = AssertUnwindSafe(answer).catch_unwind().await;
                     result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked")))
                 }
                 Err(problem) => Err(problem),
             };
+            if let Some(made) = result.as_ref().ok().and_then(Reply::location) {
+                annotate(unit, made);
+            }
             tell_outcome(unit, &method, route, result.as_ref().map(|reply| reply.status), start);
             match result {
                 Ok(reply) => response(reply.status, reply.headers, reply.body),
@@ -660,13 +670,17 @@ mod tests {
 
     #[test]
     fn the_ids_in_a_path_are_named_after_the_things() {
-        let parameters = vec![("id".to_owned(), ARA.to_owned()), ("comment_id".to_owned(), ARA.to_owned())];
-        let found: Vec<_> = ids("/posts/{id}/comments/{comment_id}", &parameters).collect();
+        let path = format!("/posts/{ARA}/comments/{ARA}");
+        let found: Vec<_> = ids(&path).collect();
         assert_eq!(found, [("post_id".to_owned(), ARA), ("comment_id".to_owned(), ARA)]);
-        let parameters = vec![("id".to_owned(), "ara@example.com".to_owned())];
-        assert_eq!(ids("/posts/{id}", &parameters).count(), 0);
-        let parameters = vec![("sku".to_owned(), "TEA-01".to_owned())];
-        assert_eq!(ids("/inventory/{sku}", &parameters).count(), 0);
+        let path = format!("/orders/{ARA}/payment");
+        assert_eq!(ids(&path).collect::<Vec<_>>(), [("order_id".to_owned(), ARA)]);
+        for path in ["/posts/ara@example.com", "/inventory/TEA-01", "/users/me", "/"] {
+            assert_eq!(ids(path).count(), 0, "{path}");
+        }
+        for path in [format!("/{ARA}/{ARA}"), format!("//{ARA}"), format!("/P%20/{ARA}")] {
+            assert_eq!(ids(&path).count(), 0, "{path}");
+        }
     }
 
     #[test]

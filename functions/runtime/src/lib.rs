@@ -27,7 +27,7 @@
 //! | [`telemetry`] | traces and log lines |
 //! | [`metrics`] | numbers for CloudWatch |
 //!
-//! Each `serve` function ends only when Lambda ends the process.
+//! A function's `main` hands what connects and serves to [`run`]; each `serve` function ends only when Lambda ends the process.
 
 pub mod aggregate;
 pub mod aws;
@@ -61,4 +61,21 @@ pub mod users;
 #[cfg(feature = "workflow")]
 pub mod workflow;
 
+use std::{env, process::ExitCode};
+
 pub use lambda_runtime::Error;
+
+/// Runs a function: what every `main` does. It ends when Lambda ends the process, or where the function could not start, for
+/// want of a setting, say: then a log line has the cause.
+pub fn run(function: impl Future<Output = Result<(), Error>>) -> ExitCode {
+    telemetry::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(function)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let function = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+            tracing::error!(function, cause = http::error_chain(error.as_ref()), "could not start");
+            ExitCode::FAILURE
+        }
+    }
+}

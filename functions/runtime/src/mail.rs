@@ -2,11 +2,12 @@
 
 use aws_sdk_sesv2::{
     Client,
+    error::{ProvideErrorMetadata, SdkError},
     types::{Body, Content, Destination, EmailContent, Message},
 };
 
 use crate::{
-    aws, environment,
+    Error, aws, environment,
     metrics::{EMAILS_FAILED, EMAILS_SENT},
     queue::Failure,
 };
@@ -26,25 +27,32 @@ impl Mailer {
 
     /// Sends one message of plain text.
     pub async fn send(&self, to: &str, subject: &str, text: &str) -> Result<(), Failure> {
-        let sent = async {
-            let content = |data: &str| Content::builder().data(data).charset("UTF-8").build();
-            let body = Body::builder().text(content(text)?).build();
-            let message = Message::builder().subject(content(subject)?).body(body).build();
-            self.client
-                .send_email()
-                .from_email_address(&self.from)
-                .destination(Destination::builder().to_addresses(to).build())
-                .content(EmailContent::builder().simple(message).build())
-                .send()
-                .await?;
-            Ok(())
-        };
-        let sent = sent.await;
-        if sent.is_ok() {
-            EMAILS_SENT.one();
-        } else {
-            EMAILS_FAILED.one();
+        let sent = self.try_to_send(to, subject, text).await;
+        match &sent {
+            Ok(()) => EMAILS_SENT.one(),
+            Err(_) => EMAILS_FAILED.one(),
         }
         sent.map_err(Failure::Temporary)
+    }
+
+    async fn try_to_send(&self, to: &str, subject: &str, text: &str) -> Result<(), Error> {
+        let content = |data: &str| Content::builder().data(data).charset("UTF-8").build();
+        let body = Body::builder().text(content(text)?).build();
+        let message = Message::builder().subject(content(subject)?).body(body).build();
+        let request = self
+            .client
+            .send_email()
+            .from_email_address(&self.from)
+            .destination(Destination::builder().to_addresses(to).build())
+            .content(EmailContent::builder().simple(message).build());
+        match request.send().await {
+            Ok(_) => Ok(()),
+            // SES names addresses when it says why: its error's name is all that may go into a log.
+            Err(SdkError::ServiceError(refused)) => {
+                let status = refused.raw().status();
+                Err(format!("SES answered {status} {}", refused.err().code().unwrap_or_default()).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }

@@ -2,8 +2,9 @@
 //! costs a call (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>).
 //!
 //! All are in the namespace `Madang`. `infra/observability.md` says what each is good for, the dashboard and the alarms
-//! in `infra/observability.yaml` are made of them. What counts orders is counted once the write has taken effect: a
-//! process that dies right then leaves one out, and none is counted twice.
+//! in `infra/observability.yaml` are made of them. What counts orders is counted once the answer to the write is there: a
+//! process that dies right then, or an answer that is lost, leaves one out, and none is counted twice. Parked orders are counted
+//! before that, and each time: an alarm too many is better than one too few.
 
 use std::{io, sync::OnceLock, time::Duration};
 
@@ -45,7 +46,8 @@ pub const ORDERS_REJECTED: Count = Count { name: "OrdersRejected", dimension: So
 pub const ORDERS_CANCELLED: Count = Count { name: "OrdersCancelled", dimension: None };
 /// Orders that were left to a person.
 pub const ORDERS_PARKED: Count = Count { name: "OrdersParked", dimension: None };
-/// From placing an order to its being confirmed, rejected or cancelled.
+/// From placing an order to the decision about it: confirmed, cancelled, or rejected and undone. What follows the others,
+/// taking the money or giving it back, is not in it.
 pub const SETTLING_TIME: Time = Time { name: "SettlingTime", dimension: None };
 /// One run of a step of the saga, by step (`payments-authorize`).
 pub const STEP_TIME: Time = Time { name: "StepTime", dimension: Some("step") };

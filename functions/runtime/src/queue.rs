@@ -9,6 +9,7 @@
 
 use std::{
     error, fmt,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
@@ -171,7 +172,6 @@ where
     P: DeserializeOwned + Payload,
     H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, Failure>,
 {
-    telemetry::start();
     let queue = Queue {
         consumer: environment::required("AWS_LAMBDA_FUNCTION_NAME")?,
         client: aws::client!(aws_sdk_sqs),
@@ -238,7 +238,9 @@ impl Queue {
     ) -> bool {
         let start = Instant::now();
         // Boxed, so that the function's future does not nest the handler's.
-        let result = match handler(delivery).boxed_local().await {
+        let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local().await;
+        let result = match applied.unwrap_or_else(|_| Err(Failure::Temporary("the handler panicked".into())))
+        {
             Ok(Outcome::Continues(progress)) => self.send_on(message, &progress).await.map(|()| "continues"),
             Ok(Outcome::Applied) => Ok("applied"),
             Ok(Outcome::AlreadyApplied) => Ok("already applied"),
@@ -247,7 +249,10 @@ impl Queue {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
-                CONSUMER_LAG.took_of(self.consumer.clone(), published.at.elapsed());
+                // What is left of a cascade is late by design.
+                if delivery.progress == Progress::default() {
+                    CONSUMER_LAG.took_of(self.consumer.clone(), published.at.elapsed());
+                }
                 unit.annotate("outcome", outcome);
                 tracing::info!(message_id = id(message), outcome, milliseconds, "consumed");
                 false
@@ -260,7 +265,7 @@ impl Queue {
                     return self.give_up(unit, message, &reason).await;
                 }
                 CONSUMER_FAILURES.one_of(self.consumer.clone());
-                unit.fail("will be tried again");
+                unit.fail("Transient");
                 tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %failure, "will be tried again");
                 self.pause(message, deliveries).await;
                 true
@@ -271,16 +276,24 @@ impl Queue {
     /// Moves a message to the dead-letter queue, with the reason. Where even that fails, it stays.
     async fn give_up(&self, unit: &Unit, message: &SqsMessage, reason: &str) -> bool {
         let message_id = id(message);
-        DEAD_LETTERS.one_of(self.consumer.clone());
-        unit.fail("given up");
+        unit.fail("GivenUp");
         // The reason can quote the message, and goes where the message goes.
-        tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
-        let sent = self.dead_letters.send(body(message), reason).await;
-        if let Err(error) = &sent {
-            let cause = error_chain(error.as_ref());
-            tracing::error!(message_id, cause, "the dead-letter queue does not take the message: it stays");
+        match self.dead_letters.send(body(message), reason).await {
+            Ok(()) => {
+                DEAD_LETTERS.one_of(self.consumer.clone());
+                tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
+                false
+            }
+            Err(error) => {
+                let cause = error_chain(error.as_ref());
+                tracing::error!(
+                    message_id,
+                    cause,
+                    "the dead-letter queue does not take the message: it stays"
+                );
+                true
+            }
         }
-        sent.is_err()
     }
 
     /// Hands the rest of a cascade to a new message in the function's own queue.

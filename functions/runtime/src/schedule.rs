@@ -29,7 +29,6 @@ pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, &Run) -> Result<(), Error>,
 {
-    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let run = Run { deadline: deadline(&event.context) };
         telemetry::invocation(&event.context, Kind::Server, "schedule", None, async |unit| {
@@ -38,7 +37,7 @@ where
             match &result {
                 Ok(()) => tracing::info!("ran"),
                 Err(error) => {
-                    unit.fail("failed");
+                    unit.fail("Failed");
                     tracing::error!(cause = error_chain(error.as_ref()), "failed");
                 }
             }

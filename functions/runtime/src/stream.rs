@@ -43,7 +43,6 @@ pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, Vec<Change>) -> Vec<String>,
 {
-    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
         let changes = event.payload.records.into_iter().map(|record| Change {
             sequence_number: record.change.sequence_number.unwrap_or_default(),

@@ -6,6 +6,7 @@
 
 use std::{
     error, fmt,
+    panic::AssertUnwindSafe,
     time::{Duration, Instant},
 };
 
@@ -97,7 +98,6 @@ where
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
 {
-    telemetry::start();
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let LambdaEvent { payload, context } = event;
         let deadline = deadline(&context);
@@ -115,16 +115,18 @@ where
             let result = Fault::next(step, &order_id).around(work).await;
             let time = start.elapsed();
             STEP_TIME.took_of(step.to_owned(), time);
-            if let Err(failure) = &result {
-                unit.fail(failure.name());
-            }
             let milliseconds = time.as_secs_f64() * 1e3;
             match &result {
-                Ok(_) => tracing::info!(order_id, milliseconds, "done"),
+                Ok(_) => {
+                    unit.annotate("outcome", "done");
+                    tracing::info!(order_id, milliseconds, "done");
+                }
                 Err(Failure::Refused(refusal)) => {
+                    unit.refuse(refusal.name());
                     tracing::info!(order_id, milliseconds, refusal = refusal.name(), "refused");
                 }
                 Err(failure) => {
+                    unit.fail(failure.name());
                     STEP_FAILURES.one_of(step.to_owned());
                     tracing::warn!(order_id, milliseconds, cause = %failure, "failed");
                 }
@@ -152,6 +154,8 @@ where
     H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
 {
     let input = serde_json::from_value(payload).map_err(Failure::transient)?;
-    let output = handler(state, &Task { input, deadline }).await?;
+    let task = Task { input, deadline };
+    let output = AssertUnwindSafe(handler(state, &task)).catch_unwind().await;
+    let output = output.unwrap_or_else(|_| Err(Failure::transient("the step panicked")))?;
     serde_json::to_value(output).map_err(Failure::transient)
 }

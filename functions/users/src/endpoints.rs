@@ -10,6 +10,7 @@ use runtime::{
     http::{Reply, Request},
     identity_provider::UserPool,
     table::Written,
+    telemetry::annotate,
     users::{Found, Lookup, User},
 };
 use serde::Serialize;
@@ -135,6 +136,7 @@ pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 pub async fn lookup_call(profiles: &Profiles, input: Value) -> Result<Value, Problem> {
     let Lookup { id } = serde_json::from_value(input)
         .map_err(|error| Problem::new(Kind::Unreadable, format!("not a lookup: {error}")))?;
+    annotate("user_id", id);
     let user = live(profiles, id).await?.map(user);
     serde_json::to_value(Found { user }).map_err(Problem::internal)
 }

@@ -1,14 +1,17 @@
 //! `GET /openapi.json`, `GET /docs` and `GET /docs/{file}`.
 
-use api_docs::{endpoints, page::Page};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Page::connect()?)
-        .on("GET", "/openapi.json", endpoints::description)
-        .on("GET", "/docs", endpoints::page)
-        .on("GET", "/docs/{file}", endpoints::file)
-        .serve()
-        .await
+use api_docs::{endpoints, page::Page};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Page::connect()?)
+            .on("GET", "/openapi.json", endpoints::description)
+            .on("GET", "/docs", endpoints::page)
+            .on("GET", "/docs/{file}", endpoints::file)
+            .serve()
+            .await
+    })
 }

@@ -1,12 +1,15 @@
 //! `POST /posts/{id}/comments`.
 
-use comments::{endpoints, store::Comments};
-use runtime::{Error, http::Endpoints, users::UsersClient};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new((Comments::connect().await?, UsersClient::rpc().await?))
-        .on("POST", "/posts/{id}/comments", endpoints::create)
-        .serve()
-        .await
+use comments::{endpoints, store::Comments};
+use runtime::{http::Endpoints, users::UsersClient};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new((Comments::connect().await?, UsersClient::rpc().await?))
+            .on("POST", "/posts/{id}/comments", endpoints::create)
+            .serve()
+            .await
+    })
 }

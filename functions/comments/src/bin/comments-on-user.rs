@@ -1,9 +1,10 @@
 //! Consumes `user.created`, `user.updated` and `user.deleted`.
 
-use comments::{consumers, store::Comments};
-use runtime::{Error, queue};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    queue::serve(Comments::connect().await?, consumers::on_user).await
+use comments::{consumers, store::Comments};
+use runtime::queue;
+
+fn main() -> ExitCode {
+    runtime::run(async { queue::serve(Comments::connect().await?, consumers::on_user).await })
 }

@@ -1,12 +1,15 @@
 //! `PATCH /posts/{id}/comments/{comment_id}`.
 
-use comments::{endpoints, store::Comments};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Comments::connect().await?)
-        .on("PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
-        .serve()
-        .await
+use comments::{endpoints, store::Comments};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Comments::connect().await?)
+            .on("PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
+            .serve()
+            .await
+    })
 }

@@ -1,9 +1,15 @@
 //! `GET /inventory/{sku}`.
 
-use inventory::{endpoints, store::Inventory};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Inventory::connect().await?).on("GET", "/inventory/{sku}", endpoints::get).serve().await
+use inventory::{endpoints, store::Inventory};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Inventory::connect().await?)
+            .on("GET", "/inventory/{sku}", endpoints::get)
+            .serve()
+            .await
+    })
 }

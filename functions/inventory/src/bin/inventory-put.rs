@@ -1,9 +1,15 @@
 //! `PUT /inventory/{sku}`.
 
-use inventory::{endpoints, store::Inventory};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Inventory::connect().await?).on("PUT", "/inventory/{sku}", endpoints::put).serve().await
+use inventory::{endpoints, store::Inventory};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Inventory::connect().await?)
+            .on("PUT", "/inventory/{sku}", endpoints::put)
+            .serve()
+            .await
+    })
 }

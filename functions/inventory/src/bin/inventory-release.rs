@@ -1,9 +1,10 @@
 //! `ReleaseInventory` of the order saga.
 
-use inventory::{store::Inventory, tasks};
-use runtime::{Error, task};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve(Inventory::connect().await?, tasks::release).await
+use inventory::{store::Inventory, tasks};
+use runtime::task;
+
+fn main() -> ExitCode {
+    runtime::run(async { task::serve(Inventory::connect().await?, tasks::release).await })
 }

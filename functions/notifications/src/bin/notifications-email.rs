@@ -1,10 +1,13 @@
 //! Consumes `notification.created`.
 
-use notifications::{consumers, store::Notifications};
-use runtime::{Error, mail::Mailer, queue, users::UsersClient};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    let state = (Notifications::connect().await?, UsersClient::http().await?, Mailer::connect().await?);
-    queue::serve(state, consumers::email).await
+use notifications::{consumers, store::Notifications};
+use runtime::{mail::Mailer, queue, users::UsersClient};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        let state = (Notifications::connect().await?, UsersClient::http().await?, Mailer::connect().await?);
+        queue::serve(state, consumers::email).await
+    })
 }

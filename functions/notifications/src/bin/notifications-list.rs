@@ -1,9 +1,15 @@
 //! `GET /notifications`.
 
-use notifications::{endpoints, store::Notifications};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Notifications::connect().await?).on("GET", "/notifications", endpoints::list).serve().await
+use notifications::{endpoints, store::Notifications};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Notifications::connect().await?)
+            .on("GET", "/notifications", endpoints::list)
+            .serve()
+            .await
+    })
 }

@@ -1,9 +1,10 @@
 //! Consumes `comment.created`.
 
-use notifications::{consumers, store::Notifications};
-use runtime::{Error, queue};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    queue::serve(Notifications::connect().await?, consumers::on_comment).await
+use notifications::{consumers, store::Notifications};
+use runtime::queue;
+
+fn main() -> ExitCode {
+    runtime::run(async { queue::serve(Notifications::connect().await?, consumers::on_comment).await })
 }

@@ -1,13 +1,16 @@
 //! `POST /notifications/{id}/read` and `POST /notifications/read-all`.
 
-use notifications::{endpoints, store::Notifications};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Notifications::connect().await?)
-        .on("POST", "/notifications/{id}/read", endpoints::read)
-        .on("POST", "/notifications/read-all", endpoints::read_all)
-        .serve()
-        .await
+use notifications::{endpoints, store::Notifications};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Notifications::connect().await?)
+            .on("POST", "/notifications/{id}/read", endpoints::read)
+            .on("POST", "/notifications/read-all", endpoints::read_all)
+            .serve()
+            .await
+    })
 }

@@ -1,9 +1,10 @@
 //! The pivot's other side: decides that the order will not be confirmed.
 
-use orders::{store::Orders, tasks};
-use runtime::{Error, task};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve(Orders::connect().await?, tasks::abort).await
+use orders::{store::Orders, tasks};
+use runtime::task;
+
+fn main() -> ExitCode {
+    runtime::run(async { task::serve(Orders::connect().await?, tasks::abort).await })
 }

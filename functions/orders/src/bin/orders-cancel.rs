@@ -1,12 +1,15 @@
 //! `POST /orders/{id}/cancel`.
 
-use orders::{endpoints, store::Orders};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Orders::connect().await?)
-        .on("POST", "/orders/{id}/cancel", endpoints::cancel)
-        .serve()
-        .await
+use orders::{endpoints, store::Orders};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Orders::connect().await?)
+            .on("POST", "/orders/{id}/cancel", endpoints::cancel)
+            .serve()
+            .await
+    })
 }

@@ -1,9 +1,10 @@
 //! The saga's pivot: confirms the order.
 
-use orders::{store::Orders, tasks};
-use runtime::{Error, task};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve(Orders::connect().await?, tasks::confirm).await
+use orders::{store::Orders, tasks};
+use runtime::task;
+
+fn main() -> ExitCode {
+    runtime::run(async { task::serve(Orders::connect().await?, tasks::confirm).await })
 }

@@ -1,9 +1,12 @@
 //! `GET /orders`.
 
-use orders::{endpoints, store::Orders};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list).serve().await
+use orders::{endpoints, store::Orders};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list).serve().await
+    })
 }

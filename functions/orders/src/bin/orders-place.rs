@@ -1,12 +1,15 @@
 //! `POST /orders`.
 
-use orders::{endpoints, store::Orders};
-use runtime::{Error, http::Endpoints, users::UsersClient, workflow::Workflow};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new((Orders::connect().await?, UsersClient::rpc().await?, Workflow::connect().await?))
-        .on("POST", "/orders", endpoints::place)
-        .serve()
-        .await
+use orders::{endpoints, store::Orders};
+use runtime::{http::Endpoints, users::UsersClient, workflow::Workflow};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new((Orders::connect().await?, UsersClient::rpc().await?, Workflow::connect().await?))
+            .on("POST", "/orders", endpoints::place)
+            .serve()
+            .await
+    })
 }

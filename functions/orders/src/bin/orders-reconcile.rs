@@ -1,9 +1,12 @@
 //! Every minute: starts what was not started, and anew what ended without settling its order.
 
-use orders::{reconciler, store::Orders};
-use runtime::{Error, schedule, workflow::Workflow};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    schedule::serve((Orders::connect().await?, Workflow::connect().await?), reconciler::reconcile).await
+use orders::{reconciler, store::Orders};
+use runtime::{schedule, workflow::Workflow};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        schedule::serve((Orders::connect().await?, Workflow::connect().await?), reconciler::reconcile).await
+    })
 }

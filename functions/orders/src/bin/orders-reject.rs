@@ -1,9 +1,10 @@
 //! The saga's last compensation: settles an order of which all is undone.
 
-use orders::{store::Orders, tasks};
-use runtime::{Error, task};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve(Orders::connect().await?, tasks::reject).await
+use orders::{store::Orders, tasks};
+use runtime::task;
+
+fn main() -> ExitCode {
+    runtime::run(async { task::serve(Orders::connect().await?, tasks::reject).await })
 }

@@ -1,9 +1,12 @@
 //! The saga's first step: does the buyer exist?
 
-use orders::{store::Orders, tasks};
-use runtime::{Error, task, users::UsersClient};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve((Orders::connect().await?, UsersClient::http().await?), tasks::validate_user).await
+use orders::{store::Orders, tasks};
+use runtime::{task, users::UsersClient};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        task::serve((Orders::connect().await?, UsersClient::http().await?), tasks::validate_user).await
+    })
 }

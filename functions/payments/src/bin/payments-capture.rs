@@ -1,9 +1,10 @@
 //! `CapturePayment` of the order saga.
 
-use payments::{cashier::Cashier, tasks};
-use runtime::{Error, task};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    task::serve(Cashier::connect().await?, tasks::capture).await
+use payments::{cashier::Cashier, tasks};
+use runtime::task;
+
+fn main() -> ExitCode {
+    runtime::run(async { task::serve(Cashier::connect().await?, tasks::capture).await })
 }

@@ -1,9 +1,15 @@
 //! `GET /orders/{id}/payment`.
 
-use payments::{endpoints, store::Payments};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Payments::connect().await?).on("GET", "/orders/{id}/payment", endpoints::get).serve().await
+use payments::{endpoints, store::Payments};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Payments::connect().await?)
+            .on("GET", "/orders/{id}/payment", endpoints::get)
+            .serve()
+            .await
+    })
 }

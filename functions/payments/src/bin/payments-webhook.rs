@@ -1,12 +1,15 @@
 //! `POST /payments/webhook`.
 
-use payments::{cashier::Cashier, endpoints};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Cashier::connect().await?)
-        .on("POST", "/payments/webhook", endpoints::webhook)
-        .serve()
-        .await
+use payments::{cashier::Cashier, endpoints};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Cashier::connect().await?)
+            .on("POST", "/payments/webhook", endpoints::webhook)
+            .serve()
+            .await
+    })
 }

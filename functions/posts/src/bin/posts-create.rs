@@ -1,12 +1,15 @@
 //! `POST /posts`.
 
-use posts::{endpoints, store::Posts};
-use runtime::{Error, http::Endpoints, users::UsersClient};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new((Posts::connect().await?, UsersClient::rpc().await?))
-        .on("POST", "/posts", endpoints::create)
-        .serve()
-        .await
+use posts::{endpoints, store::Posts};
+use runtime::{http::Endpoints, users::UsersClient};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new((Posts::connect().await?, UsersClient::rpc().await?))
+            .on("POST", "/posts", endpoints::create)
+            .serve()
+            .await
+    })
 }

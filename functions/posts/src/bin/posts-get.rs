@@ -1,9 +1,12 @@
 //! `GET /posts/{id}`.
 
-use posts::{endpoints, store::Posts};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Posts::connect().await?).on("GET", "/posts/{id}", endpoints::get).serve().await
+use posts::{endpoints, store::Posts};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Posts::connect().await?).on("GET", "/posts/{id}", endpoints::get).serve().await
+    })
 }

@@ -1,9 +1,12 @@
 //! `GET /posts`.
 
-use posts::{endpoints, store::Posts};
-use runtime::{Error, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Posts::connect().await?).on("GET", "/posts", endpoints::list).serve().await
+use posts::{endpoints, store::Posts};
+use runtime::http::Endpoints;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Posts::connect().await?).on("GET", "/posts", endpoints::list).serve().await
+    })
 }

@@ -1,12 +1,15 @@
 //! `DELETE /registry/{service}/instances/{id}`.
 
-use registry::endpoints;
-use runtime::{Error, cloud_map::Registry, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(Registry::connect().await?)
-        .on("DELETE", "/registry/{service}/instances/{id}", endpoints::deregister)
-        .serve()
-        .await
+use registry::endpoints;
+use runtime::{cloud_map::Registry, http::Endpoints};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(Registry::connect().await?)
+            .on("DELETE", "/registry/{service}/instances/{id}", endpoints::deregister)
+            .serve()
+            .await
+    })
 }

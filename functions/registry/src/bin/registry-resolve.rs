@@ -1,12 +1,15 @@
 //! `GET /registry/{service}`.
 
-use registry::endpoints;
-use runtime::{Error, cloud_map::CloudMap, http::Endpoints};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    Endpoints::new(CloudMap::connect().await?)
-        .on("GET", "/registry/{service}", endpoints::resolve)
-        .serve()
-        .await
+use registry::endpoints;
+use runtime::{cloud_map::CloudMap, http::Endpoints};
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        Endpoints::new(CloudMap::connect().await?)
+            .on("GET", "/registry/{service}", endpoints::resolve)
+            .serve()
+            .await
+    })
 }

@@ -1,9 +1,12 @@
 //! Publishes the events of a table's stream. Deployed once per service.
 
-use relay::Relay;
-use runtime::{Error, stream};
+use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    stream::serve(Relay::connect().await?, async |relay, changes| relay.publish(changes).await).await
+use relay::Relay;
+use runtime::stream;
+
+fn main() -> ExitCode {
+    runtime::run(async {
+        stream::serve(Relay::connect().await?, async |relay, changes| relay.publish(changes).await).await
+    })
 }

@@ -13,17 +13,25 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::TRACING;
+
 /// The header in which AWS services, and ours, hand on the trace.
 pub(crate) const XRAY_HEADER: &str = "x-amzn-trace-id";
 const TRACEPARENT: &str = "traceparent";
 
 /// The place in a trace that a header `X-Amzn-Trace-Id` names; none where it names none, or only a trace.
 pub(crate) fn from_xray_header(header: &str) -> Option<SpanContext> {
+    if !TRACING {
+        return None;
+    }
     span_context_from_str(header).filter(SpanContext::is_valid)
 }
 
 /// The place in a trace that a W3C `traceparent` names.
 pub(crate) fn from_traceparent(traceparent: &str) -> Option<SpanContext> {
+    if !TRACING {
+        return None;
+    }
     let carrier = HashMap::from([(TRACEPARENT.to_owned(), traceparent.to_owned())]);
     let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &carrier);
     Some(context.span().span_context().clone()).filter(SpanContext::is_valid)
@@ -36,7 +44,7 @@ pub(super) fn as_xray_header(span: &SpanContext) -> Option<String> {
 
 /// Where the work that is under way stands in its trace.
 pub(super) fn current() -> SpanContext {
-    Context::current().span().span_context().clone()
+    if TRACING { Context::current().span().span_context().clone() } else { SpanContext::NONE }
 }
 
 /// Where the work that is under way stands in its trace, as a header `X-Amzn-Trace-Id`.
@@ -46,6 +54,9 @@ pub(crate) fn xray_header() -> Option<String> {
 
 /// Where the work that is under way stands in its trace, as a W3C `traceparent`: for events and for the saga.
 pub fn traceparent() -> Option<String> {
+    if !TRACING {
+        return None;
+    }
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject(&mut carrier);
     carrier.remove(TRACEPARENT)
@@ -61,6 +72,9 @@ pub fn traceparent() -> Option<String> {
 /// A span is exported exactly when its trace is sampled: the decision comes with the place in the trace, and where
 /// nobody has decided nothing is exported.
 pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: Option<SpanContext>) {
+    if !TRACING {
+        return;
+    }
     let (parent, link) = match (origin, carrier) {
         (Some(origin), Some(carrier)) if origin.trace_id() == carrier.trace_id() => (Some(carrier), None),
         (Some(origin), carrier) => (Some(origin), carrier),
@@ -77,6 +91,9 @@ pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: O
 
 /// The trace that a span belongs to, as X-Ray writes it: `1-<8 digits>-<24 digits>`.
 pub(super) fn xray_trace_id(span: &Span) -> String {
+    if !TRACING {
+        return String::new();
+    }
     let trace_id = span.context().span().span_context().trace_id().to_string();
     let (epoch, unique) = trace_id.split_at(8);
     format!("1-{epoch}-{unique}")

@@ -8,7 +8,7 @@
 //! OTLP, <https://opentelemetry.io/docs/specs/otlp/>; the transport,
 //! <https://github.com/aws-observability/aws-otel-python-instrumentation> (`OTLPUdpSpanExporter`).
 
-use std::{env, io, net::UdpSocket};
+use std::{collections::HashSet, env, io, net::UdpSocket};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use opentelemetry::{Array, KeyValue, StringValue, Value, trace::TracerProvider};
@@ -30,6 +30,9 @@ use prost::Message;
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 /// The attribute that lists which others X-Ray indexes, to search by.
 const ANNOTATIONS: &str = "aws.xray.annotations";
+
+/// The attributes that say what came of the work.
+const OUTCOMES: [&str; 2] = ["outcome", "error.type"];
 
 /// Makes spans and exports them where Lambda runs a daemon.
 pub(super) fn tracer() -> SdkTracer {
@@ -79,7 +82,10 @@ impl Daemon {
 
 impl SpanExporter for Daemon {
     async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
-        batch.iter_mut().for_each(index_ids);
+        for span in &mut batch {
+            keep_the_last(span);
+            index(span);
+        }
         let spans = group_spans_by_resource_and_scope(batch, &self.resource);
         let request = ExportTraceServiceRequest { resource_spans: spans };
         let mut datagram = HEADER.to_owned();
@@ -95,14 +101,79 @@ impl SpanExporter for Daemon {
     }
 }
 
-/// Has X-Ray index a span's ids: `annotation.order_id = "…"` finds its trace.
-fn index_ids(span: &mut SpanData) {
-    let names = span.attributes.iter().map(|attribute| &attribute.key);
-    let ids: Vec<StringValue> = names
-        .filter(|name| name.as_str().ends_with("_id"))
-        .map(|name| name.as_str().to_owned().into())
+/// Of an attribute that was set twice the SDK keeps both, and OTLP wants one.
+fn keep_the_last(span: &mut SpanData) {
+    let mut seen = HashSet::new();
+    span.attributes.reverse();
+    span.attributes.retain(|attribute| seen.insert(attribute.key.clone()));
+    span.attributes.reverse();
+}
+
+/// Has X-Ray index a span's ids, and what came of it: `annotation.order_id = "…"` finds its trace, and so does
+/// `annotation.error_type = "Payment.Declined"`.
+fn index(span: &mut SpanData) {
+    let names = span.attributes.iter().map(|attribute| attribute.key.as_str());
+    let indexed: Vec<StringValue> = names
+        .filter(|name| name.ends_with("_id") || OUTCOMES.contains(name))
+        .map(|name| name.to_owned().into())
         .collect();
-    if !ids.is_empty() {
-        span.attributes.push(KeyValue::new(ANNOTATIONS, Value::Array(Array::String(ids))));
+    if !indexed.is_empty() {
+        span.attributes.push(KeyValue::new(ANNOTATIONS, Value::Array(Array::String(indexed))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{Span as _, Tracer};
+
+    use super::*;
+
+    #[derive(Clone, Debug, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl SpanExporter for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().unwrap().extend(batch);
+            Ok(())
+        }
+    }
+
+    fn exported(attributes: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+        let mut span = provider.tracer("test").start("span");
+        for (name, value) in attributes {
+            span.set_attribute(KeyValue::new(*name, *value));
+        }
+        span.end();
+        let mut span = kept.0.lock().unwrap().remove(0);
+        keep_the_last(&mut span);
+        index(&mut span);
+        let pair = |attribute: KeyValue| (attribute.key.to_string(), attribute.value.to_string());
+        span.attributes.into_iter().map(pair).collect()
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn ids_and_outcomes_are_indexed_and_nothing_else_is() {
+        let found =
+            exported(&[("order_id", "1"), ("error.type", "Payment.Declined"), ("rpc.method", "PutItem")]);
+        let index = (ANNOTATIONS, r#"["order_id","error.type"]"#);
+        assert_eq!(
+            found,
+            pairs(&[("order_id", "1"), ("error.type", "Payment.Declined"), ("rpc.method", "PutItem"), index])
+        );
+        assert_eq!(exported(&[("rpc.method", "PutItem")]), pairs(&[("rpc.method", "PutItem")]));
+    }
+
+    #[test]
+    fn of_what_was_set_twice_the_last_is_kept() {
+        let found = exported(&[("outcome", "first"), ("a", "b"), ("outcome", "last")]);
+        assert_eq!(found, pairs(&[("a", "b"), ("outcome", "last"), (ANNOTATIONS, r#"["outcome"]"#)]));
     }
 }

@@ -26,9 +26,11 @@ mod logs;
 use std::{
     borrow::Cow,
     fmt::Display,
+    panic::{AssertUnwindSafe, resume_unwind},
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use futures::FutureExt;
 use lambda_runtime::Context;
 use opentelemetry::{
     Key, KeyValue, Value,
@@ -50,10 +52,17 @@ pub(crate) const EXPORTED: &str = "trace";
 /// The target of spans whose fields are in each log line.
 const LOGGED: &str = "log";
 
+/// Whether traces are made at all: `make bench` compares with a function that is compiled without.
+pub(crate) const TRACING: bool = !cfg!(feature = "without-tracing");
+
+tokio::task_local! {
+    /// The span whose fields each line of the unit of work that is under way has.
+    static LOGGED_SPAN: Span;
+}
+
 /// Starts logs, traces and metrics.
-pub fn start() {
-    // Left out, and nothing of OpenTelemetry is linked: that is what `make bench` compares with.
-    let traces = (!cfg!(feature = "without-tracing")).then(|| {
+pub(crate) fn start() {
+    let traces = TRACING.then(|| {
         tracing_opentelemetry::layer()
             .with_tracer(export::tracer())
             .with_location(false)
@@ -99,7 +108,8 @@ impl Kind {
 /// Whether no invocation has begun yet.
 static FIRST: AtomicBool = AtomicBool::new(true);
 
-/// Does the work of one invocation and writes its metrics. `origin` is the trace that its input names, if it names one.
+/// Does the work of one invocation and writes its metrics, whatever comes of it. `origin` is the trace that its input names, if
+/// it names one.
 pub(crate) async fn invocation<T>(
     context: &Context,
     kind: Kind,
@@ -108,9 +118,18 @@ pub(crate) async fn invocation<T>(
     work: impl AsyncFnOnce(&Unit) -> T,
 ) -> T {
     let unit = Unit::invocation(context, kind, name, origin);
-    let answer = unit.run(work(&unit)).await;
+    let answer = AssertUnwindSafe(unit.run(work(&unit))).catch_unwind().await;
+    if answer.is_err() {
+        unit.fail("Panicked");
+    }
     metrics::flush(&context.request_id, context::xray_trace_id(&unit.exported));
-    answer
+    answer.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Does what no invocation waits for: its lines are those of the unit of work that began it, its calls are in no trace, since
+/// they may end after it.
+pub(crate) fn beside<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    work.instrument(LOGGED_SPAN.try_with(Span::clone).unwrap_or_else(|_| Span::none()))
 }
 
 /// A piece of work with a place in a trace: an invocation, or a message or record of a batch.
@@ -135,7 +154,8 @@ impl Unit {
         );
         context::continue_from(&exported, origin, carrier);
         let trace_id = context::xray_trace_id(&exported);
-        let logged = info_span!(target: LOGGED, "invocation", function, request_id, trace_id);
+        let logged =
+            info_span!(target: LOGGED, "invocation", function, request_id, trace_id, subject = Empty);
         Self { exported, logged }
     }
 
@@ -183,9 +203,15 @@ impl Unit {
         self.annotate(subject_name, subject);
     }
 
+    /// Names the thing that the work is about, by its id, in each log line.
+    pub(crate) fn subject(&self, id: &str) {
+        self.logged.record("subject", id);
+    }
+
     /// Does the work inside the unit's spans.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
-        work.instrument(self.logged.clone()).instrument(self.exported.clone()).await
+        let work = work.instrument(self.logged.clone()).instrument(self.exported.clone());
+        LOGGED_SPAN.scope(self.logged.clone(), work).await
     }
 
     /// Calls a function inside the unit's spans.
@@ -201,6 +227,12 @@ impl Unit {
     /// Marks the exported span as failed. `reason` is a public name and never a text that could quote data.
     pub(crate) fn fail(&self, reason: impl Into<Cow<'static, str>>) {
         fail(&self.exported, reason);
+    }
+
+    /// Marks the exported span as failed for a reason that is the business's and not a fault of ours.
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        self.annotate("http.response.status_code", REFUSED);
+        self.fail(reason);
     }
 
     /// The unit's place in its trace, for what follows from it.
@@ -234,9 +266,14 @@ impl Publication {
 
     /// Says that the bus does not take the event for now.
     pub fn failed(&self) {
-        self.0.fail("refused");
+        self.0.fail("Refused");
     }
 }
+
+/// X-Ray tells an error, which is the caller's, from a fault, which is ours, by the status of HTTP alone
+/// (<https://github.com/open-telemetry/opentelemetry-collector-contrib/blob/main/exporter/awsxrayexporter/internal/translator/cause.go>):
+/// what is refused without HTTP is marked by one that a client would have got.
+const REFUSED: i64 = 409;
 
 fn fail(span: &Span, reason: impl Into<Cow<'static, str>>) {
     let reason = reason.into();
@@ -253,15 +290,23 @@ pub fn annotate(key: &'static str, id: impl Display) {
     }
 }
 
-/// Does the part of a batch that belongs to another trace, in that trace.
-pub async fn continuing<T>(name: &str, traceparent: Option<&str>, work: impl Future<Output = T>) -> T {
+/// Does the part of a batch that belongs to another trace, in that trace. It failed where its result is an error.
+pub async fn continuing<T, E>(
+    name: &str,
+    traceparent: Option<&str>,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let unit = Unit::of_batch(Kind::Consumer, name, traceparent.and_then(from_traceparent), None);
-    unit.run(work).await
+    let result = unit.run(work).await;
+    if result.is_err() {
+        unit.fail("Failed");
+    }
+    result
 }
 
 /// Does a piece of work in a span of its own, for somebody who looks for where the time went. `outcome` gives the public
 /// name of what went wrong, where something did.
-pub async fn traced<T>(
+pub async fn in_span<T>(
     name: &str,
     outcome: impl FnOnce(&T) -> Option<String>,
     work: impl Future<Output = T>,

@@ -1,9 +1,10 @@
 //! Consumes `user.deleted`.
 
-use runtime::{Error, identity_provider::UserPool, queue};
+use std::process::ExitCode;
+
+use runtime::{identity_provider::UserPool, queue};
 use users::consumers;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    queue::serve(UserPool::connect().await?, consumers::on_user).await
+fn main() -> ExitCode {
+    runtime::run(async { queue::serve(UserPool::connect().await?, consumers::on_user).await })
 }

@@ -1,10 +1,13 @@
 //! `POST /users`.
 
-use runtime::{Error, http::Endpoints, identity_provider::UserPool};
+use std::process::ExitCode;
+
+use runtime::{http::Endpoints, identity_provider::UserPool};
 use users::{endpoints, store::Profiles};
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
-    let state = (Profiles::connect().await?, UserPool::connect().await?);
-    Endpoints::new(state).on("POST", "/users", endpoints::register).serve().await
+fn main() -> ExitCode {
+    runtime::run(async {
+        let state = (Profiles::connect().await?, UserPool::connect().await?);
+        Endpoints::new(state).on("POST", "/users", endpoints::register).serve().await
+    })
 }
