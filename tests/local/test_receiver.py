@@ -1,6 +1,9 @@
+import base64
 import contextlib
+import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -181,6 +184,19 @@ def test_a_trace_survives_a_restart(tmp_path):
 def test_the_page_runs_nothing_but_its_own_script(receiver):
     with urllib.request.urlopen(f"http://127.0.0.1:{receiver.port}/", timeout=5) as answer:
         page, policy = answer.read().decode(), answer.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "connect-src 'self'" in policy
+    assert policy.startswith("default-src 'none'; script-src 'sha256-") and "connect-src 'self'" in policy
+    assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
+    [script] = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    assert f"script-src 'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
     assert "http://" not in page and "https://" not in page
     assert "innerHTML" not in page
+
+
+def test_a_page_from_elsewhere_whose_name_was_made_to_lead_here_reads_nothing(receiver):
+    for host, status in (("localhost", 200), ("evil.example", 421), (f"evil.example:{receiver.port}", 421)):
+        request = urllib.request.Request(f"http://127.0.0.1:{receiver.port}/api/traces", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert answer.status == status, host
+        except urllib.error.HTTPError as refused:
+            assert (refused.code, b"items" in refused.read()) == (status, False), host

@@ -4,11 +4,14 @@ A process of its own, started by cloud.start(): `python -m infra.local.traces.re
 
 import json
 import queue
+import re
 import signal
 import socket
 import sys
 import threading
 import time
+from base64 import b64encode
+from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,13 +20,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from . import otlp
 from .store import Store, trace_id
 
+HOSTS = ("127.0.0.1", "localhost")
 PAGE = Path(__file__).with_name("page.html")
-# Whatever a span says, the page runs its own script and asks its own server.
-INLINE = "script-src 'unsafe-inline'; style-src 'unsafe-inline'"
-POLICY = f"default-src 'none'; {INLINE}; connect-src 'self'; img-src data:"
 # For bursts. The system grants what it allows, which for others than root may hold a hundred datagrams only.
 RECEIVE_BUFFER = 8 * 1024 * 1024
-MOST_WAITING = 100_000
+MOST_WAITING_BYTES = 64 * 1024 * 1024
 # A commit holds what arrived in this time: one span at a time would cost ten times as much.
 GATHER_SECONDS = 0.05
 LARGEST_BATCH = 1000
@@ -36,6 +37,8 @@ class Receiver:
     def __init__(self, host: str, port: int, file: Path) -> None:
         self.file = file
         self.datagrams = self.spans = self.rubbish = self.overrun = 0
+        # Each is counted by one thread alone.
+        self._put_bytes = self._taken_bytes = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, port))
         self.port = self._socket.getsockname()[1]
@@ -67,7 +70,8 @@ class Receiver:
         while True:
             datagram = self._socket.recv(65536)
             self.datagrams += 1
-            if self._waiting.qsize() < MOST_WAITING:
+            if self._put_bytes - self._taken_bytes < MOST_WAITING_BYTES:
+                self._put_bytes += len(datagram)
                 self._waiting.put(datagram)
             else:
                 self.overrun += 1
@@ -82,6 +86,7 @@ class Receiver:
                 datagram = self._waiting.get()
                 datagrams += [datagram] if datagram is not None else []
                 ended = datagram is None
+            self._taken_bytes += sum(map(len, datagrams))
             self._keep(store, datagrams)
             if len(datagrams) >= BURST and (now_lost := self.numbers()["lost"] or 0) > lost:
                 _log(f"{now_lost - lost} datagrams lost: they came faster than they could be read")
@@ -112,11 +117,16 @@ class Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_GET(self) -> None:
+        # A page from elsewhere whose name was made to lead here has that name.
+        if self.headers.get("host", "").partition(":")[0] not in HOSTS:
+            self._answer(HTTPStatus.MISDIRECTED_REQUEST, json.dumps({"detail": "This is no host of that name."}))
+            return
         url = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         match [unquote(part) for part in url.path.strip("/").split("/")]:
             case [""]:
-                self._answer(HTTPStatus.OK, PAGE.read_text(), "text/html; charset=utf-8")
+                page = PAGE.read_text()
+                self._answer(HTTPStatus.OK, page, "text/html; charset=utf-8", policy(page))
             case ["api", "traces"]:
                 self._traces(query)
             case ["api", "traces", wanted]:
@@ -152,18 +162,28 @@ class Handler(BaseHTTPRequestHandler):
     def _not_found(self, detail: str) -> None:
         self._answer(HTTPStatus.NOT_FOUND, json.dumps({"detail": detail}))
 
-    def _answer(self, status: HTTPStatus, text: str, media_type: str = "application/json") -> None:
+    def _answer(
+        self, status: HTTPStatus, text: str, media_type: str = "application/json", allowed: str = "default-src 'none'"
+    ) -> None:
         body = text.encode()
         self.send_response(status)
         self.send_header("content-type", media_type)
         self.send_header("content-length", str(len(body)))
         self.send_header("cache-control", "no-store")
-        self.send_header("content-security-policy", POLICY)
+        self.send_header("content-security-policy", f"{allowed}; base-uri 'none'; frame-ancestors 'none'")
         self.end_headers()
         self.wfile.write(body)
 
     def log_message(self, *_) -> None:
         pass
+
+
+def policy(page: str) -> str:
+    """What the page may do, whatever a span says: run its own script, in its own style, and ask its own server."""
+    [script], [style] = (re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
+    script, style = (f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in (script, style))
+    own = f"script-src {script}; style-src {style}; connect-src 'self'; img-src data:"
+    return f"default-src 'none'; {own}; form-action 'none'"
 
 
 class Server(ThreadingHTTPServer):
