@@ -1,4 +1,5 @@
-"""What the functions have logged so far, every line of it. Run after the tests that make them log."""
+"""What the functions have told of so far, every line that they logged and every span that they sent. Run after the tests that
+make them tell."""
 
 import json
 import re
@@ -6,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
-from infra.local.settings import client
+from infra.local.settings import TRACE_FILE, client
+from infra.local.traces.store import Store
 
 # Lambda's own lines around an invocation.
 LAMBDA = re.compile(r"(START|END|REPORT) RequestId: ")
@@ -19,6 +21,10 @@ LEVELS = {"ERROR", "WARN", "INFO", "DEBUG", "TRACE"}
 WRITTEN = {"name", "title", "body", "excerpt", "author_name", "email", "post_title", "username"}
 # Shorter ones are parts of other words.
 SHORTEST = 4
+# Who the tests are about, some of whom have left, and whose names are names alone.
+PEOPLE = {"Ara", "Bada", "Leaving"}
+# What is said before there is an invocation.
+OF_NO_INVOCATION = {"could not start"}
 
 
 def lines() -> Iterator[tuple[str, str]]:
@@ -93,19 +99,20 @@ def test_each_line_is_one_json_object_with_no_name_twice(logged):
 
 
 def test_each_line_says_how_bad_it_is_what_happened_and_where(entries):
-    of_an_invocation = 0
+    lines = 0
     for function, entry in entries:
         if "_aws" in entry:
             continue
-        assert {"level", "message", "timestamp"} <= set(entry), f"{function}: {entry}"
+        lines += 1
+        assert {"level", "message", "timestamp", "function"} <= set(entry), f"{function}: {entry}"
         assert entry["level"] in LEVELS, f"{function}: {entry}"
-        if "function" in entry:
-            of_an_invocation += 1
-            # A copy that a test deploys has a name of its own.
-            assert entry["function"] == function, entry
+        # A copy that a test deploys has a name of its own.
+        assert entry["function"] == function, entry
+        if entry["message"] not in OF_NO_INVOCATION:
+            assert {"request_id", "trace_id"} <= set(entry), f"{function}: {entry}"
             assert UUID.fullmatch(entry["request_id"]), entry
             assert TRACE.fullmatch(entry["trace_id"]), entry
-    assert of_an_invocation > 0
+    assert lines > 0
 
 
 def test_each_metric_is_declared_as_cloudwatch_wants_it(entries):
@@ -132,14 +139,35 @@ def test_no_line_has_an_address_a_token_or_a_signature(logged):
             assert not secret.search(line), f"{function}: {line}"
 
 
-def test_no_line_has_what_people_have_written_or_who_they_are(entries):
-    said: dict[str, str] = {}
-    for function, entry in entries:
-        said |= {text: function for text in texts(entry)}
+@pytest.fixture(scope="session")
+def personal() -> re.Pattern:
+    """What people have written and who they are, as whole words: "Spring" is not quoted by "springs"."""
     stored = {text for text in people() if len(text) >= SHORTEST}
     assert stored, "nobody has written anything: run the system tests first"
-    # A whole word, since "Spring" is not quoted by "springs".
-    for text in stored:
-        quoted = re.compile(rf"(?<!\w){re.escape(text)}(?!\w)")
-        for line, function in said.items():
-            assert not quoted.search(line), f"{function} logged {text!r}: {line}"
+    # The longest first, since the first that fits is taken.
+    words = sorted(stored | PEOPLE, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
+
+
+def test_no_line_has_what_people_have_written_or_who_they_are(entries, personal):
+    for function, entry in entries:
+        for text in texts(entry):
+            assert not (quoted := personal.search(text)), f"{function} logged {quoted[0]!r}: {text}"
+
+
+@pytest.fixture(scope="session")
+def spans() -> list[dict]:
+    store = Store(TRACE_FILE)
+    try:
+        kept = [span for trace in store.latest(1_000_000) for span in store.trace(trace["trace_id"])]
+    finally:
+        store.close()
+    assert kept, "no span was received: run the system tests first"
+    return kept
+
+
+def test_no_span_has_what_people_have_written_or_who_they_are(spans, personal):
+    for span in spans:
+        for text in texts(span):
+            for secret in (personal, ADDRESS, TOKEN):
+                assert not (quoted := secret.search(text)), f"{span['function']} sent {quoted[0]!r}: {text}"

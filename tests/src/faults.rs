@@ -43,6 +43,8 @@ pub struct Call {
     pub operation: String,
     /// What it asked for.
     pub input: Value,
+    /// Its place in a trace: the header `X-Amzn-Trace-Id`.
+    pub trace: Option<String>,
 }
 
 /// What a refused call is answered.
@@ -64,6 +66,14 @@ impl Refusal {
     /// AWS has a fault of its own.
     pub fn failure() -> Self {
         Self { status: 500, body: json!({"__type": "InternalFailure", "message": "out of order"}) }
+    }
+
+    /// SES does not send a mail, in its own words: it names the recipient.
+    pub fn rejected(address: &str) -> Self {
+        let message = format!(
+            "Email address is not verified. The following identities failed the check in region US-EAST-1: {address}"
+        );
+        Self { status: 400, body: json!({"__type": "MessageRejected", "message": message}) }
     }
 
     /// `PutEvents` takes the entries but those that the rule names. Nothing reaches the bus: the answer is
@@ -155,7 +165,8 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let body: Bytes = to_bytes(body, usize::MAX).await.expect("the call's body");
     let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let call = Call { operation, input: serde_json::from_slice(&body).unwrap_or_default() };
+    let trace = head.headers.get("x-amzn-trace-id").and_then(|trace| trace.to_str().ok()).map(str::to_owned);
+    let call = Call { operation, input: serde_json::from_slice(&body).unwrap_or_default(), trace };
     shared.calls.lock().unwrap().push(call.clone());
     let delay = *shared.delay.lock().unwrap();
     if !delay.is_zero() {
@@ -196,7 +207,8 @@ impl Changes {
 
 /// A copy of a function.
 pub struct Copy {
-    name: String,
+    /// What it is called.
+    pub name: String,
     lambda: aws_sdk_lambda::Client,
 }
 

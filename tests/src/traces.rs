@@ -34,6 +34,16 @@ impl Default for Origin {
 }
 
 impl Origin {
+    /// The place of a span.
+    pub fn of(span: &Span) -> Self {
+        Self { trace_id: span.trace_id.clone(), span_id: span.span_id.clone() }
+    }
+
+    /// The place, sampled, as a W3C `traceparent`.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-01", self.trace_id, self.span_id)
+    }
+
     /// The header that hands the place on, with the decision whether to sample.
     pub fn header(&self, sampled: bool) -> String {
         let (epoch, unique) = self.trace_id.split_at(8);
@@ -176,21 +186,6 @@ impl Trace {
             }
         }
         faults
-    }
-
-    /// The trace as it would have been received if a hop had lost its context: it and all that followed from it would be in
-    /// another trace.
-    #[must_use]
-    pub fn without(&self, hop: &Span) -> Self {
-        let mut lost = vec![hop.span_id.clone()];
-        // Causes come before what they cause.
-        for span in &self.spans {
-            if span.parent_id.as_ref().is_some_and(|parent| lost.contains(parent)) {
-                lost.push(span.span_id.clone());
-            }
-        }
-        let spans = self.spans.iter().filter(|span| !lost.contains(&span.span_id)).cloned().collect();
-        Self { trace_id: self.trace_id.clone(), spans }
     }
 
     /// The hops, in the order they began.

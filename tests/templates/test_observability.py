@@ -35,6 +35,7 @@ OF_AWS = {
     "AWS/States": {
         ("StateMachineArn",): {
             "ExecutionThrottled",
+            "ExecutionTime",
             "ExecutionsAborted",
             "ExecutionsFailed",
             "ExecutionsStarted",
@@ -213,6 +214,57 @@ def test_an_expression_uses_what_is_there_and_one_is_the_result(alarm):
         if not result["Expression"].startswith("SELECT"):
             used = set(re.findall(r"\b[a-z]\w*\b", result["Expression"]))
             assert used == {query["Id"] for query in queries} - {result["Id"]}
+
+
+def present(values):
+    return [value for value in values if value is not None]
+
+
+# CloudWatch's functions, as far as they are used: those over several metrics pass over what has no value
+# (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html).
+FUNCTIONS = {
+    "IF": lambda condition, then, otherwise: then if condition else otherwise,
+    "MAX": lambda values: max(present(values), default=None),
+    "SUM": lambda values: sum(present(values)),
+}
+
+
+@pytest.mark.parametrize(
+    "name, values, rings",
+    [
+        ("api-5xx", {"failed": 3, "requests": 100}, True),
+        ("api-5xx", {"failed": 3, "requests": 1000}, False),
+        ("api-5xx", {"failed": 2, "requests": 2}, False),
+        ("order-executions-cut-off", {"stopped": 1, "timed_out": None}, True),
+        ("order-executions-cut-off", {"stopped": None, "timed_out": 1}, True),
+        ("order-executions-cut-off", {"stopped": 0, "timed_out": 0}, False),
+        ("emails-failing", {"failed": 3, "sent": None}, True),
+        ("emails-failing", {"failed": 3, "sent": 3}, True),
+        ("emails-failing", {"failed": 3, "sent": 4}, False),
+        ("emails-failing", {"failed": 2, "sent": None}, False),
+        ("events-waiting", {"queue_users_on_user": None, "queue_orders_on_user": 601}, True),
+        ("events-waiting", {"queue_users_on_user": 600, "queue_orders_on_user": None}, False),
+    ],
+)
+def test_an_expression_rings_for_what_it_should(name, values, rings):
+    [alarm] = [p for p in STACK.of_type("AWS::CloudWatch::Alarm").values() if p["AlarmName"] == name]
+    [expression] = [query["Expression"] for query in alarm["Metrics"] if query.get("ReturnData", True)]
+    watched = dict.fromkeys(query["Id"] for query in alarm["Metrics"] if "MetricStat" in query)
+    assert values.keys() <= watched.keys()
+    value = eval(expression, FUNCTIONS | watched | values)
+    beyond = {"GreaterThanThreshold": value > alarm["Threshold"]}
+    assert beyond.get(alarm["ComparisonOperator"], value >= alarm["Threshold"]) == rings
+
+
+def test_every_expression_is_tried_above():
+    mathematics = {
+        p["AlarmName"]
+        for p in STACK.of_type("AWS::CloudWatch::Alarm").values()
+        for query in p.get("Metrics", [])
+        if not query.get("Expression", "SELECT").startswith("SELECT")
+    }
+    [tried] = test_an_expression_rings_for_what_it_should.pytestmark
+    assert mathematics == {name for name, *_ in tried.args[1]}
 
 
 def test_the_age_of_messages_is_watched_in_every_queue_of_a_consumer():

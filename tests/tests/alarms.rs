@@ -29,8 +29,13 @@ static SAGA: Mutex<()> = Mutex::const_new(());
 static CONSUMERS: Mutex<()> = Mutex::const_new(());
 static RELAYS: Mutex<()> = Mutex::const_new(());
 
-/// What cannot be seen here, since the local cloud counts nothing of it.
-const UNSEEN: [(&str, &str); 8] = [
+/// Whose metric cannot be seen here, since the local cloud does not count it. For the first four, what it would count is made to
+/// happen below.
+const UNSEEN: [(&str, &str); 12] = [
+    ("api-5xx", "the local cloud's API Gateway publishes no metrics"),
+    ("order-executions-failing", "its Step Functions publishes none either"),
+    ("order-executions-cut-off", "the same"),
+    ("events-waiting", "its queues do not say how old messages are"),
     ("api-slow", "the local cloud's API Gateway publishes no metrics"),
     ("users-relay-behind", "the local cloud's event source mappings publish no IteratorAge"),
     ("posts-relay-behind", "the same"),
@@ -67,13 +72,17 @@ async fn is_quiet(system: &System, alarm: &str, function: &str, metric: &str, si
 
 #[test]
 fn every_alarm_is_made_to_ring_here_or_it_is_said_why_not() {
-    let tests = include_str!("alarms.rs");
-    let named = |name: &str| tests.matches(&format!("\"{name}\"")).count();
+    let (_, tests) = include_str!("alarms.rs").split_once("\nconst OVER_A_MINUTE").unwrap();
+    let named = |name: &str| {
+        let ways = [format!("rings(&system, \"{name}\""), format!("rings(system, \"{name}\"")];
+        ways.iter().any(|way| tests.contains(way)) || tests.contains(&format!("Alarm::named(\"{name}\")"))
+    };
     let unseen: BTreeSet<&str> = UNSEEN.iter().map(|(name, _)| *name).collect();
     for Alarm { name, watched, .. } in Alarm::all() {
         let ours = watched.iter().any(|watched| watched.namespace == "Madang");
         assert!(!(ours && unseen.contains(name.as_str())), "{name} is on a metric that is written here");
-        assert!(named(&name) > 0 || name.ends_with("-dead-letters"), "no test makes {name} ring");
+        let tried = named(&name) || name.ends_with("-dead-letters") || unseen.contains(name.as_str());
+        assert!(tried, "no test makes {name} ring");
     }
     let all: BTreeSet<String> = Alarm::all().into_iter().map(|alarm| alarm.name).collect();
     assert_eq!(unseen.iter().filter(|name| !all.contains(**name)).count(), 0, "an alarm that is no more");
@@ -248,7 +257,8 @@ async fn a_mail_service_that_refuses_rings() {
     let alarm = Alarm::named("emails-failing");
     let start = Moment::now();
     let proxy = Proxy::start(&system).await;
-    proxy.refuse(|_| Some(Refusal::failure()));
+    let email = author.email.clone();
+    proxy.refuse(move |_| Some(Refusal::rejected(&email)));
     with_endpoint(&system, "notifications-email", "SESV2", &proxy, async || {
         for _ in 0..3 {
             reader.comments_on(post, "So do I.").await;
@@ -259,7 +269,7 @@ async fn a_mail_service_that_refuses_rings() {
         };
         eventually("emails-failing rings", async || {
             let (failed, sent) = (count("EmailsFailed").await, count("EmailsSent").await);
-            // The alarm's expression.
+            // What the alarm's expression makes of them; tests/templates evaluates that one itself.
             (failed >= 3.0 && alarm.rings_at(100.0 * failed / (failed + sent))).then_some(())
         })
         .await;

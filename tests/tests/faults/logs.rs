@@ -1,8 +1,10 @@
 //! Logs name ids, and nobody's data.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use system_tests::{
-    Person, System,
+    Person, System, eventually,
     faults::{Changes, http_input, with_copy},
 };
 
@@ -36,4 +38,22 @@ async fn neither_title_nor_body_nor_author_is_logged() {
     let person = system.registered("Quetzal").await;
     let post = json!({"title": "Xylophone", "body": "Zeppelin"});
     assert_silent(&person, "posts-create", "/posts", &post, &["Quetzal", "Xylophone", "Zeppelin"]).await;
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_start_says_why_in_a_line_like_any_other() {
+    let system = System::connect().await;
+    let variables = HashMap::from([("TABLE".to_owned(), String::new())]);
+    with_copy(&system, "posts-get", Changes { variables, role_of: None }, async |copy| {
+        let id = uuid::Uuid::now_v7();
+        copy.fails(&http_input("posts-get", id, &format!("/posts/{id}"), &json!({"id": id}))).await;
+        let line = eventually("the line is there", async || {
+            system.log_lines(&copy.name, "could not start").await.into_iter().next()
+        })
+        .await;
+        assert_eq!((&line["level"], &line["function"]), (&json!("ERROR"), &json!(copy.name)), "{line}");
+        let cause = "the environment variable TABLE is missing or empty: see the function's template";
+        assert_eq!(line["cause"], cause);
+    })
+    .await;
 }
