@@ -31,14 +31,19 @@ class Cast:
 
 def play(outputs: dict) -> None:
     story = Story(outputs)
-    cast = arrive(story)
-    talk(story, cast)
-    rename(story, cast)
-    stock_up(story)
-    confirm(story, cast)
-    decline(story, cast)
-    run_out(story, cast)
-    leave(story, cast)
+    try:
+        cast = arrive(story)
+        talk(story, cast)
+        rename(story, cast)
+        stock_up(story)
+        confirm(story, cast)
+        decline(story, cast)
+        run_out(story, cast)
+        leave(story, cast)
+    except Trouble:
+        # When they are wanted most.
+        traced.show(story.traced)
+        raise
     traced.show(story.traced)
     console.print("\n[bold green]All of it happened.[/] The system stays up:")
     console.print(f"  {outputs['api_url']}")
