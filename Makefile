@@ -2,6 +2,9 @@
 .PHONY: build up down demo trace order-retry test fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
+# As it was written: make would carry out what stands in $(…).
+unexport ID
+export WANTED := $(value ID)
 
 build: bootstrap ## Build every function for AWS (arm64)
 	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements-build.txt
@@ -17,10 +20,10 @@ demo: bootstrap ## Play the story through the API; brings the system up if it is
 	@$(LOCAL) demo
 
 trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; without it, the latest
-	@$(LOCAL) trace -- "$$ID"
+	@$(LOCAL) trace -- "$$WANTED"
 
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
-	@$(LOCAL) order-retry -- "$$ID"
+	@$(LOCAL) order-retry -- "$$WANTED"
 
 test: bootstrap ## Everything that has to pass: format, lints, unit tests, templates, the running system
 	@infra/local/test

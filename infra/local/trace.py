@@ -21,9 +21,11 @@ def run(wanted: str) -> None:
     if not TRACE_FILE.exists():
         raise Trouble("No trace has been kept: the system has not run here yet. `make demo` plays a story with some.")
     store = Store(TRACE_FILE)
+    # What is no text is no id either, but can be said.
+    wanted = wanted.encode(errors="replace").decode().strip()
     try:
-        if wanted.strip():
-            _one(store, wanted.strip())
+        if wanted:
+            _one(store, wanted)
         else:
             _latest(store)
     finally:

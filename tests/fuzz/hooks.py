@@ -189,6 +189,8 @@ def said_elsewhere(error):
         or detail == "is in the order already; give its quantity once"
         # A limit of bytes, where JSON Schema counts characters.
         or detail.endswith("bytes of UTF-8")
+        # Dots alone are no SKU.
+        or (pointer == "/sku" and detail.endswith("not dots alone"))
         # A URL's form is more than a pattern can say.
         or (pointer == "/url" and detail.startswith("must "))
     )

@@ -142,7 +142,11 @@ def test_what_is_not_known_is_not_found(receiver):
     assert receiver.get(f"/api/traces/{new_trace_id()}")[0] == 404
     assert receiver.get("/api/nothing")[0] == 404
     assert receiver.get("/api/traces?id=nothing") == (200, {"items": []})
-    assert receiver.get("/api/traces?limit=many")[0] == 400
+    for limit in ("many", "0", "1001", "9" * 5000):
+        assert receiver.get(f"/api/traces?limit={limit}")[0] == 400
+    with socket.create_connection(("127.0.0.1", receiver.port)) as connection:
+        connection.sendall(b"GET http://[ HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
 def test_rubbish_does_not_stop_it(receiver):

@@ -323,6 +323,19 @@ async fn nothing_is_exported_of_a_trace_that_is_not_sampled_wherever_it_leads() 
 }
 
 #[tokio::test]
+async fn who_leaves_open_whether_a_trace_is_sampled_leaves_it_to_lambda() {
+    let system = System::connect().await;
+    for undecided in ["", ";Sampled=?"] {
+        let (person, origin) = (system.sign_up().await, Origin::default());
+        let header = origin.header(true).replace(";Sampled=1", undecided);
+        let request = person.request(Method::POST, "/users").json(&json!({"name": "Ara"}));
+        assert_eq!(request.header("x-amzn-trace-id", &header).send().await.status, 201);
+        // The local Lambda samples everything.
+        told(&system, &origin, REGISTERED).await;
+    }
+}
+
+#[tokio::test]
 async fn work_on_a_batch_is_linked_to_the_invocation_that_did_it() {
     let system = System::connect().await;
     let person = system.sign_up().await;

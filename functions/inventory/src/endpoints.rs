@@ -36,8 +36,11 @@ pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
 /// `If-Match`.
 pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
     request.require_group("admin")?;
-    let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| {
-        Problem::invalid_field("/sku", "must be 1 to 64 letters, digits, dots, underscores and hyphens")
+    // Dots alone are steps of a path for a browser, which would never come to such an item.
+    let sku = Sku::parse(request.parameter("sku")).filter(|sku| !sku.as_str().chars().all(|c| c == '.'));
+    let sku = sku.ok_or_else(|| {
+        let detail = "must be 1 to 64 letters, digits, dots, underscores and hyphens, and not dots alone";
+        Problem::invalid_field("/sku", detail)
     })?;
     let listing = Listing::read(request.json()?)?;
 

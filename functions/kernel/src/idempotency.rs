@@ -27,8 +27,10 @@ impl IdempotencyKey {
     /// value, which many clients send, is taken as well.
     pub fn parse(value: &[u8]) -> Result<Self, Problem> {
         let key = std::str::from_utf8(value).unwrap_or_default().trim();
-        let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
-        if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
+        let opens = quoted.is_none() && key.starts_with('"');
+        let key = quoted.unwrap_or(key);
+        if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) && !opens {
             Ok(Self(key.to_owned()))
         } else {
             Err(Problem::new(
@@ -85,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_empty_over_long_or_invisible_key_is_refused() {
-        for bad in ["", "\"\"", "a b", "a\u{7f}", "ключ", &"k".repeat(256)] {
+        for bad in ["", "\"\"", "\"", "\"a", "a b", "a\u{7f}", "ключ", &"k".repeat(256)] {
             assert_eq!(IdempotencyKey::parse(bad.as_bytes()).unwrap_err().kind, Kind::Unreadable, "{bad:?}");
         }
     }

@@ -43,7 +43,7 @@ impl Money {
     }
 }
 
-/// Reads a price or a total: a positive amount of a currency that exists.
+/// Reads a price or a total: a positive amount, no larger than a total can be, of a currency that exists.
 impl FromField for Money {
     fn from_field(value: Value) -> Result<Self, Invalid> {
         let mut fields = Fields::of(value)?;
@@ -57,9 +57,10 @@ struct Amount(i64);
 
 impl FromField for Amount {
     fn from_field(value: Value) -> Result<Self, Invalid> {
-        let amount = whole(&value).filter(|amount| *amount >= 1);
+        let amount = whole(&value).filter(|amount| (1..=Money::LARGEST_TOTAL).contains(amount));
         amount.map(Self).ok_or_else(|| {
-            Invalid::new(format!("must be a whole number of minor units, from 1 to {}", i64::MAX))
+            let most = Money::LARGEST_TOTAL;
+            Invalid::new(format!("must be a whole number of minor units, from 1 to {most}"))
         })
     }
 }
@@ -95,7 +96,7 @@ impl schemars::JsonSchema for Money {
         if generator.contract().is_deserialize() {
             let codes: Vec<&str> = Currency::iter().map(|currency| currency.code()).collect();
             currency["enum"] = serde_json::json!(codes);
-            amount["maximum"] = i64::MAX.into();
+            amount["maximum"] = Self::LARGEST_TOTAL.into();
         }
         schemars::json_schema!({
             "type": "object",

@@ -3,8 +3,7 @@
 use kernel::{
     clock::Timestamp,
     page::{self, Cursor, Page},
-    precondition,
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use runtime::http::{Reply, Request};
 use serde::Serialize;
@@ -125,7 +124,8 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     if !creates {
         request.require_match(standing)?;
     } else if standing > 0 {
-        return Err(precondition::stale());
+        let detail = "there are preferences already: send If-Match with the version you change";
+        return Err(Problem::new(Kind::StaleVersion, detail));
     }
     let version = notifications.save_preferences(caller, standing, preferences).await?;
     let reply = if creates {

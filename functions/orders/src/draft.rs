@@ -23,55 +23,16 @@ pub struct Draft {
     /// How it is paid.
     pub payment_method: PaymentMethod,
     /// What the buyer expects it to cost; another total is refused.
-    #[cfg_attr(feature = "contract", schemars(with = "Option<ExpectedTotal>"))]
     pub expected_total: Option<Money>,
 }
 
 impl Draft {
     /// Reads `{"items": [{"sku", "quantity"}], "payment_method", "expected_total"?}`.
     pub fn read(mut fields: Fields) -> Result<Self, Problem> {
-        let draft = (
-            fields.required("items"),
-            fields.required("payment_method"),
-            fields.optional::<ExpectedTotal>("expected_total"),
-        );
+        let draft =
+            (fields.required("items"), fields.required("payment_method"), fields.optional("expected_total"));
         let (items, payment_method, expected_total) = fields.finish(draft)?;
-        let expected_total = expected_total.map(|ExpectedTotal(total)| total);
         Ok(Self { items, payment_method, expected_total })
-    }
-}
-
-/// A total that an order can have.
-struct ExpectedTotal(Money);
-
-impl FromField for ExpectedTotal {
-    fn from_field(value: Value) -> Result<Self, Invalid> {
-        let total = Money::from_field(value)?;
-        if total.amount > Money::LARGEST_TOTAL {
-            let detail = format!("must be at most {}", Money::LARGEST_TOTAL);
-            return Err(Invalid::Inside(vec![FieldError { pointer: "/amount".to_owned(), detail }]));
-        }
-        Ok(Self(total))
-    }
-}
-
-/// Money, no more of it than a total can be.
-#[cfg(feature = "contract")]
-impl schemars::JsonSchema for ExpectedTotal {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ExpectedTotal".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let mut schema = Money::json_schema(generator);
-        if let Some(amount) = schema.pointer_mut("/properties/amount") {
-            amount["maximum"] = Money::LARGEST_TOTAL.into();
-        }
-        schema
     }
 }
 

@@ -154,8 +154,8 @@ impl Request {
         self.inner.headers()
     }
 
-    /// The fields of the JSON body: 415 where it is not JSON by its media type, 413 where it is too large,
-    /// 400 where it cannot be read.
+    /// The fields of the JSON body: 415 where it is not JSON by its media type, or is encoded in some way, 413 where it is too
+    /// large, 400 where it cannot be read.
     pub fn json(&self) -> Result<Fields, Problem> {
         let media_type = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
@@ -164,6 +164,9 @@ impl Request {
                 Kind::UnsupportedMediaType,
                 "send the body as JSON, with Content-Type: application/json",
             ));
+        }
+        if self.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+            return Err(Problem::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"));
         }
         let body = self.bytes()?;
         // A gateway hands over text: bytes that are not UTF-8 may arrive as U+FFFD, which has three.

@@ -60,9 +60,13 @@ pub async fn register(
     let name = read_name(request.json()?)?;
     let registered_with = key.map(|key| (key.digest(), idempotency::digest(&name)));
 
-    let email = user_pool.verified_email(&caller.username).await?.ok_or_else(|| {
-        Problem::new(Kind::Forbidden, "this login has no verified e-mail address, or has been removed")
-    })?;
+    let Some(email) = user_pool.verified_email(&caller.username).await? else {
+        // The login goes a moment after the profile; what is said of it stays the same.
+        return Err(match profiles.find(caller.id).await? {
+            Some(Stored::Deleted(_)) => Problem::profile_deleted(),
+            _ => Problem::new(Kind::Forbidden, "this login has no verified e-mail address"),
+        });
+    };
     let (profile, event) = Profile::register(caller.id, name, email, Timestamp::now());
     let record = Record { profile, registered_with };
     match profiles.create(&record, event).await? {

@@ -118,10 +118,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         # A page from elsewhere whose name was made to lead here has that name.
-        if self.headers.get("host", "").partition(":")[0] not in HOSTS:
+        if self.headers.get("host", "").lower().partition(":")[0] not in HOSTS:
             self._answer(HTTPStatus.MISDIRECTED_REQUEST, json.dumps({"detail": "This is no host of that name."}))
             return
-        url = urlsplit(self.path)
+        try:
+            url = urlsplit(self.path)
+        except ValueError as error:
+            self._answer(HTTPStatus.BAD_REQUEST, json.dumps({"detail": f"The target cannot be read: {error}."}))
+            return
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         match [unquote(part) for part in url.path.strip("/").split("/")]:
             case [""]:
@@ -138,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _traces(self, query: dict[str, str]) -> None:
         limit = query.get("limit", "20")
-        if not limit.isdecimal() or not 1 <= int(limit) <= MOST_ITEMS:
+        if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MOST_ITEMS:
             self._answer(HTTPStatus.BAD_REQUEST, json.dumps({"detail": f"limit is 1 to {MOST_ITEMS}."}))
             return
         store = Store(self.receiver.file)

@@ -65,6 +65,9 @@ async fn a_body_that_is_not_said_to_be_json_is_refused() {
             let request = ara.request(method.clone(), &path).if_match(1).raw(media_type, "{}");
             request.send().await.is_problem(415, "unsupported-media-type");
         }
+        let request = ara.request(method.clone(), &path).if_match(1).raw(JSON, "{}");
+        let request = request.header("content-encoding", "gzip");
+        request.send().await.is_problem(415, "unsupported-media-type");
         let request = ara.request(method, &path).if_match(1).raw("Application/JSON; charset=utf-8", "{");
         request.send().await.is_problem(400, "unreadable");
     }
@@ -120,7 +123,7 @@ async fn an_idempotency_key_is_visible_and_not_too_long() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let draft = json!({"title": "Spring", "body": "It rains."});
-    for key in ["\"\"", "a b", &"k".repeat(256)] {
+    for key in ["\"\"", "\"a", "a b", &"k".repeat(256)] {
         let request = ara.request(Method::POST, "/posts").header("idempotency-key", key).json(&draft);
         request.send().await.is_problem(400, "unreadable");
     }

@@ -84,6 +84,12 @@ async fn a_thing_is_changed_in_the_version_that_is_named() {
     let unconditional = admin.request(Method::PUT, &path).json(&listing(&usd(1), 1)).send().await;
     unconditional.is_problem(428, "version-required");
     replace(&admin, &new_sku("tea"), 1, &listing(&usd(1), 1)).await.is_problem(404, "not-found");
+    // What is to be made has no version.
+    for sku in [&sku, &new_sku("tea")] {
+        let both = admin.request(Method::PUT, &format!("/inventory/{sku}")).if_match(2);
+        let both = both.header("if-none-match", "*").json(&listing(&usd(1), 1)).send().await;
+        both.is_problem(412, "stale-version");
+    }
     system.get(&path).await.is(200, &changed.body);
     // None of a thing is left, but it is still known.
     replace(&admin, &sku, 2, &listing(&euros, 0)).await.is(200, &item(&sku, &euros, 0, 0, 3));
@@ -122,6 +128,8 @@ async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored
         (with("unit_price", json!(450)), &["/unit_price"]),
         (with("unit_price", usd(0)), &["/unit_price/amount"]),
         (with("unit_price", usd(-1)), &["/unit_price/amount"]),
+        // One of it would cost more than an order can.
+        (with("unit_price", usd(9_007_199_254_740_992)), &["/unit_price/amount"]),
         (
             with("unit_price", json!({"amount": 9_223_372_036_854_775_808_u64, "currency": "Won"})),
             &["/unit_price/amount", "/unit_price/currency"],
@@ -143,7 +151,8 @@ async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored
 async fn a_sku_is_1_to_64_plain_characters() {
     let system = System::connect().await;
     let admin = system.admin().await;
-    for bad in ["green%20tea", "tea%23", "%EC%B0%A8", &"x".repeat(65)] {
+    // Fewer dots alone do not even leave a client: they are steps of the path.
+    for bad in ["green%20tea", "tea%23", "%EC%B0%A8", "...", &"x".repeat(65)] {
         create(&admin, bad, &listing(&usd(1), 1)).await.is_invalid(&["/sku"]);
         system.get(&format!("/inventory/{bad}")).await.is_problem(404, "not-found");
     }

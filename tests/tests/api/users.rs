@@ -120,10 +120,10 @@ async fn who_leaves_cannot_be_found_cannot_come_back_and_cannot_sign_in() {
     ara.get("/users/me").await.is_problem(403, "profile-deleted");
     ara.delete("/users/me").await.is_problem(403, "profile-deleted");
     ara.patch("/users/me", 1, &json!({"name": "Ghost"})).await.is_problem(403, "profile-deleted");
-    // By the tombstone, or by the login that is gone by then.
-    assert_eq!(ara.post("/users", &json!({"name": "Ghost"})).await.status, 403);
+    ara.post("/users", &json!({"name": "Ghost"})).await.is_problem(403, "profile-deleted");
     let login = Mutex::new(ara.clone());
     eventually("the login is removed", async || login.lock().await.sign_in().await.err()).await;
+    ara.post("/users", &json!({"name": "Ghost"})).await.is_problem(403, "profile-deleted");
     bada.get(&format!("/users/{}", ara.id)).await.is_problem(404, "not-found");
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use opentelemetry::{
     Context,
     propagation::TextMapPropagator,
-    trace::{SpanContext, TraceContextExt},
+    trace::{SpanContext, TraceContextExt, TraceFlags},
 };
 use opentelemetry_aws::trace::xray_propagator::{span_context_from_str, span_context_to_string};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -69,12 +69,16 @@ pub fn traceparent() -> Option<String> {
 /// carrier began one of its own, since something on the way did not carry the header: then the span goes on in the
 /// origin's trace and has a link to the carrier's.
 ///
-/// A span is exported exactly when its trace is sampled: the decision comes with the place in the trace, and where
-/// nobody has decided nothing is exported.
+/// A span is exported exactly when its trace is sampled: the decision comes with the place in the trace. Where the origin leaves
+/// it open (`Sampled=?`) it is the carrier's, and where nobody has decided nothing is exported.
 pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: Option<SpanContext>) {
     if !TRACING {
         return;
     }
+    let origin = origin.map(|origin| match &carrier {
+        Some(carrier) if origin.trace_flags() == UNDECIDED => decided(&origin, carrier.trace_flags()),
+        _ => origin,
+    });
     let (parent, link) = match (origin, carrier) {
         (Some(origin), Some(carrier)) if origin.trace_id() == carrier.trace_id() => (Some(carrier), None),
         (Some(origin), carrier) => (Some(origin), carrier),
@@ -87,6 +91,19 @@ pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: O
     if let Some(link) = link {
         span.add_link(link);
     }
+}
+
+/// What `Sampled=?`, or nothing, is read as.
+const UNDECIDED: TraceFlags = TraceFlags::new(2);
+
+fn decided(place: &SpanContext, decision: TraceFlags) -> SpanContext {
+    SpanContext::new(
+        place.trace_id(),
+        place.span_id(),
+        decision,
+        place.is_remote(),
+        place.trace_state().clone(),
+    )
 }
 
 /// The trace that a span belongs to, as X-Ray writes it: `1-<8 digits>-<24 digits>`.
@@ -119,6 +136,19 @@ mod tests {
             as_xray_header(&from_traceparent(&unsampled).unwrap()).unwrap(),
             HEADER.replace("Sampled=1", "Sampled=0")
         );
+    }
+
+    #[test]
+    fn a_decision_that_is_left_open_can_be_made_by_another() {
+        let undecided = HEADER.trim_end_matches(";Sampled=1");
+        for header in [undecided.to_owned(), format!("{undecided};Sampled=?")] {
+            let place = from_xray_header(&header).unwrap();
+            assert_eq!(place.trace_flags(), UNDECIDED, "{header}");
+            assert_eq!(as_xray_header(&decided(&place, TraceFlags::SAMPLED)).unwrap(), HEADER);
+        }
+        for header in [HEADER.to_owned(), HEADER.replace("Sampled=1", "Sampled=0")] {
+            assert_ne!(from_xray_header(&header).unwrap().trace_flags(), UNDECIDED, "{header}");
+        }
     }
 
     #[test]
