@@ -2,6 +2,7 @@ use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+#[cfg(feature = "contract")]
 use crate::UserNamed;
 
 /// What happens to comments. The subject is the comment's id.

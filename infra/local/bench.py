@@ -37,6 +37,8 @@ ENVIRONMENT = {
     "TABLE": "bench",
     "EVENT_BUS": "bench",
     "USER_POOL_ID": "us-east-1_bench",
+    "USER_POOL_CLIENT_ID": "bench",
+    "IDENTITY_URL": "http://127.0.0.1:1",
     "DISCOVERY": "cloudmap",
     "NAMESPACE": "bench",
     "NAMESPACE_ID": "ns-bench",
@@ -54,7 +56,9 @@ def run() -> None:
     console.print("Building in the release profile: some twenty minutes the first time, for link-time optimisation")
     names = build.names()
     # The examples are the empty function, and what bench_calls runs.
-    command = ["cargo", "build", "--release", "--workspace", "--bins", "--examples"]
+    # The selection of packages of `make build`.
+    selection = ["--workspace", "--exclude", "system-tests"]
+    command = ["cargo", "build", "--release", *selection, "--bins", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
         raise Trouble("The functions do not compile: see the messages above.")
 

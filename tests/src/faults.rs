@@ -207,8 +207,7 @@ impl Changes {
 
 /// A copy of a function.
 pub struct Copy {
-    /// What it is called.
-    pub name: String,
+    name: String,
     lambda: aws_sdk_lambda::Client,
 }
 
