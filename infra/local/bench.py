@@ -53,10 +53,9 @@ ENVIRONMENT = {
 
 
 def run() -> None:
-    console.print("Building in the release profile: some twenty minutes the first time, for link-time optimisation")
+    console.print("Building in the release profile: some forty minutes the first time, for link-time optimisation")
     names = build.names()
-    # The examples are the empty function, and what bench_calls runs.
-    # The selection of packages of `make build`.
+    # The selection of packages of `make build`. The examples are the empty function, and what bench_calls runs.
     selection = ["--workspace", "--exclude", "system-tests"]
     command = ["cargo", "build", "--release", *selection, "--bins", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
