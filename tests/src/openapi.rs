@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jsonschema::Validator;
 use kernel::{
     contract::{self, Access, Answer, Header, Operation, Parameter, Place},
     problem::{self, Kind},
@@ -73,6 +74,16 @@ pub fn document() -> Value {
             "securitySchemes": security_schemes(),
         },
     }))
+}
+
+/// Says whether something fits a schema of the document, formats included.
+pub fn validator(document: &Value, schema: &Value) -> Validator {
+    let whole = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "components": document["components"],
+        "allOf": [schema],
+    });
+    jsonschema::options().should_validate_formats(true).build(&whole).expect("a schema")
 }
 
 fn describe(

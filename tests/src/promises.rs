@@ -101,15 +101,9 @@ impl Promises {
 
     fn validator(&self, schema: &Value) -> Arc<Validator> {
         let mut validators = self.validators.lock().unwrap_or_else(PoisonError::into_inner);
-        let standing = validators.entry(schema.to_string()).or_insert_with(|| {
-            let whole = json!({
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                "components": self.document["components"],
-                "allOf": [schema],
-            });
-            let options = jsonschema::options().should_validate_formats(true);
-            Arc::new(options.build(&whole).expect("a schema"))
-        });
+        let standing = validators
+            .entry(schema.to_string())
+            .or_insert_with(|| Arc::new(openapi::validator(&self.document, schema)));
         Arc::clone(standing)
     }
 }

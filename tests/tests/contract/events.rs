@@ -126,13 +126,11 @@ fn the_committed_schemas_are_what_the_code_publishes_and_each_of_them_is_kept_fo
     let _alone = alone();
     // First: what may not be published is not written either.
     can_be_read_by_everybody();
-    let (present, examples) = (catalogue::schemas(), examples());
+    let (present, examples, released) = (catalogue::schemas(), examples(), released());
     for (name, schema) in &present {
         let stem = name.stem();
         files::is_current(&format!("events/schemas/{stem}.json"), &files::pretty(schema));
-        let revisions: Vec<Revision> =
-            released().into_iter().filter(|revision| revision.name == *name).collect();
-        let last = revisions.last();
+        let last = released.iter().rfind(|revision| revision.name == *name);
         if last.is_some_and(|last| bare(&last.schema) == bare(schema)) {
             continue;
         }
