@@ -28,7 +28,7 @@ use kernel::problem::Problem;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::{aws, environment, telemetry::AwsCalls};
+use crate::{aws, environment};
 
 /// The longest that somebody waits to hear where a service is.
 const DISCOVERY: Duration = Duration::from_secs(1);
@@ -257,7 +257,7 @@ where
 }
 
 async fn client() -> Client {
-    let config = aws_sdk_servicediscovery::config::Builder::from(aws::config().await).interceptor(AwsCalls);
+    let config = aws::traced!(aws_sdk_servicediscovery, aws::config().await);
     // On AWS `DiscoverInstances` has a host of its own, whose name begins with `data-`. An endpoint that somebody
     // has set is one host for all.
     let own_endpoint = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SERVICEDISCOVERY"];
