@@ -7,7 +7,7 @@ unexport ID
 export WANTED := $(value ID)
 
 build: bootstrap ## Build every function for AWS (arm64)
-	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements-build.txt
+	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements/build.txt
 	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --output-format zip --workspace --exclude system-tests
 
 up: bootstrap ## Build, start the local AWS and deploy what has changed

@@ -10,9 +10,13 @@ from contextlib import contextmanager
 
 from botocore.exceptions import EndpointConnectionError
 
-from . import bench, build, cloud, demo, deploy, fuzz, outputs, registry, retry, stacks, trace, watch
-from .progress import Progress, console
-from .settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, TRACE_URL, Trouble
+from infra.local.bench import starts
+from infra.local.develop import fuzz, watch
+from infra.local.lifecycle import build, cloud, deploy, outputs, registry, stacks
+from infra.local.operate import retry, trace
+from infra.local.progress import Progress, console
+from infra.local.settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, TRACE_URL, Trouble
+from infra.local.story import demo
 
 
 def up(_: argparse.Namespace) -> None:
@@ -76,7 +80,7 @@ def develop(_: argparse.Namespace) -> None:
 
 
 def measure(_: argparse.Namespace) -> None:
-    bench.run()
+    starts.run()
 
 
 def search(arguments: argparse.Namespace) -> None:

@@ -79,9 +79,7 @@ def somebody_new():
     token = answer["AuthenticationResult"]["AccessToken"]
     if SETTINGS["profile"] == "has":
         headers = {"Authorization": f"Bearer {token}"}
-        registered = requests.post(
-            f"{OUTPUTS['api_url']}/users", json={"name": "Leaving"}, headers=headers, timeout=30
-        )
+        registered = requests.post(f"{OUTPUTS['api_url']}/users", json={"name": "Leaving"}, headers=headers, timeout=30)
         registered.raise_for_status()
     return token
 

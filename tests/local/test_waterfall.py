@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from spans import new_trace_id, span
 
-from infra.local import trace
+from infra.local.operate import trace
 from infra.local.settings import Trouble
 from infra.local.traces import otlp, waterfall
 from infra.local.traces.store import Store

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
+
 from infra.local.settings import TRACE_FILE, client
 from infra.local.traces.store import Store
 

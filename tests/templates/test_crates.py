@@ -28,7 +28,9 @@ def test_the_kernel_knows_neither_aws_nor_the_runtime():
 
 def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
     metadata = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["metadata"]["lambda"]["watch"]["router"]
-    watched = {f"{target['method']} {path}": target["function"] for path, targets in metadata.items() for target in targets}
+    watched = {
+        f"{target['method']} {path}": target["function"] for path, targets in metadata.items() for target in targets
+    }
     # test_api compares the same list with the templates.
     assert watched == {route: function for route, (function, _) in CONTRACT.items()}
 

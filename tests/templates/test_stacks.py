@@ -1,6 +1,7 @@
 import pytest
-from infra.local import stacks as local
 from stacks import ROOT, ROOT_TEMPLATE, SERVICES, STACKS, label, read, target
+
+from infra.local.lifecycle import stacks as local
 
 try:
     import tomllib

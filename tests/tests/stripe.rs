@@ -96,8 +96,8 @@ fn run(command: &mut Command) {
 
 /// Installs localstripe under `.local/`, unless that was done before, and gives the Python that has it.
 fn install() -> PathBuf {
-    let requirements = root().join("infra/local/requirements-localstripe.txt");
-    let wanted = fs::read_to_string(&requirements).expect("requirements-localstripe.txt");
+    let requirements = root().join("infra/local/requirements/localstripe.txt");
+    let wanted = fs::read_to_string(&requirements).expect("localstripe.txt");
     let folder = root().join(".local/localstripe");
     let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.installed"));
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {

@@ -11,8 +11,8 @@ from contextlib import suppress
 import psutil
 import requests
 
-from .. import pids
-from ..settings import HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
+from infra.local.lifecycle import pids
+from infra.local.settings import HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
 
 PID_FILE = LOCAL / "receiver.pid"
 LOG = LOCAL / "receiver.log"

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from . import otlp
-from .store import Store, trace_id
+from infra.local.traces import otlp
+from infra.local.traces.store import Store, trace_id
 
 HOSTS = ("127.0.0.1", "localhost")
 PAGE = Path(__file__).with_name("page.html")

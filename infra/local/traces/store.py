@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from . import otlp
+from infra.local.traces import otlp
 
 MOST_SPANS = 200_000
 XRAY_ID = re.compile(r"\b1-([0-9a-f]{8})-([0-9a-f]{24})\b")

@@ -14,11 +14,22 @@ from contextlib import suppress
 
 import requests
 
-from .progress import console
-from .settings import AWS_ENVIRONMENT, ENDPOINT, HOST, LOCAL, REGION, ROOT, TOOLS, TRACE_PORT, Trouble, client
+from infra.local.progress import console
+from infra.local.settings import (
+    AWS_ENVIRONMENT,
+    ENDPOINT,
+    HOST,
+    LOCAL,
+    REGION,
+    ROOT,
+    TOOLS,
+    TRACE_PORT,
+    Trouble,
+    client,
+)
 
 ENVIRONMENTS = LOCAL / "watch"
-RUNNER = ROOT / "infra" / "local" / "with-environment"
+RUNNER = ROOT / "infra" / "local" / "develop" / "with-environment"
 PORT = 9000
 
 

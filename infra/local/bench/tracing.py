@@ -20,8 +20,8 @@ from queue import Queue
 import psutil
 from rich.table import Table
 
-from .progress import console
-from .settings import ROOT, Trouble
+from infra.local.progress import console
+from infra.local.settings import ROOT, Trouble
 
 FUNCTION = "users-get"
 KEPT = ROOT / "target" / "bench"
@@ -175,7 +175,9 @@ def served(handler: type[Handler]):
 
 
 def report(programs: dict, starts: dict, rounds: dict, variants: dict, zipped) -> None:
-    table = Table("tracing", "zipped KiB", "cold start ms", "CPU ms", "latency ms", "CPU ratio", box=None, padding=(0, 1))
+    table = Table(
+        "tracing", "zipped KiB", "cold start ms", "CPU ms", "latency ms", "CPU ratio", box=None, padding=(0, 1)
+    )
     used = {name: statistics.median(cpu for cpu, _ in measured) for name, measured in rounds.items()}
     for name, (program, _) in variants.items():
         latency = statistics.median(latency for _, latency in rounds[name])

@@ -1,7 +1,7 @@
 """Shows where the services are, as Cloud Map has it: what callers find."""
 
-from .progress import console
-from .settings import client
+from infra.local.progress import console
+from infra.local.settings import client
 
 NAMESPACE = "madang"
 

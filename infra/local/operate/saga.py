@@ -6,8 +6,8 @@ from datetime import datetime
 
 from rich.markup import escape
 
-from .progress import console, duration
-from .settings import Trouble, client
+from infra.local.progress import console, duration
+from infra.local.settings import Trouble, client
 
 # An order's executions are <order id>, <order id>-2 and <order id>-3.
 MOST_ATTEMPTS = 3

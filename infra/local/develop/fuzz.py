@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from . import registry
-from .progress import console, duration
-from .settings import LOCAL, ROOT, Trouble, client, environment
-from .story import Person, Story
+from infra.local.lifecycle import registry
+from infra.local.progress import console, duration
+from infra.local.settings import LOCAL, ROOT, Trouble, client, environment
+from infra.local.story.story import Person, Story
 
 SCHEMATHESIS = LOCAL / "fuzz" / "bin" / "schemathesis"
 CASES = re.compile(r"^\s*(\d+) generated", re.MULTILINE)

@@ -9,10 +9,10 @@ from typing import Any
 import requests
 from rich.markup import escape
 
-from . import saga
-from .progress import console, duration
-from .settings import Trouble, client
-from .traced import Traced
+from infra.local.operate import saga
+from infra.local.progress import console, duration
+from infra.local.settings import Trouble, client
+from infra.local.story.traced import Traced
 
 # Long enough for a cold start of every function on the way of an event on a busy machine.
 PATIENCE = 60

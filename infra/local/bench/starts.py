@@ -2,7 +2,7 @@
 
 Cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
 profile on this machine. It has neither Lambda's own part (fetching the artifact, starting a sandbox) nor a network.
-Calls between services are measured by bench_calls, what tracing costs by bench_tracing.
+Calls between services are measured by `calls`, what tracing costs by `tracing`.
 """
 
 import io
@@ -16,9 +16,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from . import bench_calls, bench_tracing, build
-from .progress import console
-from .settings import ROOT, Trouble
+from infra.local.bench import calls, tracing
+from infra.local.lifecycle import build
+from infra.local.progress import console
+from infra.local.settings import ROOT, Trouble
 
 EMPTY = "empty"
 RUNS = 40
@@ -55,7 +56,7 @@ ENVIRONMENT = {
 def run() -> None:
     console.print("Building in the release profile: some forty minutes the first time, for link-time optimisation")
     names = build.names()
-    # The selection of packages of `make build`. The examples are the empty function, and what bench_calls runs.
+    # The selection of packages of `make build`. The examples are the empty function, and what `calls` runs.
     selection = ["--workspace", "--exclude", "system-tests"]
     command = ["cargo", "build", "--release", *selection, "--bins", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
@@ -69,8 +70,8 @@ def run() -> None:
         for name, program in programs.items():
             starts[name].append(cold_start(program))
     report(programs, {name: statistics.median(times) for name, times in starts.items()})
-    bench_tracing.run(cold_start, zipped, ENVIRONMENT)
-    bench_calls.run({name: release / "examples" / name for name in bench_calls.PROGRAMS})
+    tracing.run(cold_start, zipped, ENVIRONMENT)
+    calls.run({name: release / "examples" / name for name in calls.PROGRAMS})
 
 
 def cold_start(program: Path, settings: dict[str, str] = ENVIRONMENT) -> float:

@@ -9,9 +9,9 @@ from graphlib import TopologicalSorter
 
 from botocore.exceptions import ClientError
 
-from .progress import Progress
-from .settings import BUCKET, LOCAL, LOGS, REGION, ROOT, SAM, Trouble, client, environment
-from .stacks import Stack, resolve
+from infra.local.lifecycle.stacks import Stack, resolve
+from infra.local.progress import Progress
+from infra.local.settings import BUCKET, LOCAL, LOGS, REGION, ROOT, SAM, Trouble, client, environment
 
 # A stack in one of these was never up and cannot be updated; it is made anew.
 NEVER_UP = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")

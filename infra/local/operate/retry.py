@@ -4,9 +4,9 @@ import json
 import time
 import uuid
 
-from . import saga
-from .progress import console, duration
-from .settings import Trouble, client
+from infra.local.operate import saga
+from infra.local.progress import console, duration
+from infra.local.settings import Trouble, client
 
 
 def order_id(text: str) -> str:

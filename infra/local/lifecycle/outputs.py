@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from .settings import ENDPOINT, OUTPUTS, REGION, TRACE_URL, client
-from .stacks import Stack
+from infra.local.lifecycle.stacks import Stack
+from infra.local.settings import ENDPOINT, OUTPUTS, REGION, TRACE_URL, client
 
 
 def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, Any]:

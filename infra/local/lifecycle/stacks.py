@@ -11,7 +11,7 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-from .settings import API_ID, ENDPOINT, ROOT, Trouble
+from infra.local.settings import API_ID, ENDPOINT, ROOT, Trouble
 
 ROOT_TEMPLATE = ROOT / "template.yaml"
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from . import traced
-from .progress import console
-from .settings import Trouble, client
-from .story import Person, Story
+from infra.local.progress import console
+from infra.local.settings import Trouble, client
+from infra.local.story import traced
+from infra.local.story.story import Person, Story
 
 SKU = "persimmons"
 PRICE = 1250  # cents

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.text import Text
 
-from .progress import console
-from .settings import TRACE_FILE, Trouble
-from .traces import process, waterfall
-from .traces.store import Store
+from infra.local.progress import console
+from infra.local.settings import TRACE_FILE, Trouble
+from infra.local.traces import process, waterfall
+from infra.local.traces.store import Store
 
 LISTED = 20
 SHOWN = 5

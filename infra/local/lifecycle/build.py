@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from .settings import ARTIFACTS, ROOT, Trouble
+from infra.local.settings import ARTIFACTS, ROOT, Trouble
 
 
 def functions() -> list[str]:

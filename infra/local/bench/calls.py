@@ -15,10 +15,10 @@ from pathlib import Path
 import requests
 from rich.table import Table
 
-from . import cloud, outputs
-from .progress import console
-from .settings import AWS_ENVIRONMENT, OUTPUTS, ROOT, Trouble, client
-from .story import Story
+from infra.local.lifecycle import cloud, outputs
+from infra.local.progress import console
+from infra.local.settings import AWS_ENVIRONMENT, OUTPUTS, ROOT, Trouble, client
+from infra.local.story.story import Story
 
 # The programs in functions/runtime/examples/ that do the work.
 PROGRAMS = ("resolve", "calls")

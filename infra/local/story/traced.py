@@ -9,10 +9,10 @@ import requests
 from rich.markup import escape
 from rich.text import Text
 
-from .progress import console
-from .settings import TRACE_URL
-from .traces import waterfall
-from .traces.otlp import UUID
+from infra.local.progress import console
+from infra.local.settings import TRACE_URL
+from infra.local.traces import waterfall
+from infra.local.traces.otlp import UUID
 
 # A function sends its spans when its invocation ends, which is soon after its answer.
 PATIENCE = 5

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import requests
 
-from . import pids
-from .settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, TRACE_PORT, Trouble
-from .traces import process as receiver
+from infra.local.lifecycle import pids
+from infra.local.settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, TRACE_PORT, Trouble
+from infra.local.traces import process as receiver
 
 PID_FILE = LOCAL / "ministack.pid"
 LAUNCHER = Path(__file__).with_name("launcher.py")
