@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo trace order-retry test fuzz watch bench clean-local help
+.PHONY: build up down demo trace order-retry check test fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 # As it was written: make would carry out what stands in $(…).
@@ -25,8 +25,13 @@ trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; w
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
 	@$(LOCAL) order-retry -- "$$WANTED"
 
-test: bootstrap ## Everything that has to pass: format, lints, unit tests, templates, the running system
-	@infra/local/test
+check: ## All that has to pass and needs no running system: lints, unit tests, templates, documents
+	@infra/local/bootstrap check
+	@$(LOCAL) check
+
+test: ## All that has to pass: `make check`, and the running system
+	@infra/local/bootstrap test
+	@$(LOCAL) test
 
 fuzz: bootstrap ## Ask the running system everything its description allows, and more, until Ctrl-C
 	@infra/local/bootstrap fuzz

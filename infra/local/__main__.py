@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from botocore.exceptions import EndpointConnectionError
 
 from infra.local.bench import starts
-from infra.local.develop import fuzz, watch
+from infra.local.develop import fuzz, gates, watch
 from infra.local.lifecycle import build, cloud, deploy, outputs, registry, stacks
 from infra.local.operate import retry, trace
 from infra.local.progress import Progress, console
@@ -91,6 +91,14 @@ def search(arguments: argparse.Namespace) -> None:
         fuzz.endless(outputs.read())
 
 
+def check(_: argparse.Namespace) -> None:
+    gates.check()
+
+
+def test(_: argparse.Namespace) -> None:
+    gates.test()
+
+
 COMMANDS = {
     "up": (up, "build, start the local cloud, deploy what has changed"),
     "down": (down, "stop the local cloud and keep its state"),
@@ -98,6 +106,8 @@ COMMANDS = {
     "demo": (play, "play the story through the API"),
     "order-retry": (retry_order, "make an order's saga go on where it stopped"),
     "trace": (show_traces, "show the traces that have an id"),
+    "check": (check, "all that has to pass and needs no running system"),
+    "test": (test, "all that has to pass"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
     "fuzz": (search, "ask the system everything that its description allows, and more"),
     "bench": (measure, "print sizes and cold starts of the deployed functions"),

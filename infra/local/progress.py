@@ -1,5 +1,6 @@
 """Shows how the stacks get along: a live table on a terminal, a line per change elsewhere."""
 
+import re
 import time
 from threading import Lock
 
@@ -7,7 +8,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-COLOURS = {"waiting": "dim", "unchanged": "green", "created": "green", "updated": "green", "failed": "bold red"}
+# By a state's first word.
+COLOURS = {"waiting": "dim", "failed": "bold red", "skipped": "bold red"} | dict.fromkeys(
+    ("unchanged", "created", "updated", "passed"), "green"
+)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -56,5 +60,6 @@ class Progress:
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         for name, state in self._state.items():
-            table.add_row(f"  {name}", f"[{COLOURS.get(state, 'yellow')}]{state}", self._seconds(name))
+            colour = COLOURS.get(re.split(r"\W", state)[0], "yellow")
+            table.add_row(f"  {name}", f"[{colour}]{state}", self._seconds(name))
         return table

@@ -340,12 +340,20 @@ pub async fn with_variables<S: BuildHasher>(
     variables: &HashMap<String, String, S>,
     test: impl AsyncFnOnce(),
 ) {
+    let before = change_variables(system, functions, variables).await;
+    finally(Box::pin(test()), Box::pin(restore_variables(system, before))).await;
+}
+
+/// The environments of functions, by their names.
+pub(crate) type Environments = Vec<(String, HashMap<String, String>)>;
+
+/// Adds variables to the environment of real functions; gives what there was before.
+pub(crate) async fn change_variables<S: BuildHasher>(
+    system: &System,
+    functions: &[&str],
+    variables: &HashMap<String, String, S>,
+) -> Environments {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
-    let set = async |function: &str, variables: HashMap<String, String>| {
-        let update = lambda.update_function_configuration().function_name(function);
-        let environment = Environment::builder().set_variables(Some(variables)).build();
-        update.environment(environment).send().await.expect("UpdateFunctionConfiguration");
-    };
     let mut standing = Vec::new();
     for function in functions {
         let configuration = lambda.get_function_configuration().function_name(*function).send().await;
@@ -353,15 +361,28 @@ pub async fn with_variables<S: BuildHasher>(
         let before = environment.and_then(|environment| environment.variables).unwrap_or_default();
         let mut with = before.clone();
         with.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
-        set(function, with).await;
-        standing.push((*function, before));
+        set_environment(&lambda, function, with).await;
+        standing.push(((*function).to_owned(), before));
     }
-    let restore = async {
-        for (function, before) in standing {
-            set(function, before).await;
-        }
-    };
-    finally(Box::pin(test()), Box::pin(restore)).await;
+    standing
+}
+
+/// Gives functions back the environments that they had.
+pub(crate) async fn restore_variables(system: &System, before: Environments) {
+    let lambda = aws_sdk_lambda::Client::new(&system.aws);
+    for (function, variables) in before {
+        set_environment(&lambda, &function, variables).await;
+    }
+}
+
+async fn set_environment(
+    lambda: &aws_sdk_lambda::Client,
+    function: &str,
+    variables: HashMap<String, String>,
+) {
+    let environment = Environment::builder().set_variables(Some(variables)).build();
+    let update = lambda.update_function_configuration().function_name(function).environment(environment);
+    update.send().await.expect("UpdateFunctionConfiguration");
 }
 
 /// Lets a queue deliver a message again sooner than its template says while `test` runs, for tests that

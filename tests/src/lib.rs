@@ -6,12 +6,13 @@
 //! - [`Answer`] is compared whole, with placeholders for what is different each time ([`assert_json`]),
 //! - [`eventually`] awaits a condition,
 //! - [`shop`] puts stock, orders, and reads the books afterwards,
-//! - [`traces`] reads what was received of a trace,
+//! - [`traces`] reads what was received of a trace, [`stories`] are those that are expected,
 //! - [`catalogue`] makes the schemas of the events and the document of the bus,
 //! - [`compatibility`] says what an old consumer could not read,
 //! - [`openapi`] makes the OpenAPI document of what the services tell of themselves,
-//! - [`faults`] stands between a function and AWS: it counts calls and refuses them.
-//! - [`alarms`] reads the alarms of the templates and the metrics that functions have written.
+//! - [`faults`] stands between a function and AWS: it counts calls and refuses them,
+//! - [`alarms`] reads the alarms of the templates and the metrics that functions have written,
+//! - [`turns`] keeps tests that change what others use from doing so at the same time.
 
 #![allow(
     clippy::expect_used,
@@ -28,7 +29,9 @@ pub mod openapi;
 mod promises;
 pub mod shop;
 mod signed;
+pub mod stories;
 pub mod traces;
+pub mod turns;
 
 use std::{env, fs, path::PathBuf, time::Duration};
 

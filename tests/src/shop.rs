@@ -5,9 +5,13 @@ use std::{collections::HashMap, fs, path::PathBuf};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent, HistoryEventType};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::{Answer, Person, System, eventually};
+use crate::{
+    Answer, Person, System, eventually,
+    faults::{Environments, change_variables, finally, restore_variables},
+};
 
 /// A card that pays.
 pub const CARD: &str = "pm_card_visa";
@@ -25,6 +29,23 @@ pub const FORWARD: [&str; 6] = [
 ];
 /// The functions that are its steps back, in order.
 pub const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
+
+/// The functions that an order comes to, and those that look after orders: what a test needs that has faults injected.
+pub const SAGA: [&str; 13] = [
+    "orders-place",
+    "orders-reconcile",
+    "orders-park",
+    "orders-validate-user",
+    "inventory-reserve",
+    "payments-authorize",
+    "orders-confirm",
+    "payments-capture",
+    "inventory-commit",
+    "orders-abort",
+    "payments-cancel",
+    "inventory-release",
+    "orders-reject",
+];
 
 /// A name for a thing in the stock that no other test uses.
 pub fn new_sku(name: &str) -> String {
@@ -104,6 +125,16 @@ impl System {
         entered.map(|event| event.state_entered_event_details().unwrap().name().to_owned()).collect()
     }
 
+    /// Waits until the reconciler has started an execution of this name, which it does half a minute after the order
+    /// was placed.
+    pub async fn starts(&self, name: &str) -> ExecutionStatus {
+        eventually(&format!("{name} is started"), async || {
+            self.reconcile().await;
+            self.execution_status(name).await
+        })
+        .await
+    }
+
     /// Runs the reconciler now instead of at the next full minute.
     pub async fn reconcile(&self) {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
@@ -140,6 +171,14 @@ impl Person {
         })
         .await
     }
+}
+
+/// Somebody who buys, and a thing at 4.50 of which there are so many.
+pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), on_hand).await;
+    (buyer, sku)
 }
 
 /// The body of an order of one thing.
@@ -257,15 +296,31 @@ pub fn faults_left(order: Uuid) -> usize {
     folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
 }
 
-/// Lets the steps of the saga look for faults while `test` runs.
+/// How many tests have the steps look for faults, and the steps' environments without that.
+static INJECTING: Mutex<(usize, Environments)> = Mutex::const_new((0, Vec::new()));
+
+/// Lets the steps of the saga look for faults while `test` runs, and beside it others that do the same.
 pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
-    let folder = faults_folder();
-    fs::create_dir_all(&folder).expect("a folder for faults");
-    let folder = folder.canonicalize().expect("its path").to_str().expect("a path of UTF-8").to_owned();
-    let variables = HashMap::from([("FAULTS".to_owned(), folder)]);
-    let steps = [&FORWARD[..], &BACK, &["orders-park"]].concat();
-    crate::faults::with_variables(system, &steps, &variables, test).await;
-    drop(fs::remove_dir_all(faults_folder()));
+    let mut injecting = INJECTING.lock().await;
+    if injecting.0 == 0 {
+        let folder = faults_folder();
+        fs::create_dir_all(&folder).expect("a folder for faults");
+        let folder = folder.canonicalize().expect("its path").to_str().expect("a path of UTF-8").to_owned();
+        let steps = [&FORWARD[..], &BACK, &["orders-park"]].concat();
+        let variables = HashMap::from([("FAULTS".to_owned(), folder)]);
+        injecting.1 = change_variables(system, &steps, &variables).await;
+    }
+    injecting.0 += 1;
+    drop(injecting);
+    let restore = async {
+        let mut injecting = INJECTING.lock().await;
+        injecting.0 -= 1;
+        if injecting.0 == 0 {
+            restore_variables(system, std::mem::take(&mut injecting.1)).await;
+            drop(fs::remove_dir_all(faults_folder()));
+        }
+    };
+    finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
 /// Awaits that nothing is under way for these orders any more: their latest executions have ended.

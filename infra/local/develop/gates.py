@@ -1,0 +1,187 @@
+"""`make check` and `make test`: what has to pass, how long each step takes, and what it says when it fails.
+
+A step that fails keeps no other from running. What a step prints goes to a file under .local/logs/gates/, and to the
+terminal when it fails.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra.local.progress import Progress, console, duration
+from infra.local.settings import LOCAL, LOGS, ROOT, Trouble
+
+FOLDER = LOGS / "gates"
+PYTHON = str(LOCAL / "venv" / "bin" / "python")
+TOOLS = LOCAL / "check" / "bin"
+# What the last lines of cargo test and of pytest say.
+CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.MULTILINE)
+PYTEST = re.compile(r"^=*\s*(?:(\d+) failed, )?(\d+) passed\b.* in [\d.]+s", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that exits with 0 when all is well."""
+
+    name: str
+    command: str
+    needs_system: bool = False
+
+    @property
+    def log(self) -> Path:
+        return FOLDER / f"{self.name.replace(' ', '-')}.log"
+
+
+@dataclass
+class Result:
+    step: Step
+    passed: bool
+    seconds: float
+    tests: int = 0
+    failures: int = 0
+
+
+# Side by side: what cargo runs, which waits for cargo's lock anyway, and what it does not.
+CHECKS = (
+    (
+        Step("formatting", "cargo fmt --all --check"),
+        # All targets with the features that tests turn on, and without them, as it goes to AWS.
+        Step("lints", "cargo clippy --workspace --all-targets -- -D warnings"),
+        Step("lints for aws", "cargo clippy --workspace --exclude system-tests --bins -- -D warnings"),
+        Step("unit tests", "cargo test --workspace --lib"),
+        Step("doc tests", "cargo test --workspace --doc"),
+        Step("offline tests", "cargo test --workspace --test offline"),
+        Step("documentation", "cargo doc --workspace --no-deps --document-private-items"),
+    ),
+    (
+        Step("templates", f"{PYTHON} -m pytest -q tests/templates"),
+        Step("local tools", f"{PYTHON} -m pytest -q tests/local"),
+        Step("python lints", f"{TOOLS}/ruff check ."),
+        Step("python formatting", f"{TOOLS}/ruff format --check ."),
+        Step("python types", f"{TOOLS}/mypy --python-executable {PYTHON} -p infra.local"),
+    ),
+)
+SYSTEM = (
+    ((Step("local system", f"{PYTHON} -m infra.local up"),),),
+    (
+        (Step("system tests", "cargo test --workspace --test system", needs_system=True),),
+        (Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),),
+    ),
+    # What they change would fail the tests above.
+    ((Step("disruptive tests", "cargo test --workspace --test disruptive", needs_system=True),),),
+    # After the tests that made the functions write them.
+    ((Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),),
+)
+
+Lane = Sequence[Step]
+
+
+def check() -> None:
+    """All that needs no running system."""
+    Gate((CHECKS,)).run()
+
+
+def test() -> None:
+    """All that has to pass. The local system stays up afterwards."""
+    Gate((CHECKS, *SYSTEM)).run()
+
+
+@dataclass
+class Gate:
+    """Phases, one after the other; in each, lanes side by side; in each of these, steps one after the other."""
+
+    phases: Sequence[Sequence[Lane]]
+    results: list[Result] = field(default_factory=list)
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        steps = [step for phase in self.phases for lane in phase for step in lane]
+        with Progress([step.name for step in steps]) as progress:
+            try:
+                for phase in self.phases:
+                    with ThreadPoolExecutor() as pool:
+                        list(pool.map(lambda lane: self._lane(lane, progress), phase))
+            except KeyboardInterrupt:
+                self._stop()
+                raise
+        self._tell(steps, time.monotonic() - began)
+
+    def _lane(self, lane: Lane, progress: Progress) -> None:
+        for step in lane:
+            if self._stopped.is_set():
+                return
+            if step.needs_system and any(not one.passed for one in self.results if one.step.name == "local system"):
+                progress.finish(step.name, "skipped: the local system is not up")
+                continue
+            progress.update(step.name, "running")
+            result = self._step(step)
+            self.results.append(result)
+            counted = f", {result.tests} tests" if result.tests else ""
+            progress.finish(step.name, f"passed{counted}" if result.passed else "failed")
+
+    def _step(self, step: Step) -> Result:
+        began = time.monotonic()
+        with step.log.open("wb") as log:
+            process = subprocess.Popen(
+                shlex.split(step.command),
+                cwd=ROOT,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            self._running.add(process)
+            passed = process.wait() == 0
+            self._running.discard(process)
+        tests, failures = _counts(step.log.read_text(errors="replace"))
+        return Result(step, passed, time.monotonic() - began, tests, failures)
+
+    def _stop(self) -> None:
+        """Ctrl-C: nothing that was started here goes on."""
+        self._stopped.set()
+        for process in list(self._running):
+            os.killpg(process.pid, signal.SIGINT)
+        for process in list(self._running):
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _tell(self, steps: Sequence[Step], seconds: float) -> None:
+        failed = [result for result in self.results if not result.passed]
+        for result in failed:
+            console.rule(f"{result.step.name}: {result.step.command}", style="red", align="left")
+            console.print(result.step.log.read_text(errors="replace"), markup=False, highlight=False)
+        skipped = len(steps) - len(self.results)
+        tests = sum(result.tests for result in self.results)
+        failures = sum(max(result.failures, 1) for result in failed)
+        console.print(f"\n{tests} passed, {failures} failed" + (f", {skipped} skipped" if skipped else ""))
+        if failed:
+            names = ", ".join(result.step.name for result in failed)
+            raise Trouble(f"Failed after {duration(seconds)}: {names}. What each printed is above and in {FOLDER}.")
+        console.print(f"[bold green]All of it passed[/] in {duration(seconds)}")
+
+
+def _counts(text: str) -> tuple[int, int]:
+    """How many tests passed and failed by what cargo test or pytest printed."""
+    found = [(int(passed), int(failed or 0)) for passed, failed in CARGO.findall(text)]
+    found += [(int(passed), int(failed or 0)) for failed, passed in PYTEST.findall(text)]
+    return sum(passed for passed, _ in found), sum(failed for _, failed in found)
+
+
+def _environment() -> dict[str, str]:
+    """As in the shell that make was called from: what needs the local cloud's address and keys sets them itself."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return inherited | {"RUSTDOCFLAGS": "-D warnings", "CARGO_TERM_COLOR": "never"}

@@ -1,0 +1,172 @@
+//! What follows from a request, as its trace tells it: a line for each request or event that reached a function, below the
+//! hop that it came from.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    PATIENCE, Person, Request, System,
+    shop::{new_sku, order, usd},
+    traces::{Origin, Trace},
+};
+
+/// A person's first trace: registering.
+pub const REGISTERED: &str = "\
+users-register: POST /users
+  comments-on-user: consume user.created
+  notifications-on-user: consume user.created
+    notifications-email: consume notification.created
+    notifications-relay: publish notification.created
+  orders-on-user: consume user.created
+  posts-on-user: consume user.created
+  users-relay: publish user.created
+";
+
+/// A post that is written.
+pub const POSTED: &str = "\
+posts-create: POST /posts
+  comments-on-post: consume post.created
+  posts-relay: publish post.created
+";
+
+/// The post's author wants mail.
+pub const COMMENTED: &str = "\
+comments-create: POST /posts/{id}/comments
+  comments-relay: publish comment.created
+  notifications-on-comment: consume comment.created
+    notifications-email: consume notification.created
+      users-lookup: GET /internal/users/{id}
+    notifications-relay: publish notification.created
+";
+
+/// An order that goes well.
+pub const CONFIRMED: &str = "\
+orders-place: POST /orders
+  inventory-commit: inventory-commit
+    inventory-relay: publish inventory.committed
+  inventory-reserve: inventory-reserve
+    inventory-relay: publish inventory.reserved
+  notifications-on-order: consume order.placed
+    notifications-email: consume notification.created
+    notifications-relay: publish notification.created
+  orders-confirm: orders-confirm
+    notifications-on-order: consume order.confirmed
+      notifications-email: consume notification.created
+      notifications-relay: publish notification.created
+    orders-relay: publish order.confirmed
+  orders-relay: publish order.placed
+  orders-validate-user: orders-validate-user
+    users-lookup: GET /internal/users/{id}
+  payments-authorize: payments-authorize
+    payments-relay: publish payment.authorized
+  payments-capture: payments-capture
+    payments-relay: publish payment.captured
+";
+
+/// An order whose card is declined.
+pub const REJECTED: &str = "\
+orders-place: POST /orders
+  inventory-release: inventory-release
+    inventory-relay: publish inventory.released
+  inventory-reserve: inventory-reserve
+    inventory-relay: publish inventory.reserved
+  notifications-on-order: consume order.placed
+    notifications-email: consume notification.created
+    notifications-relay: publish notification.created
+  orders-abort: orders-abort
+  orders-reject: orders-reject
+    notifications-on-order: consume order.rejected
+      notifications-email: consume notification.created
+      notifications-relay: publish notification.created
+    orders-relay: publish order.rejected
+  orders-relay: publish order.placed
+  orders-validate-user: orders-validate-user
+    users-lookup: GET /internal/users/{id}
+  payments-authorize: payments-authorize failed: Payment.Declined
+  payments-cancel: payments-cancel
+";
+
+/// A user with one post that has a comment. Cascades have a second pass, which goes on from the first.
+pub const DELETED: &str = "\
+users-delete: DELETE /users/me
+  comments-on-user: consume user.deleted
+    comments-on-user: consume user.deleted
+  notifications-on-user: consume user.deleted
+    notifications-on-user: consume user.deleted
+  orders-on-user: consume user.deleted
+  posts-on-user: consume user.deleted
+    comments-on-post: consume post.deleted
+      comments-on-post: consume post.deleted
+      comments-relay: publish comment.deleted
+    posts-on-user: consume user.deleted
+    posts-relay: publish post.deleted
+  users-on-user: consume user.deleted
+  users-relay: publish user.deleted
+";
+
+/// Makes a request and awaits that what has been received of its trace tells this story; gives the trace.
+pub async fn tells(system: &System, request: Request, status: u16, story: &str) -> (Origin, Trace) {
+    let origin = Origin::default();
+    let answer = request.traced(&origin).send().await;
+    assert_eq!(answer.status, status, "{answer:?}");
+    let trace = told(system, &origin, story).await;
+    (origin, trace)
+}
+
+/// Awaits that what has been received of a trace tells this story; gives the trace.
+pub async fn told(system: &System, origin: &Origin, story: &str) -> Trace {
+    let told = told_within(2 * PATIENCE, system, origin, story).await;
+    told.unwrap_or_else(|other| panic!("the story is\n{other}\nand not\n{story}"))
+}
+
+/// The trace, if it tells this story within a time: otherwise the story as it was then.
+pub async fn told_within(
+    patience: Duration,
+    system: &System,
+    origin: &Origin,
+    story: &str,
+) -> Result<Trace, String> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let trace = system.trace(&origin.trace_id).await;
+        match trace.map(|trace| (trace.story(), trace)) {
+            Some((told, trace)) if told == story => {
+                assert_eq!(trace.faults(origin), [] as [&str; 0]);
+                return Ok(trace);
+            }
+            other if Instant::now() > deadline => {
+                return Err(other.map(|(told, _)| told).unwrap_or_default());
+            }
+            _ => sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+/// Registers somebody, and awaits that every service knows them: before that it would ask.
+pub async fn registered(system: &System) -> Person {
+    let person = system.sign_up().await;
+    let register = person.request(Method::POST, "/users").json(&json!({"name": "Bada"}));
+    tells(system, register, 201, REGISTERED).await;
+    person
+}
+
+/// Somebody who buys, known to every service, and a thing of which there are so many.
+pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
+    let (admin, buyer, sku) = (system.admin().await, registered(system).await, new_sku("tea"));
+    admin.stocks(&sku, &usd(1250), on_hand).await;
+    (buyer, sku)
+}
+
+/// The request that orders one of a thing.
+pub fn place(buyer: &Person, sku: &str, payment_method: &str) -> Request {
+    buyer.request(Method::POST, "/orders").key(&new_sku("key")).json(&order(sku, 1, payment_method))
+}
+
+/// The functions of stories: what a test needs undisturbed that expects them to be told.
+pub fn functions<'a>(stories: &[&'a str]) -> Vec<&'a str> {
+    let lines = stories.iter().flat_map(|story| story.lines());
+    lines.filter_map(|line| line.trim_start().split(':').next()).collect()
+}

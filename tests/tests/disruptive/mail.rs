@@ -1,0 +1,57 @@
+//! The sender of mails while the service that knows the addresses is down.
+
+use std::collections::HashMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{
+    System, eventually,
+    faults::{with_variables, with_visibility_timeout},
+    turns::turn,
+};
+
+#[tokio::test]
+async fn a_mail_waits_in_its_queue_while_users_is_down_and_goes_out_once_it_is_up() {
+    let _turn = turn(&["notifications-email"], &[]).await;
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.is_welcomed().await;
+    let preferences = ara.request(Method::PUT, "/notifications/preferences").if_match(0);
+    preferences.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
+    let post = ara.writes_known_post("Spring").await;
+
+    let down = [("DISCOVERY", "static"), ("USERS_URL", "http://127.0.0.1:1")];
+    let down = down.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    with_visibility_timeout(&system, "notifications-email", 2, async || {
+        let subject = with_variables_and_subject(&system, &down, async || {
+            bada.comments_on(post, "So do I.").await;
+            let told =
+                eventually("the notification arrives", async || ara.notifications("comment").await.pop())
+                    .await;
+            let id = told["id"].as_str().unwrap().to_owned();
+            eventually("the mail was tried", async || {
+                let lines =
+                    system.log_lines("notifications-email", "the service users is not available").await;
+                lines.iter().any(|line| line.to_string().contains("127.0.0.1:1")).then_some(())
+            })
+            .await;
+            assert!(system.depth("notifications-email").await > 0, "the mail for {id} waits");
+            told["subject"].as_str().unwrap().to_owned()
+        })
+        .await;
+        assert_eq!(system.mails(&ara.email, &subject).await, Vec::<Value>::new());
+        eventually("the mail goes out", async || system.mails(&ara.email, &subject).await.pop()).await;
+    })
+    .await;
+}
+
+/// Lets a test run with other variables in the mail sender's environment, and gives what it found.
+async fn with_variables_and_subject(
+    system: &System,
+    variables: &HashMap<String, String>,
+    test: impl AsyncFnOnce() -> String,
+) -> String {
+    let mut subject = None;
+    with_variables(system, &["notifications-email"], variables, async || subject = Some(test().await)).await;
+    subject.expect("the test has run")
+}

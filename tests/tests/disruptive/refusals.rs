@@ -1,0 +1,48 @@
+//! A consumer whose table throttles: the event waits in its queue.
+
+use serde_json::{Value, json};
+use system_tests::{
+    System, eventually,
+    faults::{Call, Proxy, Refusal, dead_letters, with_endpoint},
+    turns::turn,
+};
+
+#[tokio::test]
+async fn an_event_waits_in_its_queue_while_the_consumers_table_throttles() {
+    let _turn = turn(&["notifications-on-comment"], &[]).await;
+    let system = System::connect().await;
+    let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
+    author.is_welcomed().await;
+    let post = author.writes_known_post("Spring").await;
+
+    let proxy = Proxy::start(&system).await;
+    let partition = json!(format!("user#{}", author.id));
+    let concerned =
+        move |call: &Call| call.operation == "PutItem" && call.input["Item"]["pk"]["S"] == partition;
+    proxy.refuse({
+        let concerned = concerned.clone();
+        move |call| concerned(call).then(Refusal::throttled)
+    });
+    with_endpoint(&system, "notifications-on-comment", "DYNAMODB", &proxy, async || {
+        let comment = reader.comments_on(post, "So do I.").await;
+        // One delivery tries three times.
+        eventually("the event is delivered a second time", async || {
+            let tries = proxy.calls().iter().filter(|call| concerned(call)).count();
+            (tries > 3).then_some(())
+        })
+        .await;
+        assert!(system.depth("notifications-on-comment").await > 0);
+        assert_eq!(author.notifications("comment").await, Vec::<Value>::new());
+
+        proxy.let_go();
+        let notifications = eventually("the notification arrives", async || {
+            Some(author.notifications("comment").await).filter(|notifications| !notifications.is_empty())
+        })
+        .await;
+        assert_eq!(notifications.len(), 1, "{notifications:?}");
+        let comment = comment.to_string();
+        let given_up = dead_letters(&system, "notifications-on-comment").await;
+        assert!(!given_up.iter().any(|body| body.contains(&comment)), "{given_up:?}");
+    })
+    .await;
+}

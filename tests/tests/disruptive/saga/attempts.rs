@@ -1,0 +1,96 @@
+//! What ended without settling its order is started anew, and handed to an operator after three times.
+
+use system_tests::{
+    Person, System, eventually,
+    shop::{
+        Books, CARD, SAGA, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, shop,
+        with_faults,
+    },
+    turns::turn,
+};
+use uuid::Uuid;
+
+/// Places an order with a step that hangs after it took effect, so often.
+async fn hanging_order(buyer: &Person, sku: &str, step: &str, times: usize) -> Uuid {
+    let key = new_sku("key");
+    let id = order_id(buyer, &key);
+    inject(id, step, &vec!["hang"; times]);
+    let body = order(sku, 1, CARD);
+    let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send().await;
+    assert_eq!((placed.status.as_u16(), placed.id()), (202, id), "{placed:?}");
+    id
+}
+
+/// Stops an execution once it has come to a state.
+async fn stop_at(system: &System, name: &str, state: &str) {
+    eventually(&format!("{name} is at {state}"), async || {
+        system.path(name).await.last().is_some_and(|last| last == state).then_some(())
+    })
+    .await;
+    let sfn = aws_sdk_sfn::Client::new(&system.aws);
+    sfn.stop_execution().execution_arn(system.execution(name)).send().await.expect("StopExecution");
+}
+
+#[tokio::test]
+async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
+    let _turn = turn(&[], &SAGA).await;
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system, 2).await;
+    with_faults(&system, async || {
+        let before = async {
+            let id = hanging_order(&buyer, &sku, "payments-authorize", 1).await;
+            stop_at(&system, &id.to_string(), "AuthorizePayment").await;
+            system.starts(&format!("{id}-2")).await;
+            at_rest(&system, &[id]).await;
+            assert_eq!(system.path(&format!("{id}-2")).await.len(), 6);
+            id
+        };
+        let after = async {
+            let id = hanging_order(&buyer, &sku, "orders-confirm", 1).await;
+            eventually("it is confirmed", async || {
+                (Books::read(&system, id).await.order == "CONFIRMED").then_some(())
+            })
+            .await;
+            stop_at(&system, &id.to_string(), "ConfirmOrder").await;
+            system.starts(&format!("{id}-2")).await;
+            at_rest(&system, &[id]).await;
+            let forward = ["ValidateUser", "CapturePayment", "CommitInventory"];
+            assert_eq!(system.path(&format!("{id}-2")).await, forward);
+            id
+        };
+        let (before, after) = tokio::join!(before, after);
+        assert_eq!(assert_invariants(&system, &[before, after], &sku, 2).await, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_with_three_stopped_executions_waits_for_a_person_and_settles_once_redriven() {
+    let _turn = turn(&[], &SAGA).await;
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system, 1).await;
+    with_faults(&system, async || {
+        // More often than there are executions: the emulator goes on trying a step of an execution that was stopped.
+        let id = hanging_order(&buyer, &sku, "inventory-reserve", 20).await;
+        for name in [id.to_string(), format!("{id}-2"), format!("{id}-3")] {
+            system.starts(&name).await;
+            stop_at(&system, &name, "ReserveInventory").await;
+        }
+        let status = async || buyer.get(&format!("/orders/{id}")).await.body["status"].clone();
+        eventually("a person has to look at it", async || {
+            system.reconcile().await;
+            (status().await == "NEEDS_ATTENTION").then_some(())
+        })
+        .await;
+        assert_eq!(system.execution_status(&format!("{id}-4")).await, None);
+
+        mend(id);
+        let sfn = aws_sdk_sfn::Client::new(&system.aws);
+        let redrive = sfn.redrive_execution().execution_arn(system.execution(&format!("{id}-3")));
+        redrive.send().await.expect("RedriveExecution");
+        at_rest(&system, &[id]).await;
+        assert_eq!(status().await, "CONFIRMED");
+        assert_eq!(assert_invariants(&system, &[id], &sku, 1).await, 1);
+    })
+    .await;
+}

@@ -1,0 +1,75 @@
+//! Many orders at once, with random failures.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use system_tests::{
+    System,
+    shop::{
+        BACK, CARD, DECLINED, FORWARD, SAGA, assert_invariants, at_rest, inject, new_sku, order, order_id,
+        usd, with_faults,
+    },
+    turns::turn,
+};
+use uuid::Uuid;
+
+const ORDERS: usize = 200;
+const CLIENTS: usize = 20;
+/// Fewer than are ordered, so that some are out of stock.
+const ON_HAND: u32 = 150;
+/// What a step may suffer. A step that hangs shows in the fault matrix; here it would only show its time-out.
+const KINDS: [&str; 5] = ["before", "after", "twice", "throttled", "crash"];
+
+#[tokio::test]
+async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
+    let _turn = turn(&[], &SAGA).await;
+    let system = System::connect().await;
+    let admin = system.admin().await;
+    let buyers = stream::iter(0..CLIENTS).map(async |_| system.registered("Ara").await);
+    let buyers: Vec<_> = buyers.buffer_unordered(4).collect().await;
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), ON_HAND).await;
+
+    let steps = [&FORWARD[..], &BACK].concat();
+    with_faults(&system, async || {
+        let start = Instant::now();
+        // Each client places one order after the other.
+        let clients = buyers.iter().enumerate().map(async |(client, buyer)| {
+            let mut settled: Vec<(Uuid, Duration)> = Vec::new();
+            for number in 0..ORDERS / CLIENTS {
+                // The same numbers in each run.
+                let mut random = fastrand::Rng::with_seed((client * ORDERS + number) as u64);
+                let key = new_sku("key");
+                let id = order_id(buyer, &key);
+                // A fault in a step of every other order, or two.
+                for _ in 0..random.usize(..4).saturating_sub(1) {
+                    inject(id, steps[random.usize(..steps.len())], &[KINDS[random.usize(..KINDS.len())]]);
+                }
+                let card = if random.usize(..10) == 0 { DECLINED } else { CARD };
+                let placed_at = Instant::now();
+                let body = order(&sku, 1, card);
+                assert_eq!(buyer.orders_under(&key, &body).await, id);
+                buyer.settled(id).await;
+                settled.push((id, placed_at.elapsed()));
+            }
+            settled
+        });
+        let settled = futures::future::join_all(clients).await.concat();
+        let elapsed = start.elapsed();
+
+        let orders: Vec<Uuid> = settled.iter().map(|(id, _)| *id).collect();
+        at_rest(&system, &orders).await;
+        let confirmed = assert_invariants(&system, &orders, &sku, u64::from(ON_HAND)).await;
+        let mut times: Vec<Duration> = settled.into_iter().map(|(_, time)| time).collect();
+        times.sort_unstable();
+        println!(
+            "load: {} orders from {CLIENTS} clients, {confirmed} confirmed, {:.1} orders a second, \
+             placed to settled p50 {:.2} s, p99 {:.2} s",
+            orders.len(),
+            f64::from(u32::try_from(ORDERS).unwrap()) / elapsed.as_secs_f64(),
+            times[times.len() / 2].as_secs_f64(),
+            times[times.len() * 99 / 100].as_secs_f64(),
+        );
+    })
+    .await;
+}

@@ -1,0 +1,105 @@
+//! What a person has to look at: a step that cannot be given up has used up its retries.
+
+use aws_sdk_sfn::types::ExecutionStatus;
+use futures::future::join_all;
+use serde_json::json;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+use system_tests::{
+    System, eventually,
+    shop::{
+        CARD, DECLINED, SAGA, assert_invariants, at_rest, inject, new_sku, order, order_id, usd, with_faults,
+    },
+    turns::turn,
+};
+use tokio::process::Command;
+use uuid::Uuid;
+
+/// More than the state machine has patience for.
+const ALWAYS: [&str; 13] = ["before"; 13];
+/// How long that takes on the local cloud, where its pauses last a tenth of what they do on AWS.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+#[tokio::test]
+async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_redriven() {
+    let _turn = turn(&[], &SAGA).await;
+    let system = System::connect().await;
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), 10).await;
+    buyer.is_welcomed().await;
+
+    let cases = [
+        ("payments-capture", CARD, "CONFIRMED"),
+        ("inventory-commit", CARD, "CONFIRMED"),
+        ("orders-abort", DECLINED, "REJECTED"),
+        ("payments-cancel", DECLINED, "REJECTED"),
+        ("inventory-release", DECLINED, "REJECTED"),
+        ("orders-reject", DECLINED, "REJECTED"),
+    ];
+    with_faults(&system, async || {
+        let all = cases.map(async |(step, payment_method, ends)| {
+            let key = new_sku("key");
+            let id = order_id(&buyer, &key);
+            inject(id, step, &ALWAYS);
+            let body = order(&sku, 1, payment_method);
+            let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send();
+            assert_eq!(placed.await.id(), id);
+            is_parked(&system, id).await;
+            assert_eq!(system.path(&id.to_string()).await.last().unwrap(), "Park");
+            let answer = buyer.get(&format!("/orders/{id}")).await;
+            assert_eq!(answer.body["status"], "NEEDS_ATTENTION", "{step}: {answer:?}");
+            let path = format!("/orders/{id}/cancel");
+            buyer.post(&path, &json!({})).await.is_problem(409, "conflict");
+
+            // The reconciler leaves it to the person.
+            system.reconcile().await;
+            assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
+
+            // The cause is mended by now: the faults are used up.
+            retry(id).await;
+            at_rest(&system, &[id]).await;
+            let answer = buyer.get(&format!("/orders/{id}")).await;
+            assert_eq!(answer.body["status"], ends, "{step}: {answer:?}");
+            id
+        });
+        let orders = join_all(all).await;
+        assert_eq!(assert_invariants(&system, &orders, &sku, 10).await, 2);
+    })
+    .await;
+
+    let told = eventually("the buyer is told of each", async || {
+        let told = buyer.notifications("order_needs_attention").await;
+        (told.len() >= cases.len()).then_some(told)
+    })
+    .await;
+    assert_eq!(told.len(), cases.len());
+}
+
+/// `make order-retry`, which redrives the execution and follows it to its end.
+async fn retry(order: Uuid) {
+    let retry = Command::new("make")
+        .args(["order-retry", &format!("ID={order}")])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("make");
+    assert!(retry.status.success(), "{}", String::from_utf8_lossy(&retry.stdout));
+}
+
+/// Waits until an order's execution has failed where it leaves the order to a person.
+async fn is_parked(system: &System, order: Uuid) {
+    let start = Instant::now();
+    loop {
+        let status = system.execution_status(&order.to_string()).await;
+        if status == Some(ExecutionStatus::Failed) {
+            return;
+        }
+        assert_eq!(status, Some(ExecutionStatus::Running), "{order}");
+        assert!(start.elapsed() < PATIENCE, "{order}: {:?}", system.path(&order.to_string()).await);
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}

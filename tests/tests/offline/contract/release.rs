@@ -1,0 +1,35 @@
+//! What is deployed has nothing of this.
+
+use std::process::Command;
+
+use super::files;
+
+/// The packages that a selection of the workspace is made of.
+fn packages(selection: &[&str]) -> String {
+    let cargo = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges", "normal,build", "--prefix", "none"])
+        .args(selection)
+        .current_dir(files::at("."))
+        .output()
+        .expect("cargo");
+    assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+    String::from_utf8(cargo.stdout).unwrap()
+}
+
+#[test]
+fn no_deployed_function_is_built_with_what_documents_are_made_of() {
+    let selection = ["--workspace", "--exclude", "system-tests"];
+    assert!(files::text("Makefile").contains(&format!(
+        "cargo lambda build --release --arm64 --output-format zip {}",
+        selection.join(" ")
+    )));
+    let deployed = packages(&selection);
+    assert!(deployed.contains("serde_json v"), "{deployed}");
+    assert!(!deployed.contains("schemars"), "{deployed}");
+    // The viewer and what unpacks it are the documentation's alone.
+    let others = packages(&[&selection[..], &["--exclude", "api-docs"]].concat());
+    for package in ["swagger", "zip v", "api-docs"] {
+        assert!(deployed.contains(package) && !others.contains(package), "{package}");
+    }
+    assert!(packages(&["--workspace"]).contains("schemars v1"), "the documents are made in another way now");
+}

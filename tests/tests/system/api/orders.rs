@@ -1,0 +1,401 @@
+//! `/orders`.
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use system_tests::{
+    Answer, Person, System, assert_json, eventually,
+    shop::{Books, CARD, DECLINED, assert_invariants, at_rest, new_sku, order, usd},
+};
+use uuid::Uuid;
+
+use super::order_events::event;
+
+/// The largest total that JSON carries exactly wherever it is read: 2^53 − 1.
+const LARGEST_TOTAL: i64 = 9_007_199_254_740_991;
+
+/// An order of one thing as its buyer sees it, from the version on that has been decided.
+fn view(sku: &str, quantity: u32, status: &str, version: u64) -> Value {
+    json!({
+        "id": "<uuid>", "status": status, "items": [{"sku": sku, "quantity": quantity, "unit_price": null}],
+        "total": null, "created_at": "<time>", "updated_at": "<time>", "version": version,
+    })
+}
+
+/// The same, priced.
+fn priced(mut view: Value, unit_price: &Value, total: &Value) -> Value {
+    view["items"][0]["unit_price"] = unit_price.clone();
+    view["total"] = total.clone();
+    view
+}
+
+/// The same, with one more thing.
+fn and(mut view: Value, sku: &str, quantity: u32) -> Value {
+    let line = json!({"sku": sku, "quantity": quantity, "unit_price": null});
+    view["items"].as_array_mut().unwrap().push(line);
+    view
+}
+
+/// The same, not to be delivered.
+fn because(mut view: Value, reason: &str) -> Value {
+    view["reason"] = json!(reason);
+    view
+}
+
+/// A shop with so many of one thing at 4.50, and somebody who buys there.
+async fn shop(system: &System, on_hand: u32) -> (Person, Person, String) {
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let sku = new_sku("tea");
+    admin.stocks(&sku, &usd(450), on_hand).await;
+    (admin, buyer, sku)
+}
+
+/// Places an order that is accepted, and waits until it is settled.
+async fn placed(buyer: &Person, body: &Value) -> Answer {
+    let answer = buyer.post("/orders", body).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    buyer.settled(answer.id()).await
+}
+
+/// The books of an order at rest: its own, the reservation's, the payment's and the provider's.
+async fn books(system: &System, order: Uuid) -> [String; 4] {
+    at_rest(system, &[order]).await;
+    let Books { order, reservation, payment, provider } = Books::read(system, order).await;
+    [order, reservation, payment, provider]
+}
+
+#[tokio::test]
+async fn an_order_is_accepted_whole_and_unpriced() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    let answer = buyer.post("/orders", &order(&sku, 2, CARD)).await;
+    answer.is(202, &view(&sku, 2, "PENDING", 1));
+    assert_eq!(answer.id().get_version_num(), 7);
+    assert_eq!(answer.body["created_at"], answer.body["updated_at"]);
+    assert_eq!(answer.header("location"), Some(format!("/orders/{}", answer.id()).as_str()));
+    assert_eq!(answer.header("etag"), Some("\"1\""));
+    buyer.settled(answer.id()).await;
+}
+
+#[tokio::test]
+async fn an_order_that_goes_well_is_confirmed_at_the_inventorys_prices() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    let accepted = buyer.post("/orders", &order(&sku, 2, CARD)).await;
+    let confirmed = buyer.settled(accepted.id()).await;
+    confirmed.is(200, &priced(view(&sku, 2, "CONFIRMED", 2), &usd(450), &usd(900)));
+    assert_eq!(confirmed.header("etag"), Some("\"2\""));
+    assert_eq!(confirmed.body["id"], accepted.body["id"]);
+    assert_eq!(confirmed.body["created_at"], accepted.body["created_at"]);
+    assert!(confirmed.body["updated_at"].as_str() > accepted.body["updated_at"].as_str());
+
+    let id = accepted.id();
+    assert_eq!(books(&system, id).await, ["CONFIRMED", "COMMITTED", "CAPTURED", "CAPTURED"]);
+    assert_eq!(assert_invariants(&system, &[id], &sku, 5).await, 1);
+}
+
+#[tokio::test]
+async fn who_expects_the_right_total_gets_the_order() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    let mut body = order(&sku, 3, CARD);
+    body["expected_total"] = usd(1350);
+    let confirmed = placed(&buyer, &body).await;
+    confirmed.is(200, &priced(view(&sku, 3, "CONFIRMED", 2), &usd(450), &usd(1350)));
+}
+
+#[tokio::test]
+async fn fifty_things_are_ordered_in_one_go() {
+    let system = System::connect().await;
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let skus: Vec<String> = (0..50).map(|number| new_sku(&format!("thing{number:02}"))).collect();
+    let prices: Vec<Value> = (1..=50).map(|number| usd(number * 10)).collect();
+    join_all(skus.iter().zip(&prices).map(|(sku, price)| admin.stocks(sku, price, 2))).await;
+    let items: Vec<Value> = skus.iter().map(|sku| json!({"sku": sku, "quantity": 2})).collect();
+    let confirmed = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
+
+    let lines: Vec<Value> = skus
+        .iter()
+        .zip(&prices)
+        .map(|(sku, price)| json!({"sku": sku, "quantity": 2, "unit_price": price}))
+        .collect();
+    let mut expected = priced(view("", 0, "CONFIRMED", 2), &Value::Null, &usd(50 * 51 * 10));
+    expected["items"] = json!(lines);
+    confirmed.is(200, &expected);
+    at_rest(&system, &[confirmed.id()]).await;
+    for sku in &skus {
+        assert_invariants(&system, &[confirmed.id()], sku, 2).await;
+    }
+}
+
+#[tokio::test]
+async fn only_its_buyer_finds_an_order() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    let other = system.registered("Bada").await;
+    let settled = placed(&buyer, &order(&sku, 1, CARD)).await;
+    let path = format!("/orders/{}", settled.id());
+    for (person, path) in [
+        (&other, path.clone()),
+        (&buyer, format!("/orders/{}", Uuid::now_v7())),
+        (&buyer, "/orders/nonsense".to_owned()),
+    ] {
+        person.get(&path).await.is_problem(404, "not-found");
+        person.post(&format!("{path}/cancel"), &json!({})).await.is_problem(404, "not-found");
+        person.get(&format!("{path}/payment")).await.is_problem(404, "not-found");
+    }
+    buyer.get(&path).await.is(200, &settled.body);
+    let none = json!({"items": [], "next_cursor": null});
+    other.get("/orders").await.is(200, &none);
+}
+
+#[tokio::test]
+async fn orders_are_listed_newest_first_and_whole() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 9).await;
+    let mut orders = Vec::new();
+    for payment_method in [CARD, DECLINED, CARD] {
+        orders.insert(0, placed(&buyer, &order(&sku, 1, payment_method)).await.body);
+    }
+    let listed = eventually("all are listed", async || {
+        let listed = buyer.get("/orders").await;
+        (listed.body["items"].as_array().is_some_and(|items| items.len() == 3)).then_some(listed)
+    })
+    .await;
+    listed.is(200, &json!({"items": orders, "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn who_has_no_profile_orders_nothing() {
+    let system = System::connect().await;
+    let nobody = system.sign_up().await;
+    nobody.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
+    nobody.get("/orders").await.is(200, &json!({"items": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn an_order_whose_buyer_has_left_is_rejected() {
+    let system = System::connect().await;
+    let (_, _, sku) = shop(&system, 5).await;
+    let nobody = system.sign_up().await;
+    // The orders know them by an event that came; the users service, which the saga asks, no longer does.
+    let created = event("user.created", nobody.id, 1, &json!({"id": nobody.id, "name": "Ghost"}));
+    system.publish(&created).await;
+    system.consumed("orders-on-user", &created, 1).await;
+    let rejected = placed(&nobody, &order(&sku, 1, CARD)).await;
+    rejected.is(200, &because(view(&sku, 1, "REJECTED", 3), "user_not_found"));
+    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
+}
+
+#[tokio::test]
+async fn a_deleted_users_orders_stay_and_are_read_but_not_changed() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    buyer.is_welcomed().await;
+    let confirmed = placed(&buyer, &order(&sku, 1, CARD)).await;
+    assert_eq!(buyer.delete("/users/me").await.status, 202);
+    let again = async || buyer.post("/orders", &order(&sku, 1, CARD)).await;
+    eventually("no order is taken any more", async || (again().await.status == 403).then_some(())).await;
+    again().await.is_problem(403, "profile-deleted");
+    let path = format!("/orders/{}", confirmed.id());
+    buyer.post(&format!("{path}/cancel"), &json!({})).await.is_problem(403, "profile-deleted");
+    assert_eq!(buyer.get(&path).await.body["status"], "CONFIRMED");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_order_is_told_at_its_place_and_nothing_is_stored() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    let with = |items: Value| json!({"items": items, "payment_method": CARD});
+    let item = |sku: &str, quantity: Value| json!({"sku": sku, "quantity": quantity});
+    let expecting = |total: Value| {
+        let mut body = order("tea", 1, CARD);
+        body["expected_total"] = total;
+        body
+    };
+    let many = (0..51).map(|number| item(&number.to_string(), json!(1))).collect();
+    let cases: Vec<(Value, &[&str])> = vec![
+        (json!({}), &["/items", "/payment_method"]),
+        (with(json!([])), &["/items"]),
+        (with(many), &["/items"]),
+        (with(json!({"sku": "tea", "quantity": 1})), &["/items"]),
+        (with(json!([item("a", json!(1)), item("b", json!(1)), item("a", json!(2))])), &["/items/2/sku"]),
+        (with(json!([item("a", json!(0))])), &["/items/0/quantity"]),
+        (with(json!([item("a", json!(-1))])), &["/items/0/quantity"]),
+        (with(json!([item("a", json!(1001))])), &["/items/0/quantity"]),
+        (with(json!([item("a", json!(1.5))])), &["/items/0/quantity"]),
+        (with(json!([item("a", json!("1"))])), &["/items/0/quantity"]),
+        (with(json!([item("green tea", json!(1))])), &["/items/0/sku"]),
+        (with(json!([item(&"x".repeat(65), json!(1))])), &["/items/0/sku"]),
+        (with(json!([{"sku": "a", "quantity": 1, "unit_price": usd(1)}])), &["/items/0/unit_price"]),
+        (order("a", 1, "4242424242424242"), &["/payment_method"]),
+        (order("a", 1, "4242 4242 4242 4242"), &["/payment_method"]),
+        (order("a", 1, "pm_"), &["/payment_method"]),
+        (expecting(json!({"amount": 1, "currency": "XYZ"})), &["/expected_total/currency"]),
+        (expecting(json!({"amount": 1, "currency": "usd"})), &["/expected_total/currency"]),
+        (expecting(usd(0)), &["/expected_total/amount"]),
+        (expecting(usd(LARGEST_TOTAL + 1)), &["/expected_total/amount"]),
+        (
+            expecting(json!({"amount": 9_223_372_036_854_775_808_u64, "currency": "USD"})),
+            &["/expected_total/amount"],
+        ),
+        (expecting(json!({"amount": 1, "currency": "USD", "cents": 0})), &["/expected_total/cents"]),
+        (
+            json!({"items": [item("a b", json!(0)), 7], "payment_method": 4, "status": "CONFIRMED",
+                   "buyer_id": Uuid::now_v7()}),
+            &["/items/0/sku", "/items/0/quantity", "/items/1", "/payment_method", "/buyer_id", "/status"],
+        ),
+    ];
+    for (body, pointers) in cases {
+        buyer.post("/orders", &body).await.is_invalid(pointers);
+    }
+    buyer.get("/orders").await.is(200, &json!({"items": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn what_nobody_sells_is_rejected_as_unknown() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    let unknown = new_sku("unknown");
+    let items = json!([{"sku": sku, "quantity": 1}, {"sku": unknown, "quantity": 1}]);
+    let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
+    let expected = and(view(&sku, 1, "REJECTED", 3), &unknown, 1);
+    rejected.is(200, &because(expected, "unknown_sku"));
+    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
+}
+
+#[tokio::test]
+async fn more_than_there_is_is_out_of_stock_and_holds_nothing_of_the_rest() {
+    let system = System::connect().await;
+    let (admin, buyer, sku) = shop(&system, 5).await;
+    let scarce = new_sku("scarce");
+    admin.stocks(&scarce, &usd(100), 1).await;
+    let items = json!([{"sku": sku, "quantity": 1}, {"sku": scarce, "quantity": 2}]);
+    let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
+    let expected = and(view(&sku, 1, "REJECTED", 3), &scarce, 2);
+    rejected.is(200, &because(expected, "out_of_stock"));
+    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_invariants(&system, &[rejected.id()], &sku, 5).await;
+    assert_invariants(&system, &[rejected.id()], &scarce, 1).await;
+}
+
+#[tokio::test]
+async fn another_total_than_was_expected_is_rejected_as_a_changed_price() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    for other in [usd(899), usd(901), json!({"amount": 900, "currency": "EUR"})] {
+        let mut body = order(&sku, 2, CARD);
+        body["expected_total"] = other;
+        let rejected = placed(&buyer, &body).await;
+        rejected.is(200, &because(view(&sku, 2, "REJECTED", 3), "price_changed"));
+        assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+        assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn prices_in_two_currencies_have_no_total() {
+    let system = System::connect().await;
+    let (admin, buyer, sku) = shop(&system, 5).await;
+    let korean = new_sku("korean");
+    admin.stocks(&korean, &json!({"amount": 4500, "currency": "KRW"}), 5).await;
+    let items = json!([{"sku": sku, "quantity": 1}, {"sku": korean, "quantity": 1}]);
+    let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
+    let expected = and(view(&sku, 1, "REJECTED", 3), &korean, 1);
+    rejected.is(200, &because(expected, "mixed_currencies"));
+    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_invariants(&system, &[rejected.id()], &sku, 5).await;
+    assert_invariants(&system, &[rejected.id()], &korean, 5).await;
+}
+
+#[tokio::test]
+async fn a_total_that_json_does_not_carry_exactly_is_rejected_as_too_large() {
+    let system = System::connect().await;
+    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
+    let (palace, tea) = (new_sku("palace"), new_sku("tea"));
+    admin.stocks(&palace, &usd(LARGEST_TOTAL), 2000).await;
+    admin.stocks(&tea, &usd(1), 5).await;
+    // A little more, and more than 64 bits have.
+    let a_little = json!([{"sku": palace, "quantity": 1}, {"sku": tea, "quantity": 1}]);
+    let expected = and(view(&palace, 1, "REJECTED", 3), &tea, 1);
+    let rejected = placed(&buyer, &json!({"items": a_little, "payment_method": CARD})).await;
+    rejected.is(200, &because(expected, "total_too_large"));
+    let far = placed(&buyer, &order(&palace, 1000, CARD)).await;
+    far.is(200, &because(view(&palace, 1000, "REJECTED", 3), "total_too_large"));
+    for order in [rejected.id(), far.id()] {
+        assert_eq!(books(&system, order).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+        assert_eq!(assert_invariants(&system, &[order], &palace, 2000).await, 0);
+    }
+
+    let largest = usd(LARGEST_TOTAL);
+    let mut body = order(&palace, 1, CARD);
+    body["expected_total"] = largest.clone();
+    let confirmed = placed(&buyer, &body).await;
+    confirmed.is(200, &priced(view(&palace, 1, "CONFIRMED", 2), &largest, &largest));
+    let payment = buyer.get(&format!("/orders/{}/payment", confirmed.id())).await;
+    assert_eq!(payment.body["amount"], largest);
+}
+
+#[tokio::test]
+async fn a_card_that_does_not_pay_is_compensated() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    for payment_method in [DECLINED, "pm_card_chargeDeclinedInsufficientFunds", "pm_card_of_nobody"] {
+        let rejected = placed(&buyer, &order(&sku, 2, payment_method)).await;
+        let expected = because(view(&sku, 2, "REJECTED", 3), "payment_declined");
+        rejected.is(200, &priced(expected, &usd(450), &usd(900)));
+        let undone = ["REJECTED", "RELEASED", "DECLINED", "CANCELLED"];
+        assert_eq!(books(&system, rejected.id()).await, undone, "{payment_method}");
+        assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_settled_order_is_cancelled_no_more() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 5).await;
+    for (payment_method, status) in [(CARD, "CONFIRMED"), (DECLINED, "REJECTED")] {
+        let settled = placed(&buyer, &order(&sku, 1, payment_method)).await;
+        assert_eq!(settled.body["status"], status);
+        let path = format!("/orders/{}", settled.id());
+        buyer.post(&format!("{path}/cancel"), &json!({})).await.is_problem(409, "conflict");
+        assert_eq!(buyer.get(&path).await.body["status"], status);
+    }
+}
+
+#[tokio::test]
+async fn a_cancellation_wins_or_loses_against_confirmation_and_nothing_is_held_where_it_wins() {
+    let system = System::connect().await;
+    let (_, buyer, sku) = shop(&system, 1000).await;
+    let mut orders = Vec::new();
+    // Sent at once it mostly wins; how often it does not is the machine's business.
+    let cancelled = loop {
+        let order = buyer.orders(&sku, 1, CARD).await;
+        orders.push(order);
+        let answer = buyer.request(Method::POST, &format!("/orders/{order}/cancel")).send().await;
+        if answer.status == 202 {
+            break answer;
+        }
+        answer.is_problem(409, "conflict");
+        assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
+        assert!(orders.len() < 50, "a cancellation never wins");
+    };
+    let expected = because(view(&sku, 1, "CANCELLED", 2), "cancelled_by_user");
+    cancelled.is(202, &expected);
+    let id = cancelled.id();
+    assert_eq!(cancelled.header("location"), Some(format!("/orders/{id}").as_str()));
+    assert_eq!(cancelled.header("etag"), Some("\"2\""));
+
+    let again = async || buyer.request(Method::POST, &format!("/orders/{id}/cancel")).send().await;
+    let status = |answer: &Answer| (answer.status.as_u16(), answer.body["status"].clone());
+    assert_eq!(status(&again().await), (202, json!("CANCELLED")));
+    at_rest(&system, &orders).await;
+    // All that was begun is undone: that is the third version.
+    let settled = buyer.get(&format!("/orders/{id}")).await;
+    assert_json(&settled.body, &because(view(&sku, 1, "CANCELLED", 3), "cancelled_by_user"));
+    again().await.is(202, &settled.body);
+    let confirmed = assert_invariants(&system, &orders, &sku, 1000).await;
+    assert_eq!(confirmed, orders.len() - 1);
+}

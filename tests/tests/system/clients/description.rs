@@ -1,0 +1,82 @@
+//! `GET /openapi.json` and the files of the page.
+
+use reqwest::Method;
+use serde_json::Value;
+use system_tests::{Answer, System};
+
+async fn ask(system: &System, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let request = system.request(Method::GET, path);
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value)).send().await
+}
+
+#[tokio::test]
+async fn the_description_is_the_committed_one() {
+    let system = System::connect().await;
+    let answer = system.get("/openapi.json").await;
+    let committed: Value =
+        serde_json::from_str(include_str!("../../../../infra/openapi.json")).expect("infra/openapi.json");
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
+    assert!(answer.body == committed, "deploy it: make up");
+    assert_eq!(answer.header("content-encoding"), None, "who does not ask for gzip does not get it");
+    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+}
+
+#[tokio::test]
+async fn the_description_comes_compressed_for_who_takes_that() {
+    let system = System::connect().await;
+    let answer = ask(&system, "/openapi.json", &[("accept-encoding", "br, gzip")]).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-encoding")), (200, Some("gzip")));
+    assert_eq!(answer.header("vary"), Some("accept-encoding"));
+    let length: usize = answer.header("content-length").unwrap().parse().unwrap();
+    assert!(length < 30_000, "{length} bytes");
+    let refused = ask(&system, "/openapi.json", &[("accept-encoding", "gzip;q=0")]).await;
+    assert_eq!((refused.status.as_u16(), refused.header("content-encoding")), (200, None));
+    assert_ne!(refused.header("etag"), answer.header("etag"), "two representations have two tags");
+}
+
+#[tokio::test]
+async fn what_the_client_has_already_is_not_sent_again() {
+    let system = System::connect().await;
+    for path in ["/openapi.json", "/docs/swagger-ui-bundle.js", "/docs/page.css"] {
+        for coding in ["identity", "gzip"] {
+            let first = ask(&system, path, &[("accept-encoding", coding)]).await;
+            let tag = first.header("etag").expect("a tag").to_owned();
+            for known in [tag.clone(), format!("W/{tag}"), format!("\"other\", {tag}")] {
+                let again =
+                    ask(&system, path, &[("accept-encoding", coding), ("if-none-match", &known)]).await;
+                assert_eq!((again.status.as_u16(), &again.body), (304, &Value::Null), "{path}: {known}");
+                assert_eq!(again.header("etag"), Some(tag.as_str()), "{path}");
+            }
+            let other = [("accept-encoding", coding), ("if-none-match", "\"other\"")];
+            assert_eq!(ask(&system, path, &other).await.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_may_load_what_is_here_and_nothing_else() {
+    let system = System::connect().await;
+    let answer = system.get("/docs").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-type")),
+        (200, Some("text/html; charset=utf-8"))
+    );
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+    let html = answer.body.as_str().unwrap();
+    for reference in html.split("src=\"").chain(html.split("href=\"")).skip(1) {
+        let (path, _) = reference.split_once('"').unwrap();
+        if path.starts_with("docs/") {
+            assert_eq!(system.get(&format!("/{path}")).await.status, 200, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_not_found() {
+    let system = System::connect().await;
+    for path in ["/docs/other.js", "/docs/LICENSE.txt", "/docs/%00"] {
+        system.get(path).await.is_problem(404, "not-found");
+    }
+}

@@ -1,0 +1,57 @@
+//! The reconciler: what was never started is started, what is alive is left alone.
+
+use std::collections::HashMap;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use system_tests::{
+    Person, System,
+    faults::{Changes, with_copy},
+    shop::{Books, CARD, assert_invariants, at_rest, new_sku, order, order_id, shop},
+};
+
+/// The input of `orders-place` for an order of this person.
+fn input(buyer: &Person, key: &str, body: &Value) -> Value {
+    let mut input = system_tests::faults::http_input("orders-place", buyer.id, "/orders", &json!({}));
+    let text = body.to_string();
+    input["headers"]["content-length"] = json!(text.len().to_string());
+    input["headers"]["idempotency-key"] = json!(format!("\"{key}\""));
+    input["body"] = json!(text);
+    input["isBase64Encoded"] = json!(false);
+    input
+}
+
+#[tokio::test]
+async fn an_order_is_accepted_though_its_execution_cannot_be_started_and_the_reconciler_starts_it() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system, 3).await;
+    let key = new_sku("key");
+    let id = order_id(&buyer, &key);
+    // Where Step Functions should be, nobody listens.
+    let variables = HashMap::from([("AWS_ENDPOINT_URL_SFN".to_owned(), "http://127.0.0.1:9".to_owned())]);
+    let changes = Changes { variables, role_of: None };
+    with_copy(&system, "orders-place", changes, async |copy| {
+        let answer = copy.invoke(&input(&buyer, &key, &order(&sku, 1, CARD))).await.http();
+        assert_eq!((answer.status.as_u16(), answer.id()), (202, id), "{answer:?}");
+    })
+    .await;
+    assert_eq!(system.execution_status(&id.to_string()).await, None);
+    assert_eq!(Books::read(&system, id).await.reservation, "none");
+
+    system.starts(&id.to_string()).await;
+    at_rest(&system, &[id]).await;
+    assert_eq!(assert_invariants(&system, &[id], &sku, 3).await, 1);
+}
+
+#[tokio::test]
+async fn what_is_alive_is_left_alone() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system, 20).await;
+    let orders = join_all((0..20).map(|_| buyer.orders(&sku, 1, CARD))).await;
+    system.reconcile().await;
+    for order in &orders {
+        assert_eq!(system.execution_status(&format!("{order}-2")).await, None);
+    }
+    at_rest(&system, &orders).await;
+    assert_eq!(assert_invariants(&system, &orders, &sku, 20).await, 20);
+}
