@@ -34,6 +34,8 @@ class Step:
     name: str
     command: str
     needs_system: bool = False
+    # What it prints when this machine lacks what it needs, and what that is.
+    cannot: tuple[str, str] | None = None
 
     @property
     def log(self) -> Path:
@@ -42,11 +44,19 @@ class Step:
 
 @dataclass
 class Result:
+    """How a step ended: `skipped` says why it could not run."""
+
     step: Step
     passed: bool
-    seconds: float
+    skipped: str | None = None
     tests: int = 0
     failures: int = 0
+
+    def __str__(self) -> str:
+        if self.skipped:
+            return f"skipped: {self.skipped}"
+        counted = f", {self.tests} tests" if self.tests else ""
+        return f"passed{counted}" if self.passed else "failed"
 
 
 # Side by side: what cargo runs, which waits for cargo's lock anyway, and what it does not.
@@ -60,6 +70,13 @@ CHECKS = (
         Step("doc tests", "cargo test --workspace --doc"),
         Step("offline tests", "cargo test --workspace --test offline"),
         Step("documentation", "cargo doc --workspace --no-deps --document-private-items"),
+        Step("dependencies", f"{TOOLS}/cargo-deny --locked check bans licenses sources"),
+        Step("unused dependencies", f"{TOOLS}/cargo-shear"),
+        Step(
+            "advisories",
+            f"{TOOLS}/cargo-deny --locked check advisories",
+            cannot=("failed to fetch advisory database", "no database of advisories is reachable"),
+        ),
     ),
     (
         Step("templates", f"{PYTHON} -m pytest -q tests/templates"),
@@ -115,23 +132,22 @@ class Gate:
             except KeyboardInterrupt:
                 self._stop()
                 raise
-        self._tell(steps, time.monotonic() - began)
+        self._tell(time.monotonic() - began)
 
     def _lane(self, lane: Lane, progress: Progress) -> None:
         for step in lane:
             if self._stopped.is_set():
                 return
-            if step.needs_system and any(not one.passed for one in self.results if one.step.name == "local system"):
-                progress.finish(step.name, "skipped: the local system is not up")
-                continue
             progress.update(step.name, "running")
-            result = self._step(step)
+            down = any(one.step.name == "local system" and not one.passed for one in self.results)
+            if step.needs_system and down:
+                result = Result(step, passed=True, skipped="the local system is not up")
+            else:
+                result = self._step(step)
             self.results.append(result)
-            counted = f", {result.tests} tests" if result.tests else ""
-            progress.finish(step.name, f"passed{counted}" if result.passed else "failed")
+            progress.finish(step.name, str(result))
 
     def _step(self, step: Step) -> Result:
-        began = time.monotonic()
         with step.log.open("wb") as log:
             process = subprocess.Popen(
                 shlex.split(step.command),
@@ -145,8 +161,11 @@ class Gate:
             self._running.add(process)
             passed = process.wait() == 0
             self._running.discard(process)
-        tests, failures = _counts(step.log.read_text(errors="replace"))
-        return Result(step, passed, time.monotonic() - began, tests, failures)
+        printed = step.log.read_text(errors="replace")
+        if not passed and step.cannot and step.cannot[0] in printed:
+            return Result(step, passed=True, skipped=step.cannot[1])
+        tests, failures = _counts(printed)
+        return Result(step, passed, tests=tests, failures=failures)
 
     def _stop(self) -> None:
         """Ctrl-C: nothing that was started here goes on."""
@@ -159,15 +178,14 @@ class Gate:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
 
-    def _tell(self, steps: Sequence[Step], seconds: float) -> None:
+    def _tell(self, seconds: float) -> None:
         failed = [result for result in self.results if not result.passed]
         for result in failed:
             console.rule(f"{result.step.name}: {result.step.command}", style="red", align="left")
             console.print(result.step.log.read_text(errors="replace"), markup=False, highlight=False)
-        skipped = len(steps) - len(self.results)
         tests = sum(result.tests for result in self.results)
         failures = sum(max(result.failures, 1) for result in failed)
-        console.print(f"\n{tests} passed, {failures} failed" + (f", {skipped} skipped" if skipped else ""))
+        console.print(f"\n{tests} passed, {failures} failed")
         if failed:
             names = ", ".join(result.step.name for result in failed)
             raise Trouble(f"Failed after {duration(seconds)}: {names}. What each printed is above and in {FOLDER}.")
