@@ -4,6 +4,19 @@
 //! keeps a digest of the request. Creation is one conditional write; when it finds something already
 //! there, the digest tells a repeat from another request under the same key. The entity is its own
 //! idempotency record: no lock that could expire, nothing that could stay "in progress".
+//!
+//! ```
+//! use kernel::idempotency::{IdempotencyKey, creation_id, digest};
+//! use uuid::Uuid;
+//!
+//! let (user, key) = (Uuid::from_u128(1), IdempotencyKey::parse(b"\"order-7\"")?);
+//! let first = creation_id(user, "POST /orders", Some(&key));
+//! let repeat = creation_id(user, "POST /orders", Some(&key));
+//! assert_eq!(first, repeat);
+//! // Under that id the second write finds the first one's order. The digests say whether it is the same request.
+//! assert_ne!(digest(&["tea"]), digest(&["coffee"]));
+//! # Ok::<(), kernel::problem::Problem>(())
+//! ```
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;

@@ -1,4 +1,20 @@
 //! Pages of a list: `limit`, `cursor` and `{items, next_cursor}`.
+//!
+//! ```
+//! use kernel::page::{Cursor, Page, limit};
+//!
+//! let found = ["apple", "banana", "cherry"];
+//! let limit = limit(Some("2"))? as usize;
+//! let after = Cursor::decode("fruit", None)?; // the first page
+//! assert_eq!(after, None);
+//! let next_cursor = Some(Cursor::encode("fruit", found[limit - 1]));
+//! let page = Page { items: found[..limit].to_vec(), next_cursor };
+//!
+//! let after = Cursor::decode("fruit", page.next_cursor.as_deref())?;
+//! assert_eq!(after.as_deref(), Some("banana"));
+//! assert!(Cursor::decode("vegetables", page.next_cursor.as_deref()).is_err());
+//! # Ok::<(), kernel::problem::Problem>(())
+//! ```
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};

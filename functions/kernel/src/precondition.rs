@@ -2,6 +2,17 @@
 //!
 //! A thing's entity tag is its version in quotes: version 3 is `"3"`. A change says with `If-Match`
 //! which version it was made from, so that two people who edit at once cannot overwrite each other.
+//!
+//! ```
+//! use http::HeaderMap;
+//! use kernel::precondition::{entity_tag, require_match};
+//!
+//! let mut headers = HeaderMap::new();
+//! assert_eq!(require_match(&headers, 3).unwrap_err().kind.status(), 428);
+//! headers.insert("if-match", entity_tag(3));
+//! assert!(require_match(&headers, 3).is_ok());
+//! assert_eq!(require_match(&headers, 4).unwrap_err().kind.status(), 412); // someone was faster
+//! ```
 
 use headers::{ETag, Header, HeaderMapExt, IfMatch};
 use http::{HeaderMap, HeaderValue, header::IF_NONE_MATCH};

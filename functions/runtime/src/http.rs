@@ -2,13 +2,32 @@
 //!
 //! A handler reads as *parse, decide, store, answer*:
 //!
-//! ```ignore
-//! pub async fn create(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
-//!     let author = request.caller()?;
-//!     let draft = Draft::parse(request.json()?)?;
-//!     …
-//!     Ok(Reply::created(&post).etag(post.version).location(format!("/posts/{}", post.id)))
+//! ```
+//! use kernel::{id, problem::Problem, text::Line};
+//! use runtime::http::{Endpoints, Reply, Request};
+//! use serde_json::json;
+//! # struct Rooms;
+//! # impl Rooms {
+//! #     async fn create(&self, _: &serde_json::Value) -> Result<(), Problem> {
+//! #         Ok(())
+//! #     }
+//! # }
+//!
+//! async fn create(rooms: &Rooms, request: &Request) -> Result<Reply, Problem> {
+//!     let caller = request.caller()?;
+//!     let mut fields = request.json()?;
+//!     let name = fields.required::<Line<80>>("name");
+//!     let name = fields.finish(name)?;
+//!
+//!     let id = id::new();
+//!     let room = json!({"id": id, "name": name, "host": caller.id});
+//!     rooms.create(&room).await?;
+//!     Ok(Reply::created(&room, &format!("/rooms/{id}"))?.etag(1))
 //! }
+//!
+//! let endpoints = Endpoints::new(Rooms).on("POST", "/rooms", create);
+//! // main() ends with `endpoints.serve().await`.
+//! # drop(endpoints);
 //! ```
 //!
 //! Every error becomes a problem document here, in one place, a panic included: a function never hands
