@@ -99,9 +99,16 @@ impl System {
 
     /// Somebody who has signed up and in, and has no profile yet.
     pub async fn sign_up(&self) -> Person {
+        let person = self.sign_up_unverified().await;
+        person.verifies_email().await;
+        person
+    }
+
+    /// Somebody who has signed up and in, and has not verified their e-mail address.
+    pub async fn sign_up_unverified(&self) -> Person {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
         let email = format!("{}@example.com", Uuid::now_v7().simple());
-        let (pool, client) = (self.output("user_pool_id"), self.output("user_pool_client_id"));
+        let client = self.output("user_pool_client_id");
         let signed_up = cognito
             .sign_up()
             .client_id(client)
@@ -112,10 +119,6 @@ impl System {
             .expect("SignUp");
         let confirm = cognito.confirm_sign_up().client_id(client).username(&email);
         confirm.confirmation_code(CONFIRMATION_CODE).send().await.expect("ConfirmSignUp");
-        // On AWS the code came by e-mail, and confirming it verifies the address; the emulator forgets that.
-        let verified = AttributeType::builder().name("email_verified").value("true").build().unwrap();
-        let verify = cognito.admin_update_user_attributes().user_pool_id(pool).username(&email);
-        verify.user_attributes(verified).send().await.expect("AdminUpdateUserAttributes");
         let mut person = Person {
             system: self.clone(),
             id: signed_up.user_sub().parse().expect("the sub is a UUID"),
@@ -278,6 +281,23 @@ impl Person {
         self.token = tokens.access_token.ok_or("no access token")?;
         self.id_token = tokens.id_token.ok_or("no ID token")?;
         Ok(())
+    }
+
+    /// Shows that mail to the address arrives. On AWS confirming the sign-up does, by the code that came by mail; the emulator
+    /// forgets it.
+    pub async fn verifies_email(&self) {
+        let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
+        let verified = AttributeType::builder().name("email_verified").value("true").build().unwrap();
+        let verify = cognito.admin_update_user_attributes().user_pool_id(self.system.output("user_pool_id"));
+        let verify = verify.username(&self.email).user_attributes(verified);
+        verify.send().await.expect("AdminUpdateUserAttributes");
+    }
+
+    /// An operator removes the login. Its token stays valid until it expires.
+    pub async fn loses_login(&self) {
+        let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
+        let remove = cognito.admin_delete_user().user_pool_id(self.system.output("user_pool_id"));
+        remove.username(&self.email).send().await.expect("AdminDeleteUser");
     }
 
     /// A request with this person's access token.

@@ -53,8 +53,7 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     if !request.headers().contains_key("if-match") {
         return Err(Problem::new(
             Kind::VersionRequired,
-            "send If-None-Match: * to list a new item, or If-Match with the version you change, as the ETag \
-             of a GET gave it",
+            "send If-None-Match: * to list a new item, or If-Match with the ETag of your last GET to change one",
         ));
     }
     let read = inventory.find(&sku).await?;

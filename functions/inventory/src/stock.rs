@@ -114,7 +114,7 @@ impl StockItem {
             let reserved = self.reserved;
             return Err(Problem::new(
                 Kind::Conflict,
-                format!("{reserved} of it are promised to orders: on_hand cannot be less"),
+                format!("{reserved} of this item are reserved for orders; on_hand cannot be less"),
             ));
         };
         Ok(Self { name, unit_price, on_hand, available, version: self.version + 1, ..self })

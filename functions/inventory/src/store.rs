@@ -153,7 +153,7 @@ impl Inventory {
             Written::Done => Ok(()),
             Written::Refused(_) => Err(Problem::new(
                 Kind::StaleVersion,
-                "it is listed already; to change it, send its version in If-Match",
+                "it is listed already; to change it, send If-Match with the ETag of your last GET",
             )),
         }
     }

@@ -290,7 +290,7 @@ impl Operation {
     /// It changes the version that `If-Match` names, which has to be the present one.
     #[must_use]
     pub fn changes_a_version(self) -> Self {
-        self.parameter::<Versions>(Place::Header, true, "If-Match", IF_MATCH, json!("\"3\"")).refuses(&[
+        self.parameter::<Versions>(Place::Header, true, "If-Match", IF_MATCH, json!(FIRST)).refuses(&[
             Kind::Unreadable,
             Kind::StaleVersion,
             Kind::VersionRequired,
@@ -300,7 +300,7 @@ impl Operation {
     /// It can be asked for one version alone, or for whichever is the present one.
     #[must_use]
     pub fn may_name_a_version(self) -> Self {
-        self.header::<Versions>("If-Match", IF_MATCH, "\"3\"").refuses(&[
+        self.header::<Versions>("If-Match", IF_MATCH, FIRST).refuses(&[
             Kind::Unreadable,
             Kind::StaleVersion,
             Kind::Conflict,
@@ -310,7 +310,7 @@ impl Operation {
     /// It makes something new with `If-None-Match: *`, and changes what is there with `If-Match`.
     #[must_use]
     pub fn creates_or_changes(self) -> Self {
-        self.header::<Versions>("If-Match", IF_MATCH, "\"3\"")
+        self.header::<Versions>("If-Match", IF_MATCH, FIRST)
             .header::<Anything>("If-None-Match", "`*` to make what is not there yet.", "*")
             .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
     }
@@ -386,22 +386,24 @@ impl Operation {
 pub fn meaning(kind: Kind) -> &'static str {
     match kind {
         Kind::Unreadable => "the body, or a header, is not what it claims to be",
-        Kind::Unauthenticated => "nobody is signed in",
+        Kind::Unauthenticated => "the request has no credentials, or none that are valid",
         Kind::Forbidden => {
-            "this is not the caller's to do: it is another person's, it takes the group `admin`, or (registering) a \
-             verified e-mail address"
+            "the caller may not do this: it belongs to someone else, it takes the group `admin`, or (registering) a verified \
+             e-mail address"
         }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
         Kind::NotFound => "there is no such thing, or none that the caller may know of",
-        Kind::Conflict => "the thing is in a state that does not allow this, or changed at this very moment",
-        Kind::StaleVersion => "the version in `If-Match` is not the present one",
+        Kind::Conflict => "its state does not allow this, or another request changed it at the same time",
+        Kind::StaleVersion => {
+            "`If-Match` does not name the current version, or `If-None-Match: *` is sent for something that exists"
+        }
         Kind::TooLarge => "the body is larger than the endpoint takes",
-        Kind::UnsupportedMediaType => "the body is not `application/json`",
-        Kind::Invalid => "the request is readable, but fields of it are not valid",
+        Kind::UnsupportedMediaType => "the body is not `application/json`, or is compressed",
+        Kind::Invalid => "fields of the body, or parameters of the query, are not valid",
         Kind::IdempotencyKeyReused => "the idempotency key was used before with another body",
-        Kind::VersionRequired => "the request must say with `If-Match` which version it changes",
-        Kind::Internal => "our mistake",
+        Kind::VersionRequired => "the request does not say which version it changes (`If-Match`)",
+        Kind::Internal => "an unexpected error",
         Kind::Unavailable => "something this request needs is down or throttled; try again",
     }
 }
@@ -420,18 +422,21 @@ pub fn example(kind: Kind) -> Problem {
         Kind::Conflict => Problem::concurrent_change(),
         Kind::StaleVersion => precondition::stale(),
         Kind::IdempotencyKeyReused => idempotency::reused(),
+        Kind::VersionRequired => precondition::required(),
+        Kind::TooLarge => Problem::too_large(512),
+        Kind::UnsupportedMediaType => Problem::unsupported_media_type(),
+        Kind::Unreadable => Problem::malformed_json(1, 12),
         Kind::Internal => Problem::internal("for example"),
         Kind::Unavailable => Problem::unavailable("for example"),
-        Kind::Unreadable
-        | Kind::Unauthenticated
-        | Kind::TooLarge
-        | Kind::UnsupportedMediaType
-        | Kind::VersionRequired => Problem::new(kind, meaning(kind)),
+        // What is missing depends on the operation.
+        Kind::Unauthenticated => Problem::new(kind, meaning(kind)),
     }
 }
 
-const IF_MATCH: &str = "The version that the change is made from, as the `ETag` of an answer gave it. Another one is \
-                        refused: somebody has changed it since.";
+const IF_MATCH: &str = "The version that the change is made from: the `ETag` of the answer that it was read from. If it is \
+                        not the current one, the change is refused.";
+/// The version in the examples of answers, and so in those of `If-Match`.
+const FIRST: &str = "\"1\"";
 
 fn subschema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()

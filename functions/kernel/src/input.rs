@@ -119,11 +119,8 @@ impl Fields {
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
         let text =
             std::str::from_utf8(body).map_err(|_| Problem::new(Kind::Unreadable, "the body is not UTF-8"))?;
-        let value = serde_json::from_str(text).map_err(|error| {
-            // Line and column are safe to tell; serde_json's full message could quote the body.
-            let (line, column) = (error.line(), error.column());
-            Problem::new(Kind::Unreadable, format!("the body is not JSON (line {line}, column {column})"))
-        })?;
+        let value = serde_json::from_str(text)
+            .map_err(|error| Problem::malformed_json(error.line(), error.column()))?;
         Self::of(value).map_err(|invalid| Problem::invalid(invalid.at("")))
     }
 

@@ -28,10 +28,7 @@ pub fn entity_tag(version: u64) -> HeaderValue {
 /// Checks `If-Match` against the current version: 428 where it is missing, 412 where it names others.
 pub fn require_match(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
     if !headers.contains_key(IfMatch::name()) {
-        return Err(Problem::new(
-            Kind::VersionRequired,
-            "send the version you change in If-Match, as the ETag of a GET gave it: If-Match: \"3\"",
-        ));
+        return Err(required());
     }
     let if_match = if_match(headers)?;
     let passes = format!("\"{current}\"").parse::<ETag>().is_ok_and(|tag| if_match.precondition_passes(&tag));
@@ -48,7 +45,7 @@ pub fn creates_only(headers: &HeaderMap) -> Result<bool, Problem> {
         if_match(headers)?;
         return Err(Problem::new(
             Kind::StaleVersion,
-            "If-None-Match: * makes what is not there yet, and If-Match changes what is: send one of them",
+            "If-None-Match: * creates what does not exist, If-Match changes what exists: send one of them",
         ));
     }
     Ok(true)
@@ -81,9 +78,18 @@ fn is_list_of_tags(value: &[u8]) -> bool {
     }
 }
 
-/// The answer to a change made from another version than the current one.
+/// The answer to a change that does not say which version it was made from. It does not name the current one: a client that
+/// sends a tag without having read what it stands for overwrites what others wrote.
+pub fn required() -> Problem {
+    Problem::new(Kind::VersionRequired, "send If-Match with the ETag of your last GET")
+}
+
+/// The answer to a change made from another version than the current one, which may be an older one or none that ever was.
 pub fn stale() -> Problem {
-    Problem::new(Kind::StaleVersion, "it has changed since that version; read it again and repeat the change")
+    Problem::new(
+        Kind::StaleVersion,
+        "If-Match does not name the current version; GET it, and repeat the change with the ETag of that answer",
+    )
 }
 
 #[cfg(test)]

@@ -16,9 +16,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub enum Kind {
     /// 400: the body, or a header, is not what it claims to be.
     Unreadable,
-    /// 401: nobody is signed in.
+    /// 401: the request has no credentials, or none that are valid.
     Unauthenticated,
-    /// 403: this is not the caller's to change.
+    /// 403: the caller may not do this.
     Forbidden,
     /// 403: the caller is signed in but has no profile yet (`POST /users`).
     ProfileRequired,
@@ -28,13 +28,14 @@ pub enum Kind {
     NotFound,
     /// 409: the thing is in a state that does not allow this.
     Conflict,
-    /// 412: the version in `If-Match` is not the current one.
+    /// 412: a precondition of the request does not hold: `If-Match` names another version than the current one, or
+    /// `If-None-Match: *` is sent for something that exists.
     StaleVersion,
     /// 413: the body is larger than the endpoint takes.
     TooLarge,
-    /// 415: the body is not `application/json`.
+    /// 415: the body is not `application/json`, or is compressed.
     UnsupportedMediaType,
-    /// 422: the body is readable, but fields of it are not valid.
+    /// 422: the request is readable, but fields of its body or parameters of its query are not valid.
     Invalid,
     /// 422: the idempotency key was used before with another body.
     IdempotencyKeyReused,
@@ -69,27 +70,31 @@ impl Kind {
     const fn describe(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Unreadable => (StatusCode::BAD_REQUEST, "unreadable", "The request cannot be read"),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Sign in first"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not yours to change"),
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "Authentication is required")
+            }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
             Self::ProfileRequired => (StatusCode::FORBIDDEN, "profile-required", "Register first"),
             Self::ProfileDeleted => (StatusCode::FORBIDDEN, "profile-deleted", "The profile was deleted"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not possible in the present state"),
+            Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not possible in the current state"),
             Self::StaleVersion => {
-                (StatusCode::PRECONDITION_FAILED, "stale-version", "Changed in the meantime")
+                (StatusCode::PRECONDITION_FAILED, "stale-version", "The precondition failed")
             }
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large"),
-            Self::UnsupportedMediaType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Send application/json")
-            }
-            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Fields are not valid"),
+            Self::UnsupportedMediaType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "Unsupported media type or encoding",
+            ),
+            Self::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid", "The request is not valid"),
             Self::IdempotencyKeyReused => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "The key was used for another request",
             ),
             Self::VersionRequired => {
-                (StatusCode::PRECONDITION_REQUIRED, "version-required", "Say which version you change")
+                (StatusCode::PRECONDITION_REQUIRED, "version-required", "A precondition is required")
             }
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side")
@@ -149,19 +154,34 @@ impl Problem {
         Self::new(Kind::NotFound, format!("there is no such {what}"))
     }
 
-    /// 403, naming what is another person's ("post", "comment").
+    /// 403, naming what someone else owns ("post", "comment").
     pub fn forbidden(what: &str) -> Self {
-        Self::new(Kind::Forbidden, format!("this {what} is another person's"))
+        Self::new(Kind::Forbidden, format!("this {what} belongs to someone else"))
     }
 
-    /// 409 for a change that lost to another one made at the same moment.
+    /// 409 for a change that lost to another one made at the same time.
     pub fn concurrent_change() -> Self {
-        Self::new(Kind::Conflict, "it changed at this very moment; try again")
+        Self::new(Kind::Conflict, "another request changed it at the same time; try again")
+    }
+
+    /// 400 for a body that is not JSON, naming where. The parser's own message could quote the body.
+    pub fn malformed_json(line: usize, column: usize) -> Self {
+        Self::new(Kind::Unreadable, format!("the body is not JSON (line {line}, column {column})"))
+    }
+
+    /// 413, naming how many KiB a body may have.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(Kind::TooLarge, format!("the body may have at most {limit} KiB"))
+    }
+
+    /// 415 for a body whose `Content-Type` is not JSON's.
+    pub fn unsupported_media_type() -> Self {
+        Self::new(Kind::UnsupportedMediaType, "send the body as JSON, with Content-Type: application/json")
     }
 
     /// 422 for the given fields.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Kind::Invalid, "see errors for the fields and what is wrong with them") }
+        Self { errors, ..Self::new(Kind::Invalid, "`errors` says what is wrong, and where") }
     }
 
     /// 422 for one field.
@@ -173,13 +193,13 @@ impl Problem {
     pub fn profile_required() -> Self {
         Self::new(
             Kind::ProfileRequired,
-            "you are signed in but have no profile yet: POST /users {\"name\": …} first",
+            "you are signed in but have no profile yet: register first with POST /users {\"name\": …}",
         )
     }
 
     /// 403 for a caller whose profile is gone while the token still lives.
     pub fn profile_deleted() -> Self {
-        Self::new(Kind::ProfileDeleted, "this profile has been deleted")
+        Self::new(Kind::ProfileDeleted, "your profile has been deleted; to come back, sign up again")
     }
 
     /// 500; the cause is for the log only.
@@ -188,19 +208,21 @@ impl Problem {
             cause: Some(cause.into()),
             ..Self::new(
                 Kind::Internal,
-                "the request was not carried out; the operators can find it by its instance",
+                "an unexpected error; if this was a change, it may have been made. Operators find the cause by `instance`",
             )
         }
     }
 
-    /// 503; the cause is for the log only.
+    /// 503; the cause is for the log only. A call that was not answered may have been carried out, so the words do not claim
+    /// that nothing was changed.
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {
             cause: Some(cause.into()),
             retry_after: Some(1),
             ..Self::new(
                 Kind::Unavailable,
-                "something that this request needs does not answer; nothing was changed",
+                "something that this request needs does not answer; try again. If this was a change, it may have been made: \
+                 send the same Idempotency-Key or If-Match again, so that it is made once",
             )
         }
     }
@@ -251,7 +273,8 @@ mod tests {
                 "type": "urn:madang:problem:internal",
                 "title": "Something went wrong on our side",
                 "status": 500,
-                "detail": "the request was not carried out; the operators can find it by its instance",
+                "detail": "an unexpected error; if this was a change, it may have been made. Operators find the cause by \
+                           `instance`",
                 "instance": "urn:uuid:1",
             })
         );

@@ -124,7 +124,8 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     if !creates {
         request.require_match(standing)?;
     } else if standing > 0 {
-        let detail = "there are preferences already: send If-Match with the version you change";
+        let detail =
+            "there are preferences already; to change them, send If-Match with the ETag of your last GET";
         return Err(Problem::new(Kind::StaleVersion, detail));
     }
     let version = notifications.save_preferences(caller, standing, preferences).await?;

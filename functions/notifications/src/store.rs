@@ -12,7 +12,12 @@
 //! write, however many there are, and those up to the watermark do not count as unread.
 
 use events::NotificationEvent;
-use kernel::{clock::Timestamp, event::CloudEvent, precondition, problem::Problem};
+use kernel::{
+    clock::Timestamp,
+    event::CloudEvent,
+    precondition,
+    problem::{Kind, Problem},
+};
 use runtime::{
     Error,
     aggregate::Stored,
@@ -212,7 +217,11 @@ impl Notifications {
     {
         let user = user_copies::key(caller);
         let mut items = self.table.read(&[user.clone(), item.clone()]).await?;
-        let copy: UserCopy = items.take(&user)?.ok_or_else(Problem::profile_required)?;
+        let copy: UserCopy = items.take(&user)?.ok_or_else(|| {
+            let detail = "you have no profile yet, or registered a moment ago: register with POST /users {\"name\": …}, \
+                          or try again in a second";
+            Problem::new(Kind::ProfileRequired, detail)
+        })?;
         user_copies::refuse_deleted(Some(&copy))?;
         Ok(items.take(&item)?)
     }

@@ -170,9 +170,9 @@ pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem
 fn too_late(status: Status) -> Problem {
     let why = match status {
         Status::Confirmed => "it is confirmed",
-        Status::NeedsAttention => "somebody has to look at it first",
-        Status::Pending => "it is being undone for another reason",
+        Status::NeedsAttention => "an operator has to look at it first",
+        Status::Pending => "it is about to be rejected",
         Status::Rejected | Status::Cancelled => "it is rejected",
     };
-    Problem::new(Kind::Conflict, format!("the order cannot be cancelled any more: {why}"))
+    Problem::new(Kind::Conflict, format!("the order cannot be cancelled: {why}"))
 }

@@ -58,7 +58,10 @@ pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Proble
     match payments.find(order_id).await? {
         // Another person's payment is none that the caller may know of.
         Record::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
-        _ => Err(Problem::not_found("payment")),
+        _ => {
+            let detail = "no order of yours with this id has a payment; that of a pending order may follow";
+            Err(Problem::new(Kind::NotFound, detail))
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use kernel::{
     clock::Timestamp,
     idempotency,
     page::{self, Cursor, Page},
-    problem::Problem,
+    problem::{Kind, Problem},
 };
 use runtime::{
     http::{Reply, Request},
@@ -78,7 +78,7 @@ pub(crate) struct AuthorView {
 pub async fn author((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
     let post = posts.find(request.id("id")?).await?;
     let user = users.get(post.author.id, request.time_left()).await?;
-    let user = user.ok_or_else(|| Problem::not_found("user"))?;
+    let user = user.ok_or_else(|| Problem::new(Kind::NotFound, "the author's profile has been deleted"))?;
     Reply::ok(&AuthorView {
         id: user.id,
         name: user.name,

@@ -22,8 +22,7 @@ pub fn instance_id(text: &str) -> Result<&str, Problem> {
     if is_name(text, MAX_ID) {
         Ok(text)
     } else {
-        let detail =
-            "must be 1 to 64 lower-case letters, digits and hyphens, and begin and end with none of the last";
+        let detail = "must be 1 to 64 lower-case letters, digits and hyphens, without a hyphen at either end";
         Err(Problem::invalid_field("/id", detail))
     }
 }
@@ -42,7 +41,7 @@ pub fn instance(id: &str, mut fields: Fields) -> Result<Instance, Problem> {
     let addresses = (fields.optional::<BaseUrl>("url"), fields.optional::<FunctionArn>("function_arn"));
     let (url, function_arn) = fields.finish(addresses)?;
     if url.is_none() && function_arn.is_none() {
-        let detail = "is required where there is no function_arn: an instance that nobody can call is none";
+        let detail = "is required if there is no function_arn: an instance needs an address";
         return Err(Problem::invalid_field("/url", detail));
     }
     Ok(Instance {

@@ -113,10 +113,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Who makes the request; 401 where nobody is signed in.
+    /// Who makes the request; 401 if nobody is signed in, or if the token is an ID token.
     pub fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(|| {
-            Problem::new(Kind::Unauthenticated, "send an access token: Authorization: Bearer <token>")
+            let detail = "send an access token, not an ID token: Authorization: Bearer <token>";
+            Problem::new(Kind::Unauthenticated, detail)
         })
     }
 
@@ -128,7 +129,9 @@ impl Request {
         }
         Err(Problem::new(
             Kind::Forbidden,
-            format!("only members of the group {group} may do this; after joining it, get a new token"),
+            format!(
+                "only members of the group {group} may do this; if you have just joined it, sign in again"
+            ),
         ))
     }
 
@@ -138,7 +141,10 @@ impl Request {
         if self.signed {
             Ok(())
         } else {
-            Err(Problem::new(Kind::Unauthenticated, "sign the request (SigV4)"))
+            Err(Problem::new(
+                Kind::Unauthenticated,
+                "sign the request with AWS credentials (Signature Version 4)",
+            ))
         }
     }
 
@@ -179,10 +185,7 @@ impl Request {
         let media_type = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(
-                Kind::UnsupportedMediaType,
-                "send the body as JSON, with Content-Type: application/json",
-            ));
+            return Err(Problem::unsupported_media_type());
         }
         if self.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
             return Err(Problem::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"));
@@ -192,7 +195,10 @@ impl Request {
         let sent =
             self.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if sent.is_some_and(|sent: usize| sent != body.len()) {
-            return Err(Problem::new(Kind::Unreadable, "the body is not UTF-8, or has not arrived whole"));
+            return Err(Problem::new(
+                Kind::Unreadable,
+                "the body is not UTF-8, or Content-Length is not its length",
+            ));
         }
         Fields::read(body)
     }
@@ -201,8 +207,7 @@ impl Request {
     pub fn bytes(&self) -> Result<&[u8], Problem> {
         let body: &[u8] = self.inner.body().as_ref();
         if body.len() > MAX_BODY {
-            let limit = MAX_BODY / 1024;
-            return Err(Problem::new(Kind::TooLarge, format!("the body may have at most {limit} KiB")));
+            return Err(Problem::too_large(MAX_BODY / 1024));
         }
         Ok(body)
     }
@@ -685,7 +690,7 @@ mod tests {
         assert_eq!(refused.kind, Kind::Forbidden);
         assert_eq!(
             refused.detail,
-            "only members of the group admin may do this; after joining it, get a new token"
+            "only members of the group admin may do this; if you have just joined it, sign in again"
         );
         assert_eq!(request_by(None).require_group("admin").unwrap_err().kind, Kind::Unauthenticated);
     }

@@ -14,6 +14,17 @@ pub struct UserPool {
     id: String,
 }
 
+/// What the pool knows of a login's e-mail address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Email {
+    /// Its owner has shown that mail to it arrives.
+    Verified(String),
+    /// There is none, or nobody has shown that it is theirs.
+    Unverified,
+    /// The login has been removed while its token is still valid.
+    NoLogin,
+}
+
 impl UserPool {
     /// Connects to the pool that the environment variable `USER_POOL_ID` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
@@ -23,21 +34,21 @@ impl UserPool {
         })
     }
 
-    /// The verified e-mail address of a login; none where it has none, or where the login is gone while
-    /// its token still lives.
-    pub async fn verified_email(&self, username: &str) -> Result<Option<String>, Problem> {
+    /// The e-mail address of a login.
+    pub async fn email(&self, username: &str) -> Result<Email, Problem> {
         let answer = self.client.admin_get_user().user_pool_id(&self.id).username(username).send().await;
         let attributes = match answer {
             Ok(login) => login.user_attributes.unwrap_or_default(),
             Err(error)
                 if matches!(error.as_service_error(), Some(AdminGetUserError::UserNotFoundException(_))) =>
             {
-                return Ok(None);
+                return Ok(Email::NoLogin);
             }
             Err(error) => return Err(Problem::unavailable(error)),
         };
         let attribute = |name| attributes.iter().find(|attribute| attribute.name == name)?.value.clone();
-        Ok(attribute("email").filter(|_| attribute("email_verified").as_deref() == Some("true")))
+        let verified = attribute("email_verified").as_deref() == Some("true");
+        Ok(attribute("email").filter(|_| verified).map_or(Email::Unverified, Email::Verified))
     }
 
     /// Removes a login. One that is gone already counts as removed.

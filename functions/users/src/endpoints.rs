@@ -8,8 +8,8 @@ use kernel::{
 use runtime::{
     aggregate::Stored,
     http::{Reply, Request},
-    identity_provider::UserPool,
-    table::Written,
+    identity_provider::{Email, UserPool},
+    table::{self, Written},
     telemetry::annotate,
     users::{Found, Lookup, User},
 };
@@ -60,12 +60,10 @@ pub async fn register(
     let name = read_name(request.json()?)?;
     let registered_with = key.map(|key| (key.digest(), idempotency::digest(&name)));
 
-    let Some(email) = user_pool.verified_email(&caller.username).await? else {
-        // The login goes a moment after the profile; what is said of it stays the same.
-        return Err(match profiles.find(caller.id).await? {
-            Some(Stored::Deleted(_)) => Problem::profile_deleted(),
-            _ => Problem::new(Kind::Forbidden, "this login has no verified e-mail address"),
-        });
+    let email = match user_pool.email(&caller.username).await? {
+        Email::Verified(email) => email,
+        Email::Unverified => return Err(refused(profiles, caller.id, NOT_VERIFIED).await?),
+        Email::NoLogin => return Err(refused(profiles, caller.id, NO_LOGIN).await?),
     };
     let (profile, event) = Profile::register(caller.id, name, email, Timestamp::now());
     let record = Record { profile, registered_with };
@@ -79,6 +77,19 @@ pub async fn register(
         }
         Written::Refused(_) => Err(Problem::profile_deleted()),
     }
+}
+
+const NOT_VERIFIED: &str = "the e-mail address of your login is not verified: verify it with the code that was mailed to you, \
+                            then repeat this request";
+const NO_LOGIN: &str = "your login does not exist any more: sign up again";
+
+/// Why a caller without a verified address cannot register. The login goes a moment after the profile; someone who has left is
+/// told the same before and after that.
+async fn refused(profiles: &Profiles, id: Uuid, detail: &str) -> Result<Problem, table::Error> {
+    Ok(match profiles.find(id).await? {
+        Some(Stored::Deleted(_)) => Problem::profile_deleted(),
+        _ => Problem::new(Kind::Forbidden, detail),
+    })
 }
 
 fn same_key_other_request(standing: &Record, new: &Record) -> bool {

@@ -36,6 +36,37 @@ async fn registering_again_answers_the_profile_that_is_there() {
 }
 
 #[tokio::test]
+async fn who_has_not_verified_their_address_is_told_to_and_can_register_then() {
+    let system = System::connect().await;
+    let ara = system.sign_up_unverified().await;
+    let name = json!({"name": "Ara"});
+    let refused = ara.post("/users", &name).await;
+    refused.is_problem(403, "forbidden");
+    assert_eq!(refused.body["title"], "Not allowed");
+    assert_eq!(
+        refused.body["detail"],
+        "the e-mail address of your login is not verified: verify it with the code that was mailed to you, then repeat \
+         this request"
+    );
+    let draft = json!({"title": "Spring", "body": "It rains."});
+    ara.post("/posts", &draft).await.is_problem(403, "profile-required");
+
+    ara.verifies_email().await;
+    let answer = ara.post("/users", &name).await;
+    assert_eq!(answer.status, 201, "the same token is good: {answer:?}");
+}
+
+#[tokio::test]
+async fn who_has_no_login_any_more_is_told_to_sign_up_again() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    ara.loses_login().await;
+    let refused = ara.post("/users", &json!({"name": "Ara"})).await;
+    refused.is_problem(403, "forbidden");
+    assert_eq!(refused.body["detail"], "your login does not exist any more: sign up again");
+}
+
+#[tokio::test]
 async fn an_id_or_a_role_in_the_body_is_refused() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
@@ -81,7 +112,10 @@ async fn a_change_names_the_version_it_is_of() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let rename = ara.request(Method::PATCH, "/users/me").json(&json!({"name": "Areum"}));
-    rename.send().await.is_problem(428, "version-required");
+    let without = rename.send().await;
+    without.is_problem(428, "version-required");
+    // The words name no version: one that is copied from them would not be one that was read.
+    assert_eq!(without.body["detail"], "send If-Match with the ETag of your last GET");
     ara.patch("/users/me", 2, &json!({"name": "Areum"})).await.is_problem(412, "stale-version");
     assert_eq!(ara.get("/users/me").await.body["name"], "Ara");
 }
