@@ -15,8 +15,11 @@ const DESCRIPTION: &str = "People sign up, write posts, comment, are notified, a
     Errors are problem documents (RFC 9457). What API Gateway itself refuses, before any function is asked, it answers \
     with `{\"message\": …}`. Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Every POST \
     that creates takes an `Idempotency-Key`. A change names the version it was made from in `If-Match`; the version of \
-    a thing is its `ETag`. Fields that a request does not have are refused, so clients should send what is described \
+    a thing is its `ETag`. Each answer names its trace in `traceresponse`, which operators find it by. Fields that a request does not have are refused, so clients should send what is described \
     here and nothing else; answers may get more fields, which clients should ignore.";
+
+/// The header in which an answer names its trace.
+const TRACE_RESPONSE: &str = "traceresponse";
 
 /// Where signed-in people get their token from.
 const ACCESS_TOKEN: &str = "accessToken";
@@ -154,6 +157,7 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
         }
         described["content"][content.media_type] = body;
     }
+    described["headers"][TRACE_RESPONSE] = json!({"$ref": "#/components/headers/Trace"});
     for header in &answer.headers {
         let (name, header) = match header {
             Header::ETag => ("ETag", json!({"$ref": "#/components/headers/Version"})),
@@ -216,9 +220,14 @@ impl Refusal {
             let examples = json!({"gateway": {"value": {"message": message}}});
             content.insert("application/json".to_owned(), json!({"schema": schema, "examples": examples}));
         }
+        let trace = if self.gateway.is_some() { "TraceOfProblem" } else { "Trace" };
+        let trace = json!({"$ref": format!("#/components/headers/{trace}")});
         let mut described = json!({"description": reasons.join("; "), "content": content});
+        if !self.kinds.is_empty() {
+            described["headers"][TRACE_RESPONSE] = trace;
+        }
         if self.kinds.contains(&Kind::Unavailable) {
-            described["headers"] = json!({"Retry-After": {"$ref": "#/components/headers/RetryAfter"}});
+            described["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
         }
         described
     }
@@ -293,12 +302,27 @@ fn headers() -> Value {
             "schema": {"type": "string", "pattern": "^\"[^\"]+\"$"},
             "example": "\"5f0c1e8a\"",
         },
+        "Trace": trace(true, ""),
+        "TraceOfProblem": trace(false, " API Gateway's own answers do not have it."),
         "RetryAfter": {
             "description": "Seconds after which trying again makes sense; API Gateway's own answers do not say.",
             "required": false,
             "schema": {"type": "integer", "minimum": 1},
             "example": 1,
         },
+    })
+}
+
+/// The place in a trace, in the form of a `traceparent`.
+fn trace(required: bool, exception: &str) -> Value {
+    json!({
+        "description": format!(
+            "The request's place in its trace: 00, the trace's id, the span's id, and 01 if the trace is sampled (W3C Trace \
+             Context, `traceresponse`).{exception}"
+        ),
+        "required": required,
+        "schema": {"type": "string", "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$"},
+        "example": "00-69f868da4a5b6c7d8e9f0a1b2c3d4e5f-53995c3f42cd8ad8-01",
     })
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use jsonschema::Validator;
+use kernel::problem;
 use matchit::Router;
 use serde_json::{Value, json};
 
@@ -79,7 +80,9 @@ impl Promises {
 
     fn header(&self, name: &str, described: &Value, answer: &Answer) -> Result<(), String> {
         let Some(value) = answer.header(name) else {
-            return if described["required"] == json!(true) {
+            // What API Gateway's own answers leave out, which are no problem documents, is not required of any answer.
+            let is_problem = answer.header("content-type") == Some(problem::MEDIA_TYPE);
+            return if described["required"] == json!(true) || is_problem {
                 Err(format!("{name} is missing"))
             } else {
                 Ok(())
@@ -126,10 +129,12 @@ mod tests {
         };
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
-            headers: headers.iter().map(pair).collect::<HeaderMap>(),
+            headers: headers.iter().chain([&TRACE]).map(pair).collect::<HeaderMap>(),
             body: serde_json::from_str(body).unwrap(),
         }
     }
+
+    const TRACE: (&str, &str) = ("traceresponse", "00-69f868da4a5b6c7d8e9f0a1b2c3d4e5f-53995c3f42cd8ad8-01");
 
     fn broken(method: &str, path: &str, answer: &Answer) -> Option<String> {
         PROMISES.kept(method, path, answer).err()
@@ -158,5 +163,25 @@ mod tests {
         assert_eq!(told("get", "/users/me", answer(200, &[json], "{}")), "ETag is missing");
         let error = told("get", "/users/me", answer(200, &[json, ("etag", "W/\"1\"")], "{}"));
         assert_eq!(error, r#"ETag is "W/\"1\"""#);
+    }
+
+    #[test]
+    fn an_answer_of_a_function_names_its_trace_and_one_of_the_gateway_need_not() {
+        let without = |mut answer: Answer| {
+            answer.headers.remove("traceresponse");
+            answer
+        };
+        let told = |method, path, answer| broken(method, path, &without(answer));
+        let missing = Some("traceresponse is missing".to_owned());
+        let problem = [("content-type", "application/problem+json")];
+        // 415 is a function's alone, 500 the gateway's as well.
+        let media_type = TITLE_MISSING.replace("invalid", "unsupported-media-type").replace("422", "415");
+        assert_eq!(told("delete", "/posts/1", answer(204, &[], "null")), missing);
+        assert_eq!(told("post", "/posts", answer(415, &problem, &media_type)), missing);
+        let internal = TITLE_MISSING.replace("invalid", "internal").replace("422", "500");
+        assert_eq!(told("post", "/posts", answer(500, &problem, &internal)), missing);
+        let gateway =
+            answer(500, &[("content-type", "application/json")], r#"{"message": "Internal Server Error"}"#);
+        assert_eq!(told("post", "/posts", gateway), None);
     }
 }

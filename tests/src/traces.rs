@@ -9,13 +9,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Request, System};
+use crate::{Answer, Request, System};
 
 /// How far apart two clocks of one process may read the same moment, in microseconds.
 const SAME_MOMENT: f64 = 100.0;
 
 /// A place in a trace from which a client makes a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The trace, 32 hexadecimal digits.
     pub trace_id: String,
@@ -48,6 +48,19 @@ impl Origin {
     pub fn header(&self, sampled: bool) -> String {
         let (epoch, unique) = self.trace_id.split_at(8);
         format!("Root=1-{epoch}-{unique};Parent={};Sampled={}", self.span_id, u8::from(sampled))
+    }
+}
+
+impl Answer {
+    /// Where the request was served in its trace, and whether the trace is sampled: the header `traceresponse`.
+    pub fn place(&self) -> (Origin, bool) {
+        let header = self.header("traceresponse").unwrap_or_else(|| panic!("no traceresponse: {self:?}"));
+        let [version, trace_id, span_id, flags] = header.split('-').collect::<Vec<_>>()[..] else {
+            panic!("{header} is no traceresponse")
+        };
+        assert_eq!((version, trace_id.len(), span_id.len()), ("00", 32, 16), "{header}");
+        assert!(["00", "01"].contains(&flags), "{header}");
+        (Origin { trace_id: trace_id.to_owned(), span_id: span_id.to_owned() }, flags == "01")
     }
 }
 

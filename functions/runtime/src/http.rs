@@ -65,6 +65,16 @@ use crate::{
     telemetry::{self, Unit, XRAY_HEADER, from_xray_header},
 };
 
+/// Tells the client the request's place in its trace, as a `traceparent`: W3C's
+/// [`traceresponse`](https://w3c.github.io/trace-context/#traceresponse-header), a draft (Trace Context Level 3) that
+/// OpenTelemetry's instrumentations can send. The trace's id is there whether the trace is sampled or not; the last digit says
+/// which.
+///
+/// It is not `X-Amzn-Trace-Id`, which API Gateway's REST APIs answer with. An HTTP API
+/// [reserves](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html#http-api-mapping-reserved-headers)
+/// every name that begins with `x-amzn-`, and no document says what becomes of such a header in a function's answer.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
 /// The largest body that any endpoint reads, in bytes: 64 KiB of text is at most 384 KiB of JSON when each
 /// byte is written as an escape.
 const MAX_BODY: usize = 512 * 1024;
@@ -479,7 +489,7 @@ impl<S: 'static> Endpoints<S> {
                 annotate(unit, made);
             }
             tell_outcome(unit, &method, route, result.as_ref().map(|reply| reply.status), start);
-            match result {
+            let mut answer = match result {
                 Ok(reply) => response(reply.status, reply.headers, reply.body),
                 Err(problem) => {
                     let mut headers = HeaderMap::new();
@@ -489,7 +499,12 @@ impl<S: 'static> Endpoints<S> {
                     let body = problem.to_json(&instance);
                     response(problem.kind.status(), headers, Some(Content::json(problem::MEDIA_TYPE, &body)))
                 }
+            };
+            let place = telemetry::traceparent().and_then(|place| HeaderValue::try_from(place).ok());
+            if let Some(place) = place {
+                answer.headers.insert(TRACE_RESPONSE, place);
             }
+            answer
         })
         .await
     }

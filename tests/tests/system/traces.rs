@@ -6,7 +6,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
-    Person, System, eventually,
+    Answer, Person, System, eventually,
     faults::{Changes, Proxy, Refusal, http_input, input, with_copy},
     shop::{CARD, DECLINED, order},
     stories::{
@@ -113,6 +113,89 @@ async fn a_refused_request_is_an_error_and_is_found_by_its_request_id() {
     told(&system, &origin, story).await;
     let request_id = answer.body["instance"].as_str().unwrap().trim_start_matches("urn:uuid:");
     assert_eq!(system.traces_of(request_id).await, [origin.trace_id.as_str()]);
+}
+
+/// The span that an answer names, once it has been received.
+async fn named_by(system: &System, answer: &Answer) -> Span {
+    let (place, sampled) = answer.place();
+    assert!(sampled, "{answer:?}");
+    eventually("the span that the answer names is in the trace that it names", async || {
+        let trace = system.trace(&place.trace_id).await?;
+        trace.spans.into_iter().find(|span| Origin::of(span) == place)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn every_answer_names_its_trace_and_that_trace_holds_the_request() {
+    let system = System::connect().await;
+    let (ara, stranger) = (system.registered("Ara").await, system.sign_up().await);
+    let post = format!("/posts/{}", ara.writes_post("Spring").await);
+    let description = system.get("/openapi.json").await;
+    let known = description.header("etag").unwrap();
+    let (draft, edit) = (json!({"title": "Spring", "body": "It rains."}), json!({"title": "Summer"}));
+    let of_anybody = |method, path: &str| system.request(method, path);
+    let write = || ara.request(Method::POST, "/posts");
+    let change = || ara.request(Method::PATCH, &post);
+    for (status, name, request) in [
+        (200, "GET /posts/{id}", of_anybody(Method::GET, &post)),
+        (201, "POST /posts", write().json(&draft)),
+        (304, "GET /openapi.json", of_anybody(Method::GET, "/openapi.json").header("if-none-match", known)),
+        (400, "POST /posts", write().raw("application/json", "{")),
+        (401, "POST /payments/webhook", of_anybody(Method::POST, "/payments/webhook").json(&json!({}))),
+        (403, "POST /posts", stranger.request(Method::POST, "/posts").json(&draft)),
+        (404, "GET /posts/{id}", of_anybody(Method::GET, "/posts/not-a-uuid")),
+        (412, "PATCH /posts/{id}", change().if_match(9).json(&edit)),
+        (413, "POST /posts", write().raw("application/json", "1".repeat(1024 * 1024))),
+        (415, "POST /posts", write().raw("text/plain", "{}")),
+        (422, "POST /posts", write().json(&edit)),
+        (428, "PATCH /posts/{id}", change().json(&edit)),
+        (204, "DELETE /posts/{id}", ara.request(Method::DELETE, &post)),
+    ] {
+        let answer = request.send().await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let span = named_by(&system, &answer).await;
+        let found = (span.name.as_str(), &span.attributes["http.response.status_code"]);
+        assert_eq!(found, (name, &json!(status)), "{span:?}");
+        // As it is in the answer, it finds the trace.
+        assert_eq!(system.traces_of(answer.header("traceresponse").unwrap()).await, [span.trace_id]);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_reports_a_failure_names_its_trace_too() {
+    let system = System::connect().await;
+    let proxy = Proxy::start(&system).await;
+    let unexpected =
+        json!({"__type": "com.amazonaws.dynamodb.v20120810#ValidationException", "message": "no"});
+    with_copy(&system, "posts-get", Changes::endpoint("DYNAMODB", &proxy), async |copy| {
+        let id = Uuid::now_v7();
+        let input = http_input("posts-get", id, &format!("/posts/{id}"), &json!({"id": id}));
+        for (status, refusal) in
+            [(503, Refusal::throttled()), (500, Refusal { status: 400, body: unexpected.clone() })]
+        {
+            proxy.refuse(move |_| Some(refusal.clone()));
+            let answer = copy.invoke(&input).await.http();
+            assert_eq!(answer.status, status, "{answer:?}");
+            let span = named_by(&system, &answer).await;
+            assert_eq!(span.attributes["http.response.status_code"], status, "{span:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_names_the_trace_that_the_request_came_with_sampled_or_not() {
+    let system = System::connect().await;
+    for sampled in [true, false] {
+        let origin = Origin::default();
+        let request = system.request(Method::GET, "/posts?limit=1");
+        let answer = request.header("x-amzn-trace-id", &origin.header(sampled)).send().await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let (place, named_sampled) = answer.place();
+        assert_eq!((&place.trace_id, named_sampled), (&origin.trace_id, sampled), "{answer:?}");
+        assert_ne!(place, origin, "its own span, and not the client's");
+    }
 }
 
 #[tokio::test]

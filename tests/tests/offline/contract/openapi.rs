@@ -50,6 +50,24 @@ fn the_document_and_the_templates_have_the_same_routes_for_the_same_callers() {
     assert_eq!(committed, templates::routes().into_keys().collect::<Vec<_>>(), "{FILE}: {}", files::UPDATE);
 }
 
+#[test]
+fn a_browser_may_read_every_header_that_is_described() {
+    let document = openapi::document();
+    let operations = operations(&document).into_values();
+    let answers = operations.flat_map(|operation| operation["responses"].as_object().unwrap().clone());
+    let shared = document["components"]["responses"].as_object().unwrap().clone();
+    let described: BTreeSet<String> = answers
+        .chain(shared)
+        .flat_map(|(_, answer)| answer["headers"].as_object().cloned().unwrap_or_default())
+        .map(|(name, _)| name)
+        .collect();
+    let platform = &templates::all()["platform"];
+    let (_, api) = templates::of_type(platform, "AWS::ApiGatewayV2::Api").next().unwrap();
+    let exposed = api["CorsConfiguration"]["ExposeHeaders"].as_vec().unwrap().iter();
+    let exposed: BTreeSet<String> = exposed.map(|name| name.as_str().unwrap().to_owned()).collect();
+    assert_eq!(described, exposed);
+}
+
 /// An endpoint that a function serves.
 #[derive(Debug, PartialEq, Eq)]
 struct Served {
