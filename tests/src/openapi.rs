@@ -15,8 +15,9 @@ const DESCRIPTION: &str = "People sign up, write posts, comment, are notified, a
     Errors are problem documents (RFC 9457). What API Gateway itself refuses, before any function is asked, it answers \
     with `{\"message\": …}`. Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Every POST \
     that creates takes an `Idempotency-Key`. A change names the version it was made from in `If-Match`; the version of \
-    a thing is its `ETag`. Each answer names its trace in `traceresponse`, which operators find it by. Fields that a request does not have are refused, so clients should send what is described \
-    here and nothing else; answers may get more fields, which clients should ignore.";
+    a thing is its `ETag`. Each answer names its trace in `traceresponse`, which operators find it by. Fields that a request \
+    does not have are refused, so clients should send what is described here and nothing else; answers may get more fields, \
+    which clients should ignore.";
 
 /// The header in which an answer names its trace.
 const TRACE_RESPONSE: &str = "traceresponse";

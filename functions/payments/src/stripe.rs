@@ -206,7 +206,7 @@ impl Stripe {
         }
     }
 
-    /// Undoes [`Self::prepare`], [`Self::confirm`] and [`Self::capture`].
+    /// Undoes what preparing, confirming and capturing have done.
     pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
         match self.advance(reference, "cancel").await? {
             Answer::Done(intent) => Ok(intent.standing()),
