@@ -93,7 +93,7 @@ def test_a_browser_that_is_named_must_be_there(machine):
 def test_what_is_there_is_not_installed_again(machine):
     first = machine("check", has=RUST | {"python3": PYTHON})
     assert first.returncode == 0, first.stderr
-    assert "SAM CLI (240 MB)" in first.stdout
+    assert "SAM CLI (215 MB)" in first.stdout
     again = machine("check", has=RUST)  # without a Python: nothing is made
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
