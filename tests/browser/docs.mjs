@@ -2,12 +2,17 @@
 // Usage: node docs.mjs <address of the API> <e-mail> <password> [<picture to leave behind>]
 // Fails on anything that the browser complains of: a console error, a script that throws, a request that fails, something
 // that the page's Content-Security-Policy forbids.
+// The browser is the one that CHROMIUM names, or the one that infra/local/bootstrap has found or installed.
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
 
 const [api, email, password, picture] = process.argv.slice(2);
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-// As root, as in CI, Chromium has no sandbox; the rest keeps it from asking its makers for anything.
+const executablePath = process.env.CHROMIUM || fileURLToPath(new URL("../../.local/browser/chromium", import.meta.url));
+if (!existsSync(executablePath)) throw new Error(`${executablePath} is missing: run infra/local/bootstrap test`);
+// As root, as in CI, Chromium has no sandbox; the rest keeps it from asking its makers for anything. Playwright itself keeps
+// it from /dev/shm, which may be small.
 const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
 args.push("--disable-background-networking", "--disable-component-update", "--disable-sync");
 

@@ -83,7 +83,7 @@ CHECKS = (
         Step("local tools", f"{PYTHON} -m pytest -q tests/local"),
         Step("python lints", f"{TOOLS}/ruff check ."),
         Step("python formatting", f"{TOOLS}/ruff format --check ."),
-        Step("python types", f"{TOOLS}/mypy --python-executable {PYTHON} -p infra.local"),
+        Step("python types", f"{TOOLS}/mypy -p infra.local"),
     ),
 )
 SYSTEM = (

@@ -84,34 +84,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let why = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "localstripe could not be installed: {command:?}\n{why}");
-}
-
-/// Installs localstripe under `.local/`, unless that was done before, and gives the Python that has it.
-fn install() -> PathBuf {
-    let requirements = root().join("infra/local/requirements/localstripe.txt");
-    let wanted = fs::read_to_string(&requirements).expect("localstripe.txt");
-    let folder = root().join(".local/localstripe");
-    let (python, stamp) = (folder.join("bin/python"), folder.join("requirements.installed"));
-    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    drop(fs::remove_dir_all(&folder));
-    // The Python that `make up` has found on this machine.
-    run(Command::new(root().join(".local/venv/bin/python")).args(["-m", "venv"]).arg(&folder));
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(pip).arg(&requirements));
-    fs::write(stamp, wanted).expect("a note of what is installed");
-    python
-}
-
 impl Localstripe {
     fn start() -> Self {
-        let python = install();
+        let python = root().join(".local/localstripe/bin/python");
+        assert!(python.exists(), "localstripe is missing: run infra/local/bootstrap test");
         let log = root().join(".local/localstripe/localstripe.log");
         let mut process = Command::new(python)
             .args(["-c", LAUNCHER])

@@ -8,14 +8,14 @@ use system_tests::{
     shop::{new_sku, usd},
 };
 
-use super::{PASSWORD, javascript, run};
+use super::{PASSWORD, javascript, node};
 
 #[tokio::test]
 async fn a_program_against_a_generated_client_signs_in_posts_comments_and_orders() {
     let folder = javascript("client");
-    let types = ["openapi-typescript", "../../infra/openapi.json", "--output", "generated/api.d.ts"];
-    run("npx", &[&["--no-install"][..], &types].concat(), &folder);
-    run("npx", &["--no-install", "tsc", "--project", "."], &folder);
+    let generator = "node_modules/.bin/openapi-typescript";
+    node(&[generator, "../../infra/openapi.json", "--output", "generated/api.d.ts"], &folder);
+    node(&["node_modules/.bin/tsc", "--project", "."], &folder);
 
     let system = System::connect().await;
     let ara = system.sign_up().await;
@@ -23,7 +23,7 @@ async fn a_program_against_a_generated_client_signs_in_posts_comments_and_orders
     system.admin().await.stocks(&sku, &usd(450), 10).await;
     let (api, cognito) = (system.output("api_url"), system.output("endpoint_url"));
     let client = system.output("user_pool_client_id");
-    let said = run("node", &["built/program.js", api, cognito, client, &ara.email, PASSWORD, &sku], &folder);
+    let said = node(&["built/program.js", api, cognito, client, &ara.email, PASSWORD, &sku], &folder);
     assert!(said.contains("Signed in, posted, commented and ordered"), "{said}");
     assert_eq!(ara.get("/orders").await.body["items"][0]["status"], "CONFIRMED");
 }
