@@ -117,7 +117,7 @@ def test_every_kind_of_id_finds_the_trace_and_no_other(receiver):
     headers = [f"Root={xray};Parent=53995c3f42cd8ad8;Sampled=1", f"00-{trace_id}-53995c3f42cd8ad8-01"]
     names = [trace_id, trace_id.upper(), str(uuid.UUID(trace_id)), xray, *headers]
     names += [order, order.upper(), f" {request} ", *ids.values()]
-    assert {name: receiver.find(name) for name in names} == dict.fromkeys(names, [trace_id])
+    assert {name: receiver.find(name) for name in names} == {name: [trace_id] for name in names}
     assert receiver.find("not an id") == []
     assert receiver.get(f"/api/traces/{xray}")[1]["trace_id"] == trace_id
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
+from contextlib import suppress
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -178,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
@@ -211,15 +212,11 @@ def main() -> None:
 
 def _enlarge(udp: socket.socket) -> None:
     if sys.platform == "linux":
-        try:
+        with suppress(PermissionError):
             udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             return
-        except PermissionError:
-            pass
-    try:
+    with suppress(OSError):  # macOS refuses what is too much instead of granting less
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    except OSError:  # macOS refuses what is too much instead of granting less
-        pass
 
 
 def _dropped(port: int) -> int | None:

@@ -57,18 +57,18 @@ class Store:
         with self._database as database:
             for span in spans:
                 trace_id, start, duration = span["trace_id"], span["start"], span["duration"]
-                row = (trace_id, span["span_id"], start, duration, json.dumps(span, separators=(",", ":")))
-                if not database.execute("insert or ignore into spans values (?, ?, ?, ?, ?)", row).rowcount:
+                kept = (trace_id, span["span_id"], start, duration, json.dumps(span, separators=(",", ":")))
+                if not database.execute("insert or ignore into spans values (?, ?, ?, ?, ?)", kept).rowcount:
                     continue
                 added += 1
                 error = span["status"] == "error"
-                row = (trace_id, span["function"], span["name"], start, start + duration, error)
-                database.execute(ADD_TO_TRACE, row)
+                summed = (trace_id, span["function"], span["name"], start, start + duration, error)
+                database.execute(ADD_TO_TRACE, summed)
                 found = ((text, trace_id) for text in set(otlp.ids(span)))
                 database.executemany("insert or ignore into ids values (?, ?)", found)
             self._kept = self.count() if self._kept is None else self._kept + added
             if self._kept > self._most_spans:
-                self._forget_oldest()
+                self._kept = self._forget_oldest(self._kept)
 
     def spans(self, trace_id: str) -> list[str]:
         """The spans of a trace as JSON, in the order of their starts."""
@@ -100,15 +100,16 @@ class Store:
         """How many spans there are."""
         return self._database.execute("select coalesce(sum(spans), 0) from traces").fetchone()[0]
 
-    def _forget_oldest(self) -> None:
-        """Down to nine tenths, so that not every span that comes costs one that goes."""
+    def _forget_oldest(self, kept: int) -> int:
+        """Down to nine tenths, so that not every span that comes costs one that goes; answers how many are left."""
         oldest = self._database.execute("select trace_id, spans from traces order by arrived").fetchall()
         for trace_id, spans in oldest:
-            if self._kept <= self._most_spans * 9 // 10:
-                return
+            if kept <= self._most_spans * 9 // 10:
+                break
             for table in ("spans", "ids", "traces"):
                 self._database.execute(f"delete from {table} where trace_id = ?", (trace_id,))
-            self._kept -= spans
+            kept -= spans
+        return kept
 
 
 def trace_id(text: str) -> str:
