@@ -11,8 +11,8 @@ from contextlib import suppress
 import psutil
 import requests
 
-from infra.local.lifecycle import pids
-from infra.local.settings import HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
+from infra.local.lifecycle import pids, ports
+from infra.local.settings import ANOTHER_PORT, HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
 
 PID_FILE = LOCAL / "receiver.pid"
 LOG = LOCAL / "receiver.log"
@@ -73,21 +73,8 @@ def _answers() -> bool:
 
 def _port_is_free() -> None:
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
-        with socket.socket(socket.AF_INET, kind) as attempt:
-            if kind == socket.SOCK_STREAM:  # as the server does it: a connection that was closed is no obstacle
-                attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind((HOST, TRACE_PORT))
-            except OSError:
-                raise Trouble(
-                    f"{name} port {TRACE_PORT}, where traces are received, is taken{_by_whom(kind)}; it is the local "
-                    f"cloud's port and one: stop that program, or choose another: MADANG_PORT={TRACE_PORT + 99} make up"
-                ) from None
-
-
-def _by_whom(kind: socket.SocketKind) -> str:
-    with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp4" if kind == socket.SOCK_STREAM else "udp4"):
-            if connection.laddr and connection.laddr.port == TRACE_PORT and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
-    return " by another program"
+        if who := ports.taken(TRACE_PORT, kind):
+            raise Trouble(
+                f"{name} port {TRACE_PORT}, where traces are received, is taken by {who}; it is the local cloud's port "
+                f"and one: stop that program, or choose another: MADANG_PORT={ANOTHER_PORT} make up"
+            )
