@@ -16,6 +16,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from infra.local.traces import otlp
@@ -148,10 +149,16 @@ class Handler(BaseHTTPRequestHandler):
             return
         store = Store(self.receiver.file)
         try:
-            items = store.find(query["id"], int(limit)) if "id" in query else store.latest(int(limit))
+            if "id" in query:
+                answer: dict[str, Any] = {"items": store.find(query["id"], int(limit))}
+            else:
+                idle = query.get("idle") == "true"
+                answer = {"items": store.latest(int(limit), idle)}
+                if not idle and (left_out := store.idle()):
+                    answer["left_out"] = left_out
         finally:
             store.close()
-        self._answer(HTTPStatus.OK, json.dumps({"items": items}))
+        self._answer(HTTPStatus.OK, json.dumps(answer))
 
     def _trace(self, wanted: str) -> None:
         store = Store(self.receiver.file)
