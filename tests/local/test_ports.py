@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 
+import psutil
 import pytest
 
 from infra.local import __main__ as local
 from infra.local.develop import watch
-from infra.local.lifecycle import cloud, outputs, ports
+from infra.local.lifecycle import cloud, outputs, pids, ports
 from infra.local.settings import ENDPOINT, PORT, Trouble
 from infra.local.traces import process
 
@@ -102,3 +105,22 @@ def test_a_command_with_the_port_of_another_system_names_the_right_one(tmp_path,
     monkeypatch.setattr(cloud, "running", lambda: object())
     with pytest.raises(Trouble, match=r"runs on port 4[56]66: use MADANG_PORT=4[56]66"):
         local.has_to_be_up("make watch")
+
+
+def test_a_process_is_remembered_although_ctrl_c_came_while_it_was_started(tmp_path, monkeypatch):
+    start = psutil.Popen
+
+    def start_and_interrupt(*arguments, **details):
+        process = start(*arguments, **details)
+        os.kill(os.getpid(), signal.SIGINT)
+        return process
+
+    monkeypatch.setattr(psutil, "Popen", start_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        pids.start(tmp_path / "pid", ["sleep", "60"], dict(os.environ), cwd=tmp_path, log=tmp_path / "log", port=4566)
+    process = pids.recall(tmp_path / "pid")
+    assert process is not None and pids.detail(tmp_path / "pid", "port") == 4566
+    process.kill()
+    with pytest.raises(KeyboardInterrupt):  # as it was before
+        os.kill(os.getpid(), signal.SIGINT)
+        subprocess.run(["sleep", "5"], check=False)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -44,19 +43,9 @@ def start() -> bool:
     receiver.start()
     for directory in (STATE, LOCAL / "tmp"):
         directory.mkdir(parents=True, exist_ok=True)
-    with CLOUD_LOG.open("w") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-u", str(ports.LAUNCHER)],
-            env=_environment(),
-            cwd=LOCAL,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    process = psutil.Process(child.pid)
-    pids.remember(PID_FILE, process, port=PORT)
     (STATE / "port").write_text(str(PORT))
+    command = [sys.executable, "-I", "-u", str(ports.LAUNCHER)]
+    process = pids.start(PID_FILE, command, _environment(), cwd=LOCAL, log=CLOUD_LOG, port=PORT)
     _wait_until_healthy(process)
     return True
 
@@ -157,7 +146,7 @@ def same_port() -> None:
 
 def _state_fits_port() -> None:
     """Queue URLs with the port in them are part of the stored state."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValueError):
         port = int((STATE / "port").read_text())
         if port != PORT:
             raise Trouble(f"The stored state belongs to port {port}: use MADANG_PORT={port}, or `make clean-local`.")

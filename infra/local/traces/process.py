@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -28,17 +27,9 @@ def start() -> None:
         stop()
     _port_is_free()
     TRACE_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("w") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-u", "-m", "infra.local.traces.receiver", HOST, str(TRACE_PORT), str(TRACE_FILE)],
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    pids.remember(PID_FILE, psutil.Process(child.pid), port=TRACE_PORT)
+    command = [sys.executable, "-u", "-m", "infra.local.traces.receiver", HOST, str(TRACE_PORT), str(TRACE_FILE)]
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    child = pids.start(PID_FILE, command, environment, cwd=ROOT, log=LOG, port=TRACE_PORT)
     deadline = time.monotonic() + START_SECONDS
     while not _answers():
         if child.poll() is not None or time.monotonic() > deadline:
