@@ -63,7 +63,7 @@ def start(tmp_path, emulator):
             "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}",
             "CARGO": str(CARGO),
             "MADANG_WATCH": str(tmp_path),
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{emulator.server_port}/.rt/posts-list",
+            "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{emulator.server_port}/.rt/posts-list",
         }
         command = [sys.executable, str(CARGO), *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -92,6 +92,9 @@ def test_a_function_that_does_not_compile_is_answered_502_with_the_compilers_wor
             "statusCode": 502,
             "headers": {"content-type": "text/plain; charset=utf-8"},
             "body": "posts-list does not compile.\n\n   Compiling posts\nerror: expected `;`\n",
+            "multiValueHeaders": {},
+            "cookies": [],
+            "isBase64Encoded": False,
         }
     process.kill()
     assert "\x1b[31merror\x1b[0m: expected `;`" in process.communicate()[1], "it is shown where `make watch` runs, too"

@@ -61,8 +61,9 @@ def environment_of(function: str) -> dict[str, str]:
 
 def answer_all(text: str) -> NoReturn:
     """Takes the function's place: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html."""
-    address, _, path = os.environ["AWS_LAMBDA_RUNTIME_API"].partition("/")
-    base = f"/{path}/2018-06-01/runtime/invocation".replace("//", "/")
+    # Lambda names a host and a port, `cargo lambda watch` a URL.
+    address, _, path = os.environ["AWS_LAMBDA_RUNTIME_API"].removeprefix("http://").partition("/")
+    base = f"/{path}/2018-06-01/runtime/invocation"
     while True:
         runtime = http.client.HTTPConnection(address)
         try:
@@ -86,6 +87,8 @@ def answer_to(event: bytes, text: str) -> tuple[str, str]:
     if b'"requestContext"' not in event:
         return "error", json.dumps({"errorType": "NotRunning", "errorMessage": text})
     answer: dict[str, Any] = {"statusCode": 502, "headers": {"content-type": "text/plain; charset=utf-8"}, "body": text}
+    # Which `cargo lambda watch` does not do without.
+    answer |= {"multiValueHeaders": {}, "cookies": [], "isBase64Encoded": False}
     return "response", json.dumps(answer)
 
 
