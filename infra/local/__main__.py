@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.exceptions import EndpointConnectionError
+import requests
+from botocore.exceptions import ConnectionError, HTTPClientError
 
 from infra.local.bench import starts
 from infra.local.develop import fuzz, gates, watch
@@ -156,8 +157,9 @@ def main() -> int:
     except Trouble as trouble:
         console.print(str(trouble), style="bold red", markup=False)
         return 1
-    except EndpointConnectionError:
-        console.print(f"The local cloud does not answer any more (log: {CLOUD_LOG}).", style="bold red", markup=False)
+    except (ConnectionError, HTTPClientError, requests.RequestException):
+        words = f"The local cloud does not answer any more: run `make down`, then `make up` (log: {CLOUD_LOG})."
+        console.print(words, style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("\nInterrupted. `make down` stops the local cloud if it runs.")

@@ -8,6 +8,8 @@ import subprocess
 
 import psutil
 import pytest
+import requests
+from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
 from infra.local import __main__ as local
 from infra.local.develop import watch
@@ -124,3 +126,23 @@ def test_a_process_is_remembered_although_ctrl_c_came_while_it_was_started(tmp_p
     with pytest.raises(KeyboardInterrupt):  # as it was before
         os.kill(os.getpid(), signal.SIGINT)
         subprocess.run(["sleep", "5"], check=False)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        EndpointConnectionError(endpoint_url=ENDPOINT),
+        ReadTimeoutError(endpoint_url=ENDPOINT),
+        requests.ConnectionError("refused"),
+    ],
+)
+def test_a_system_that_does_not_answer_is_told_in_one_sentence(monkeypatch, capsys, failure):
+    def fail(_):
+        raise failure
+
+    monkeypatch.setitem(local.COMMANDS, "down", (fail, ""))
+    monkeypatch.setattr("sys.argv", ["infra.local", "down"])
+    assert local.main() == 1
+    told = "".join(capsys.readouterr())
+    assert told.startswith("The local cloud does not answer any more: run `make down`, then `make up` (log: ")
+    assert told.count("\n") == 1
