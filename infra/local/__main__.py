@@ -88,8 +88,8 @@ def retry_order(arguments: argparse.Namespace) -> None:
 
 def show_traces(arguments: argparse.Namespace) -> None:
     """Print the traces that an id is in, as waterfalls: the id of an order, a post or a user, of a request (the header
-    `x-amzn-requestid` of its answer, or the `instance` of a problem document), or of a trace, in any form. Without an
-    id, list the latest traces. Works while the system is down."""
+    `traceresponse` of its answer, or the `instance` of a problem document), or of a trace, in any form. Without an id,
+    list the latest traces. Works while the system is down."""
     trace.run(arguments.id, arguments.all)
 
 

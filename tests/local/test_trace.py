@@ -8,6 +8,7 @@ from rich.console import Console
 from spans import new_trace_id, span
 
 from infra.local.operate import trace
+from infra.local.settings import Trouble
 from infra.local.traces import otlp, waterfall
 from infra.local.traces.store import Store
 
@@ -51,7 +52,7 @@ def run_of_the_schedule(calls=1, error=""):
         f'"instance": "urn:uuid:{REQUEST}"',
         f"'{REQUEST}'",
         f"“{REQUEST}”.",
-        f"x-amzn-requestid: {REQUEST}",
+        f"/posts/{REQUEST}/comments",
     ],
 )
 def test_a_request_is_found_by_what_an_answer_says_of_it(store, text):
@@ -70,6 +71,7 @@ def test_a_request_is_found_by_what_an_answer_says_of_it(store, text):
         "`{xray}`,",
         "x-amzn-trace-id: Root={xray};Parent=53995c3f42cd8ad8;Sampled=1",
         "traceparent: 00-{trace_id}-53995c3f42cd8ad8-01",
+        "traceresponse: 00-{trace_id}-53995c3f42cd8ad8-00\r\n",
         "urn:uuid:{uuid}",
     ],
 )
@@ -85,6 +87,15 @@ def test_an_id_that_is_no_uuid_is_found_as_it_is_and_without_its_quotes(store):
     store.add(otlp.spans(span(trace_id, "work", sku_id="Red-Pears.1")[1]))
     assert [len(store.find(text, 10)) for text in ("Red-Pears.1", '"Red-Pears.1"', " Red-Pears.1 ")] == [1, 1, 1]
     assert store.find("Red-Pears", 10) == []
+
+
+@pytest.mark.parametrize("text", ["Z1IPT7sno6A9dyA=", "apigw-requestid: 1u2DKuDq2C7/f6I=", '"J+oTeGIrKIRm/kk="'])
+def test_the_request_id_of_api_gateway_is_told_from_one_that_is_not_known(store, text):
+    store.add(request(new_trace_id()))
+    with pytest.raises(Trouble, match=r"apigw-requestid.* take the header `traceresponse`"):
+        trace.run(text)
+    with pytest.raises(Trouble, match="No trace has the id"):
+        trace.run(str(uuid.uuid4()))
 
 
 def test_the_list_leaves_out_scheduled_runs_that_found_nothing_and_counts_them(store, told):

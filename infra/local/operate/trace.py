@@ -1,5 +1,6 @@
 """Shows the traces that have an id, as waterfalls; without an id, what there is."""
 
+import re
 from collections.abc import Iterable
 
 from rich.markup import escape
@@ -13,6 +14,8 @@ from infra.local.traces.store import Store
 LISTED = 20
 SHOWN = 5
 MOST_FOUND = 100
+# The request id of API Gateway. On AWS it is the request's; here each answer gets a random one.
+GATEWAY_ID = re.compile(r"(?<![\w+/])[\w+/]{15}=(?!=)", re.ASCII)
 USAGE = "make trace ID=<order, post, trace or request id, or the `instance` of a problem>"
 
 
@@ -34,6 +37,11 @@ def run(wanted: str, idle: bool = False) -> None:
 
 def _one(store: Store, wanted: str) -> None:
     found = store.find(wanted, MOST_FOUND)
+    if not found and GATEWAY_ID.search(wanted):
+        raise Trouble(
+            f"“{wanted}” is an `apigw-requestid`, which the local cloud makes up and no function hears of: take the "
+            "header `traceresponse` of the answer, or the `instance` of a problem."
+        )
     if not found:
         kept = waterfall.number(store.count(), "span")
         raise Trouble(
