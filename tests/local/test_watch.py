@@ -3,9 +3,11 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -67,12 +69,14 @@ def start(tmp_path, emulator):
         }
         command = [sys.executable, str(CARGO), *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=os.environ | settings, **pipes))
+        # A process group of its own, as under cargo-lambda.
+        started.append(subprocess.Popen(command, env=os.environ | settings, start_new_session=True, **pipes))
         return started[-1]
 
     yield start
     for process in started:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
