@@ -19,8 +19,8 @@ down: bootstrap ## Stop the local AWS; its state is kept
 demo: bootstrap ## Play the story through the API; brings the system up if it is down
 	@$(LOCAL) demo
 
-trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; without it, the latest
-	@$(LOCAL) trace -- "$$WANTED"
+trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; without it, the latest (ALL=1: idle runs too)
+	@$(LOCAL) trace $(if $(ALL),--all) -- "$$WANTED"
 
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
 	@$(LOCAL) order-retry -- "$$WANTED"

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from botocore.exceptions import EndpointConnectionError
+import requests
+from botocore.exceptions import ConnectionError, HTTPClientError
 
 from infra.local.bench import starts
 from infra.local.develop import fuzz, gates, watch
-from infra.local.lifecycle import build, cloud, deploy, outputs, registry, stacks
+from infra.local.lifecycle import build, cloud, deploy, lint, outputs, registry, stacks
 from infra.local.operate import retry, trace
 from infra.local.progress import Progress, console
 from infra.local.settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, TRACE_URL, Trouble
@@ -20,16 +22,23 @@ from infra.local.story import demo
 
 
 def up(_: argparse.Namespace) -> None:
+    """Build the functions, start the local cloud and deploy what has changed, in two seconds if nothing has. The port
+    is MADANG_PORT, or 4566 if it is not set; traces are at the port after it. What an interrupted run has left is
+    repaired."""
     started = time.monotonic()
     with only_one():
-        wanted = stacks.read()
+        wanted, names = stacks.read(), build.names()
+        stacks.check_uploads(wanted, names)
+        began = time.monotonic()
+        if checked := lint.check([stacks.ROOT_TEMPLATE, *(stack.template for stack in wanted)]):
+            console.print(f"{checked} templates checked {since(began)}")
         state = "started" if cloud.start() else "already runs"
         console.print(f"The local cloud {state} {since(started)}")
 
         began = time.monotonic()
         console.print("Building the functions")
-        built = build.functions()
-        console.print(f"{len(built)} functions built {since(began)}")
+        build.functions(names)
+        console.print(f"{len(names)} functions built {since(began)}")
 
         console.print("Deploying the stacks")
         with Progress([stack.name for stack in wanted]) as progress:
@@ -43,12 +52,14 @@ def up(_: argparse.Namespace) -> None:
 
 
 def down(_: argparse.Namespace) -> None:
+    """Stop the local cloud. What it has stored is there again after `up`."""
     began = time.monotonic()
     stopped = cloud.stop()
     console.print(f"The local cloud is down, its state is kept {since(began)}" if stopped else "Nothing was running")
 
 
 def clean(arguments: argparse.Namespace) -> None:
+    """Stop the local cloud and forget what it has stored, with the traces."""
     cloud.stop()
     cloud.forget()
     OUTPUTS.unlink(missing_ok=True)
@@ -58,37 +69,48 @@ def clean(arguments: argparse.Namespace) -> None:
 
 
 def play(arguments: argparse.Namespace) -> None:
-    if not (cloud.running() and OUTPUTS.exists()):
+    """Play the story through the API, after bringing the system up if it is not. The exit status tells whether all of
+    it happened."""
+    try:
+        found = has_to_be_up("make demo")
+    except Trouble:
         up(arguments)
         console.print()
-    demo.play(outputs.read())
+        found = outputs.read()
+    demo.play(found)
 
 
 def retry_order(arguments: argparse.Namespace) -> None:
+    """Make the saga of an order go on where it stopped, and follow it to its end."""
     order = retry.order_id(arguments.order)
-    has_to_be_up("make order-retry")
-    retry.run(outputs.read(), order)
+    retry.run(has_to_be_up("make order-retry"), order)
 
 
 def show_traces(arguments: argparse.Namespace) -> None:
-    trace.run(arguments.id)
+    """Print the traces that an id is in, as waterfalls: the id of an order, a post or a user, of a request (the header
+    `traceresponse` of its answer, or the `instance` of a problem document), or of a trace, in any form. Without an id,
+    list the latest traces. Works while the system is down."""
+    trace.run(arguments.id, arguments.all)
 
 
 def develop(_: argparse.Namespace) -> None:
-    has_to_be_up("make watch")
-    watch.run(outputs.read())
+    """Serve the endpoints from the code being edited on port 9000, until Ctrl-C, with the local system behind them. A
+    function that does not compile answers 502 with the compiler's words."""
+    watch.run(has_to_be_up("make watch"))
 
 
 def measure(_: argparse.Namespace) -> None:
+    """Print sizes and cold starts of the deployed functions, beside a function that does nothing."""
     starts.run()
 
 
 def search(arguments: argparse.Namespace) -> None:
-    has_to_be_up("make fuzz")
+    """Ask the running system everything that its description allows, and more."""
+    found = has_to_be_up("make fuzz")
     if arguments.cases:
-        fuzz.run(outputs.read(), arguments.cases)
+        fuzz.run(found, arguments.cases)
     else:
-        fuzz.endless(outputs.read())
+        fuzz.endless(found)
 
 
 def check(_: argparse.Namespace) -> None:
@@ -105,7 +127,7 @@ COMMANDS = {
     "clean": (clean, "stop it and forget its state"),
     "demo": (play, "play the story through the API"),
     "order-retry": (retry_order, "make an order's saga go on where it stopped"),
-    "trace": (show_traces, "show the traces that have an id"),
+    "trace": (show_traces, "print the traces that an id is in, or list the latest"),
     "check": (check, "all that has to pass and needs no running system"),
     "test": (test, "all that has to pass"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
@@ -118,7 +140,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (run, description) in COMMANDS.items():
-        command = commands.add_parser(name, help=description)
+        command = commands.add_parser(name, help=description, description=run.__doc__ or description)
         command.set_defaults(run=run)
         if name == "clean":
             command.add_argument("--all", action="store_true", help="the tools under .local/ too")
@@ -128,14 +150,16 @@ def main() -> int:
             command.add_argument("order", nargs="?", default="", help="the order's id")
         if name == "trace":
             command.add_argument("id", nargs="?", default="", help="of an order, a post, a trace, a request, …")
+            command.add_argument("--all", action="store_true", help="list scheduled runs that found nothing to do, too")
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
     except Trouble as trouble:
         console.print(str(trouble), style="bold red", markup=False)
         return 1
-    except EndpointConnectionError:
-        console.print(f"The local cloud does not answer any more (log: {CLOUD_LOG}).", style="bold red", markup=False)
+    except (ConnectionError, HTTPClientError, requests.RequestException):
+        words = f"The local cloud does not answer any more: run `make down`, then `make up` (log: {CLOUD_LOG})."
+        console.print(words, style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("\nInterrupted. `make down` stops the local cloud if it runs.")
@@ -143,9 +167,12 @@ def main() -> int:
     return 0
 
 
-def has_to_be_up(command: str) -> None:
-    if not (cloud.running() and OUTPUTS.exists()):
+def has_to_be_up(command: str) -> dict[str, Any]:
+    """What is known of the running system, for a command that needs it."""
+    if not cloud.running():
         raise Trouble(f"The system has to be up for `{command}`: run `make up` first.")
+    cloud.same_port()
+    return outputs.read()
 
 
 def since(start: float) -> str:

@@ -33,7 +33,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if console.is_terminal:
             self._live.stop()
 

@@ -2,8 +2,21 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import boto3
+
+
+class Trouble(Exception):
+    """Something a person can act on; its text is one clear sentence."""
+
+
+def port(text: str) -> int:
+    """The port that `MADANG_PORT` names: one that needs no privileges, with another one after it for the traces."""
+    if text.isascii() and text.isdecimal() and len(text) < 6 and 1024 <= int(text) <= 65534:
+        return int(text)
+    raise Trouble(f"MADANG_PORT is “{text}”, which is not a port from 1024 to 65534: MADANG_PORT=4566, for example.")
+
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ROOT / ".local"
@@ -17,7 +30,13 @@ SAM = LOCAL / "sam" / "bin" / "sam"
 TOOLS = LOCAL / "venv" / "bin"
 
 HOST = "127.0.0.1"
-PORT = int(os.environ.get("MADANG_PORT", "4566"))
+try:
+    PORT = port(os.environ.get("MADANG_PORT") or "4566")
+except Trouble as trouble:
+    # While modules are still being imported: nobody else is there to word it.
+    raise SystemExit(str(trouble)) from None
+# For those who find it taken.
+ANOTHER_PORT = PORT + 100 if PORT < 65000 else PORT - 100
 ENDPOINT = f"http://{HOST}:{PORT}"
 # Spans are received by UDP and shown by HTTP.
 TRACE_PORT = PORT + 1
@@ -40,17 +59,14 @@ AWS_ENVIRONMENT = {
 }
 
 
-class Trouble(Exception):
-    """Something a person can act on; its text is one clear sentence."""
-
-
 def environment() -> dict[str, str]:
     """This process's environment without any AWS account of its owner, pointed at the local cloud."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return inherited | AWS_ENVIRONMENT
 
 
-def client(service: str):
+def client(service: str) -> Any:
+    """A client of the local cloud. What it answers is not typed: botocore makes its methods while it runs."""
     return boto3.client(service)
 
 

@@ -101,7 +101,8 @@ def filter_failure(context, failure, case, response):
 
 
 def nothing_is_routed_there(failure, case, response):
-    # API Gateway answers 404, never 405, for a method that no route of the path has, and we cannot make it say otherwise.
+    # API Gateway answers 404, never 405, for a method that no route of the path has, and we cannot make it say
+    # otherwise.
     return (
         type(failure).__name__ == "UnsupportedMethodResponse"
         and response.status_code == 404

@@ -117,7 +117,7 @@ def test_every_kind_of_id_finds_the_trace_and_no_other(receiver):
     headers = [f"Root={xray};Parent=53995c3f42cd8ad8;Sampled=1", f"00-{trace_id}-53995c3f42cd8ad8-01"]
     names = [trace_id, trace_id.upper(), str(uuid.UUID(trace_id)), xray, *headers]
     names += [order, order.upper(), f" {request} ", *ids.values()]
-    assert {name: receiver.find(name) for name in names} == dict.fromkeys(names, [trace_id])
+    assert {name: receiver.find(name) for name in names} == {name: [trace_id] for name in names}
     assert receiver.find("not an id") == []
     assert receiver.get(f"/api/traces/{xray}")[1]["trace_id"] == trace_id
 
@@ -204,3 +204,19 @@ def test_a_page_from_elsewhere_whose_name_was_made_to_lead_here_reads_nothing(re
                 assert answer.status == status, host
         except urllib.error.HTTPError as refused:
             assert (refused.code, b"items" in refused.read()) == (status, False), host
+
+
+def test_scheduled_runs_that_found_nothing_are_left_out_of_the_list_and_counted(receiver):
+    idle, request = new_trace_id(), new_trace_id()
+    root, run = span(idle, "schedule", 0, 9, function="orders-reconcile")
+    receiver.send(span(idle, "DynamoDB Query", 1, 1, root, "orders-reconcile")[1], run, span(request, "GET /posts")[1])
+    receiver.trace(idle, 2), receiver.trace(request, 1)
+
+    def listed(path):
+        status, body = receiver.get(path)
+        assert status == 200
+        return sorted(item["trace_id"] for item in body["items"]), body.get("left_out")
+
+    assert listed("/api/traces") == ([request], 1)
+    assert listed("/api/traces?idle=true") == (sorted([idle, request]), None)
+    assert listed(f"/api/traces?id={idle}") == ([idle], None)

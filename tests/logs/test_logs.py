@@ -1,5 +1,5 @@
-"""What the functions have told of so far, every line that they logged and every span that they sent. Run after the tests that
-make them tell."""
+"""What the functions have told of so far, every line that they logged and every span that they sent. Run after the
+tests that make them tell."""
 
 import json
 import re

@@ -43,7 +43,7 @@ def test_a_service_is_registered_under_its_name_where_its_deployment_put_it(stac
     attributes = dict(instance["InstanceAttributes"])
     assert attributes.pop("url") == {"Ref": "ApiUrl"}
     lookups = [f for f in stack.functions if stack.functions[f]["FunctionName"] == f"{stack.name}-lookup"]
-    assert attributes == {"function_arn": {"Fn::GetAtt": [f, "Arn"]} for f in lookups}
+    assert attributes == ({"function_arn": {"Fn::GetAtt": [lookups[0], "Arn"]}} if lookups else {})
 
 
 def test_the_namespace_has_the_name_under_which_functions_look():

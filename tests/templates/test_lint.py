@@ -6,6 +6,8 @@ import pytest
 from cfnlint.api import ManualArgs, lint_file
 from stacks import ROOT, TEMPLATES
 
+from infra.local.lifecycle import lint
+
 SAM = Path(os.environ.get("SAM", ROOT / ".local/sam/bin/sam"))
 
 
@@ -23,3 +25,8 @@ def test_sam_validates_the_template(template):
         text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_cfn_lint_finds_nothing_in_what_sam_makes_of_the_templates():
+    # Once more, because it passes over the policies of SAM's functions. Quick while no template changes.
+    lint.check(TEMPLATES)

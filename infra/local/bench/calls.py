@@ -1,7 +1,8 @@
-"""Measures calls between services, for `make bench`: how long it takes to find one whose place is known, and what it costs
-to ask for a user by RPC and by HTTP instead of reading a copy of one's own.
+"""Measures calls between services, for `make bench`: how long it takes to find one whose place is known, and what it
+costs to ask for a user by RPC and by HTTP instead of reading a copy of one's own.
 
-The calls go to the local cloud, which has to be up; what they cost on AWS is another number, but the order is the same."""
+The calls go to the local cloud, which has to be up. What they cost on AWS is another number, but the order is the
+same."""
 
 import http.server
 import json
@@ -50,7 +51,7 @@ def resolution(program: Path) -> None:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CloudMap) as server:
@@ -80,8 +81,8 @@ def calls(program: Path) -> None:
     console.print()
     console.print(table)
     console.print(
-        f"Medians on the local cloud, {PROCESSES} processes with {len(runs[0][0])} calls each. The first call of a process "
-        "opens connections;\nby RPC, the first of the two, it also asks Cloud Map"
+        f"Medians on the local cloud, {PROCESSES} processes with {len(runs[0][0])} calls each. The first call of a "
+        "process opens connections;\nby RPC, the first of the two, it also asks Cloud Map"
     )
 
 

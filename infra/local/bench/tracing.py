@@ -1,8 +1,8 @@
 """Measures what tracing costs, for `make bench`: one function with it, and the same compiled without.
 
 Both are started and invoked here by a Runtime API and a DynamoDB that answer at once, so that what differs is the
-function's own. CPU time is what the process used, which another process at work beside it changes little; latency is what
-the Runtime API saw."""
+function's own. CPU time is what the process used, which another process at work beside it changes little; latency is
+what the Runtime API saw."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,8 +29,8 @@ KEPT = ROOT / "target" / "bench"
 # In turns, so that all have the machine's better and worse moments.
 ROUNDS, INVOCATIONS, WARM_UP = 7, 1000, 100
 STARTS = 40
-# What tracing may cost, in milliseconds of CPU: a sampled request, and one that is not, which is what cannot be told from
-# the differences between one round and the next.
+# What tracing may cost, in milliseconds of CPU: a sampled request, and one that is not, which is what cannot be told
+# from the differences between one round and the next.
 MOST = {"with, sampled": 0.3, "with, not sampled": 0.05}
 EVENT = (ROOT / "events" / "invoke" / f"{FUNCTION}.json").read_bytes()
 PROFILE = {
@@ -43,7 +44,9 @@ PROFILE = {
 HEADER = "Root=1-67890abc-0123456789abcdef01234567;Parent=53995c3f42cd8ad8;Sampled={}"
 
 
-def run(cold_start, zipped, environment: dict[str, str]) -> None:
+def run(
+    cold_start: Callable[[Path, dict[str, str]], float], zipped: Callable[[Path], int], environment: dict[str, str]
+) -> None:
     console.print(f"Building {FUNCTION} with and without tracing")
     programs = {"with": build([]), "without": build(["--features", "runtime/without-tracing"])}
     # The daemon of these measurements takes what comes and does not look at it.
@@ -53,8 +56,8 @@ def run(cold_start, zipped, environment: dict[str, str]) -> None:
         environment = environment | {"AWS_XRAY_DAEMON_ADDRESS": f"{host}:{port}"}
         starts: dict[str, list[float]] = {name: [] for name in programs}
         for _ in range(STARTS):
-            for name, program in programs.items():
-                starts[name].append(cold_start(program, environment))
+            for name, path in programs.items():
+                starts[name].append(cold_start(path, environment))
         variants = {
             "without": ("without", 1),
             "with, not sampled": ("with", 0),
@@ -80,7 +83,7 @@ def build(features: list[str]) -> Path:
 def invoke(program: Path, environment: dict[str, str], sampled: int) -> tuple[float, float]:
     """Milliseconds of CPU and of latency for one invocation, of a warm function."""
     with served(RuntimeApi) as runtime_api, served(DynamoDb) as dynamodb:
-        runtime_api.header, runtime_api.latencies, runtime_api.done = HEADER.format(sampled), [], Queue()
+        runtime_api.header = HEADER.format(sampled)
         environment = environment | {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.server_port}",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{dynamodb.server_port}",
@@ -98,7 +101,7 @@ def invoke(program: Path, environment: dict[str, str], sampled: int) -> tuple[fl
             process.wait()
 
 
-def wait(done: Queue, count: int) -> None:
+def wait(done: Queue[int], count: int) -> None:
     for _ in range(count):
         status = done.get(timeout=10)
         if status != 200:
@@ -113,13 +116,21 @@ def cpu(process: psutil.Process) -> float:
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, *_) -> None:
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+        self.header = ""
+        self.began = 0.0
+        self.latencies: list[float] = []
+        self.done: Queue[int] = Queue()
+
+    def handle_error(self, *_: object) -> None:
         """A function that is killed breaks its connections off."""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    server: Server
 
     def body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length", 0)))
@@ -131,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
@@ -165,8 +176,8 @@ class DynamoDb(Handler):
 
 
 @contextmanager
-def served(handler: type[Handler]):
-    with Server(("127.0.0.1", 0), handler) as server:
+def served(handler: type[Handler]) -> Iterator[Server]:
+    with Server(handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield server
@@ -174,7 +185,13 @@ def served(handler: type[Handler]):
             server.shutdown()
 
 
-def report(programs: dict, starts: dict, rounds: dict, variants: dict, zipped) -> None:
+def report(
+    programs: dict[str, Path],
+    starts: dict[str, list[float]],
+    rounds: dict[str, list[tuple[float, float]]],
+    variants: dict[str, tuple[str, int]],
+    zipped: Callable[[Path], int],
+) -> None:
     table = Table(
         "tracing", "zipped KiB", "cold start ms", "CPU ms", "latency ms", "CPU ratio", box=None, padding=(0, 1)
     )

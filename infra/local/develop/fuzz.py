@@ -1,7 +1,8 @@
 """Asks the running system everything that its description allows, and much that it does not.
 
-Schemathesis makes requests of infra/openapi.json, in rounds: as a person of the group admin, as nobody, as a person like
-others, as one who has not registered, and as one who has left. What the system must never do is written in tests/fuzz.
+Schemathesis makes requests of infra/openapi.json, in rounds: as a person of the group admin, as nobody, as a person
+like others, as one who has not registered, and as one who has left. What the system must never do is written in
+tests/fuzz.
 """
 
 import json
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 from infra.local.lifecycle import registry
 from infra.local.progress import console, duration
@@ -63,7 +65,7 @@ def endless(outputs: dict) -> None:
 
 def _round(outputs: dict, asker: Asker, seed: int) -> int:
     """One round; answers how many cases it had."""
-    settings = {"outputs": outputs | {"services": sorted(registry.read())}, "service": SERVICE}
+    settings: dict[str, Any] = {"outputs": outputs | {"services": sorted(registry.read())}, "service": SERVICE}
     settings |= {"token": asker.token, "profile": asker.profile}
     command = [SCHEMATHESIS, "--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml", "run"]
     command += [ROOT / "infra" / "openapi.json", "--url", outputs["api_url"]]

@@ -12,13 +12,13 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 from infra.local.settings import ARTIFACTS, ROOT, Trouble
 
 
-def functions() -> list[str]:
-    """Compiles the functions; answers their names, each packed as target/lambda/<name>/bootstrap.zip."""
+def functions(wanted: list[str]) -> None:
+    """Compiles the functions of these names and packs each as target/lambda/<name>/bootstrap.zip."""
     _need_disk()
     # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
     # another one than the tests' would compile the AWS SDKs twice.
     command = ["cargo", "build", "--workspace", "--message-format", "json-render-diagnostics"]
-    for name in (wanted := names()):
+    for name in wanted:
         command += ["--bin", name]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
@@ -31,7 +31,6 @@ def functions() -> list[str]:
         ]
     for future in placed:
         future.result()
-    return wanted
 
 
 def names() -> list[str]:
@@ -57,7 +56,7 @@ def _need_disk() -> None:
 
 
 def _place(executable: str, name: str) -> None:
-    built = os.stat(executable).st_mtime_ns
+    built = Path(executable).stat().st_mtime_ns
     archive = ARTIFACTS / name / "bootstrap.zip"
     if archive.exists() and archive.stat().st_mtime_ns == built:
         return

@@ -2,21 +2,29 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import requests
 
-from infra.local.lifecycle import pids
-from infra.local.settings import CLOUD_LOG, ENDPOINT, HOST, LOCAL, PORT, REGION, STATE, TRACE_PORT, Trouble
+from infra.local.lifecycle import pids, ports
+from infra.local.settings import (
+    ANOTHER_PORT,
+    CLOUD_LOG,
+    ENDPOINT,
+    HOST,
+    LOCAL,
+    PORT,
+    REGION,
+    STATE,
+    TRACE_PORT,
+    Trouble,
+)
 from infra.local.traces import process as receiver
 
 PID_FILE = LOCAL / "ministack.pid"
-LAUNCHER = Path(__file__).with_name("launcher.py")
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -24,7 +32,7 @@ STOP_SECONDS = 60
 def start() -> bool:
     """Brings the local cloud up; false when it was up already."""
     if process := running():
-        _same_port(process)
+        same_port()
         receiver.start()
         if _healthy():
             return False
@@ -35,19 +43,9 @@ def start() -> bool:
     receiver.start()
     for directory in (STATE, LOCAL / "tmp"):
         directory.mkdir(parents=True, exist_ok=True)
-    with CLOUD_LOG.open("w") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-I", "-u", str(LAUNCHER)],
-            env=_environment(),
-            cwd=LOCAL,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    process = psutil.Process(child.pid)
-    pids.remember(PID_FILE, process, port=PORT)
     (STATE / "port").write_text(str(PORT))
+    command = [sys.executable, "-I", "-u", str(ports.LAUNCHER)]
+    process = pids.start(PID_FILE, command, _environment(), cwd=LOCAL, log=CLOUD_LOG, port=PORT)
     _wait_until_healthy(process)
     return True
 
@@ -139,7 +137,8 @@ def _wait_until_healthy(process: psutil.Process) -> None:
         time.sleep(0.1)
 
 
-def _same_port(process: psutil.Process) -> None:
+def same_port() -> None:
+    """Refuses a command that was given another port than the local cloud of this clone runs on."""
     port = pids.detail(PID_FILE, "port")
     if port != PORT:
         raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down`.")
@@ -147,34 +146,14 @@ def _same_port(process: psutil.Process) -> None:
 
 def _state_fits_port() -> None:
     """Queue URLs with the port in them are part of the stored state."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, ValueError):
         port = int((STATE / "port").read_text())
         if port != PORT:
             raise Trouble(f"The stored state belongs to port {port}: use MADANG_PORT={port}, or `make clean-local`.")
 
 
 def _port_is_free() -> None:
-    with suppress(psutil.AccessDenied):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == PORT:
-                raise Trouble(f"Port {PORT} is taken by {_who(connection.pid)}; {_another_port()}.")
-    # Not allowed to look (macOS): ask the port itself.
-    with suppress(requests.RequestException):
-        requests.get(ENDPOINT, timeout=1)
-        raise Trouble(f"Port {PORT} is taken by another program; {_another_port()}.")
-
-
-def _who(pid: int | None) -> str:
-    if pid is None:
-        return "another program"
-    try:
-        process = psutil.Process(pid)
-        if any(Path(part).name == LAUNCHER.name for part in process.cmdline()):
-            return f"the local system of another clone ({Path(process.cwd()).parent}, process {pid})"
-        return f"{process.name()} (process {pid})"
-    except psutil.Error:
-        return f"process {pid}"
-
-
-def _another_port() -> str:
-    return f"stop it, or choose another port: MADANG_PORT={PORT + 100} make up"
+    if who := ports.taken(PORT):
+        raise Trouble(
+            f"Port {PORT} is taken by {who}; stop it, or choose another port: MADANG_PORT={ANOTHER_PORT} make up"
+        )

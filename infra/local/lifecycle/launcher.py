@@ -1,16 +1,16 @@
 """Starts MiniStack, with six of its faults mended from outside.
 
 - Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
-- A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records: after
-  a restart readers would wait at places that the new stream has not reached yet, and events would stay away.
-- What a function that reads a stream reports as failed is delivered again. MiniStack knows batch item failures for queues
-  only, and would move on. Here they fail the whole batch; AWS starts again at the first record that failed. Either way no
-  record is passed that was not handled.
-- An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution, which
-  goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the present
-  one instead of the one that the execution started with, and variables (`Assign`) are lost.
-- A function that is invoked through the API goes on in the caller's trace: the header X-Amzn-Trace-Id of Invoke is handed
-  to it, as on AWS. MiniStack begins a new trace with every invocation.
+- A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records:
+  after a restart readers would wait at places that the new stream has not reached yet, and events would stay away.
+- What a function that reads a stream reports as failed is delivered again. MiniStack knows batch item failures for
+  queues only, and would move on. Here they fail the whole batch; AWS starts again at the first record that failed.
+  Either way no record is passed that was not handled.
+- An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution,
+  which goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the
+  present one instead of the one that the execution started with, and variables (`Assign`) are lost.
+- A function that is invoked through the API goes on in the caller's trace: the header X-Amzn-Trace-Id of Invoke is
+  handed to it, as on AWS. MiniStack begins a new trace with every invocation.
 - Cloud Map's ListServices heeds the filter by namespace, as on AWS. MiniStack lists the services of all namespaces.
 """
 
@@ -112,7 +112,7 @@ def not_redrivable(execution):
 def go_on(execution):
     """MiniStack's own interpreter, with a definition that starts at the state that failed."""
     failed = [event for event in execution["events"] if event["type"].endswith("StateEntered")][-1:]
-    start = {"StartAt": event["stateEnteredEventDetails"]["name"] for event in failed}
+    start = {"StartAt": failed[0]["stateEnteredEventDetails"]["name"]} if failed else {}
 
     def add_event(execution, *event):
         # The state is not entered anew: on AWS too the history goes on with what the state does.

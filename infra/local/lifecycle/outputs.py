@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from infra.local.lifecycle.stacks import Stack
-from infra.local.settings import ENDPOINT, OUTPUTS, REGION, TRACE_URL, client
+from infra.local.settings import ENDPOINT, OUTPUTS, REGION, ROOT, TRACE_URL, Trouble, client
 
 
 def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -37,5 +37,21 @@ def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, 
     return found
 
 
-def read() -> dict:
-    return json.loads(OUTPUTS.read_text())
+def read() -> dict[str, Any]:
+    """What the last `make up` wrote, if it is about the local cloud that runs now."""
+    file = OUTPUTS.relative_to(ROOT)
+    try:
+        found = json.loads(OUTPUTS.read_text())
+        endpoint, pool = found["endpoint_url"], found["user_pool_id"]
+    except FileNotFoundError:
+        raise Trouble("The system has not been deployed here, or not to its end: run `make up`.") from None
+    except (ValueError, TypeError, KeyError):
+        raise Trouble(f"{file} cannot be read: run `make up`, which writes it anew.") from None
+    if endpoint != ENDPOINT:
+        raise Trouble(f"{file} is about the system at {endpoint}, and this one is at {ENDPOINT}: run `make up`.")
+    cognito = client("cognito-idp")
+    try:
+        cognito.describe_user_pool(UserPoolId=pool)
+    except cognito.exceptions.ResourceNotFoundException:
+        raise Trouble(f"{file} is about an earlier system, whose state is gone: run `make up`.") from None
+    return found

@@ -1,5 +1,7 @@
 """Shows where the services are, as Cloud Map has it: what callers find."""
 
+from typing import Any
+
 from infra.local.progress import console
 from infra.local.settings import client
 
@@ -27,7 +29,7 @@ def read() -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
-def _of_the_namespace(cloud_map) -> dict:
+def _of_the_namespace(cloud_map: Any) -> dict[str, Any]:
     pages = cloud_map.get_paginator("list_namespaces").paginate()
     [namespace] = [ns for page in pages for ns in page["Namespaces"] if ns["Name"] == NAMESPACE]
     return {"Name": "NAMESPACE_ID", "Values": [namespace["Id"]], "Condition": "EQ"}

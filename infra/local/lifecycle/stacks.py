@@ -1,17 +1,20 @@
 """What is deployed, read from the root template, so that here and on AWS the same stacks get the same parameters."""
 
 import hashlib
+import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import yaml
 from samtranslator.yaml_helper import yaml_parse
 
-from infra.local.settings import API_ID, ENDPOINT, ROOT, Trouble
+from infra.local.settings import API_ID, ARTIFACTS, ENDPOINT, ROOT, Trouble
 
 ROOT_TEMPLATE = ROOT / "template.yaml"
 
@@ -42,35 +45,54 @@ class Stack:
         """Changes with everything that a deployment of this stack could change."""
         digest = hashlib.sha256(self.template.read_bytes())
         digest.update(repr((sorted(values.items()), sorted(inherited.items()))).encode())
-        for uri in sorted(set(_uploads(load(self.template)))):
-            path = (self.template.parent / uri).resolve()
-            files = sorted(path.rglob("*")) if path.is_dir() else [path]
-            if not any(file.is_file() for file in files):
-                raise Trouble(
-                    f"{self.template.relative_to(ROOT)} wants {path.relative_to(ROOT)}, which no build makes."
-                )
-            for file in filter(Path.is_file, files):
-                digest.update(f"{file.name} {_file_digest(file)}".encode())
+        for named in sorted({self.template.parent / uri for _, _, uri in _uploads(load(self.template))}):
+            for file in sorted(named.rglob("*")) if named.is_dir() else [named]:
+                if file.is_file():
+                    digest.update(f"{file.name} {_file_digest(file)}".encode())
         return digest.hexdigest()
 
 
 def read() -> list[Stack]:
-    """The nested stacks of the root template."""
+    """The nested stacks of the root template. What could not be deployed is refused here, before anything is begun."""
     stacks = []
     for logical_id, resource in load(ROOT_TEMPLATE)["Resources"].items():
         properties = resource.get("Properties", {})
-        if resource["Type"] == "AWS::CloudFormation::Stack":
-            template = properties["TemplateURL"]
-        elif resource["Type"] == "AWS::Serverless::Application":
-            template = properties["Location"]
-        else:
-            continue
+        match resource["Type"]:
+            case "AWS::CloudFormation::Stack":
+                location = "TemplateURL"
+            case "AWS::Serverless::Application":
+                location = "Location"
+            case _:
+                continue
+        if not isinstance(properties.get(location), str):
+            raise Trouble(f"{path(ROOT_TEMPLATE)}: {logical_id} names no template: it needs the property {location}.")
+        template = (ROOT / properties[location]).resolve()
         parameters = properties.get("Parameters", {})
         named = resource.get("DependsOn", [])
         depends_on = {named} if isinstance(named, str) else set(named)
-        depends_on.update(source for source, _ in _outputs_used(parameters))
-        stacks.append(Stack(logical_id, (ROOT / template).resolve(), parameters, frozenset(depends_on)))
+        depends_on.update(source for source, _ in _find(parameters, "Fn::GetAtt"))
+        stacks.append(Stack(logical_id, template, parameters, frozenset(depends_on)))
+    _check_order(stacks)
+    # What each stack answers is not known yet, but by what names it does.
+    outputs = {stack.logical_id: dict.fromkeys(load(stack.template).get("Outputs", {}), "") for stack in stacks}
+    for stack in stacks:
+        _check_parameters(stack)
+        resolve(stack, outputs)
     return stacks
+
+
+def check_uploads(stacks: Iterable[Stack], functions: list[str]) -> None:
+    """Refuses a template that wants a file which is not there, or a function that no crate has: what an earlier build
+    left in its place would be deployed."""
+    for stack in stacks:
+        for logical_id, name, uri in _uploads(load(stack.template)):
+            file = Path(os.path.normpath(stack.template.parent / uri))
+            where = f"{path(stack.template)}: {logical_id} has the {name} {uri}"
+            if file.is_relative_to(ARTIFACTS):
+                if (function := file.relative_to(ARTIFACTS).parts[0]) not in functions:
+                    raise Trouble(f"{where}, but no crate in functions/ has a binary called {function}.")
+            elif not file.exists():
+                raise Trouble(f"{where}, but there is no {path(file)}.")
 
 
 def resolve(stack: Stack, outputs: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -78,48 +100,101 @@ def resolve(stack: Stack, outputs: dict[str, dict[str, str]]) -> dict[str, str]:
     return {name: _value(stack, name, value, outputs) for name, value in stack.parameters.items()}
 
 
+@cache
 def load(template: Path) -> dict[str, Any]:
+    """A template as it is written, with every intrinsic function in its long form."""
     try:
-        return yaml_parse(template.read_text())
+        read = yaml_parse(template.read_text())
     except FileNotFoundError:
-        raise Trouble(f"{template.relative_to(ROOT)} is missing.") from None
+        raise Trouble(f"{path(template)} is missing.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        what = ", ".join(filter(None, [error.context, error.problem]))
+        raise Trouble(f"{path(template)}{where} is not YAML: {what}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise Trouble(f"{path(template)} is not YAML: {error}.") from None
+    if not isinstance(read, dict):
+        raise Trouble(f"{path(template)} is {'empty' if read is None else 'not a template'}: it needs `Resources`.")
+    resources = read.get("Resources")
+    if not isinstance(resources, dict) or not resources:
+        raise Trouble(f"{path(template)} has no `Resources`: there is nothing to deploy.")
+    for logical_id, resource in resources.items():
+        if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
+            raise Trouble(f"{path(template)}: the resource {logical_id} has no `Type`.")
+    for section in ("Parameters", "Outputs"):
+        if not isinstance(read.get(section, {}), dict):
+            raise Trouble(f"{path(template)}: `{section}` has to be a mapping from names.")
+    return read
+
+
+def _check_order(stacks: list[Stack]) -> None:
+    known = {stack.logical_id for stack in stacks}
+    for stack in stacks:
+        for missing in sorted(stack.depends_on - known):
+            raise Trouble(f"{path(ROOT_TEMPLATE)}: {stack.logical_id} depends on {missing}, which is no stack.")
+    try:
+        TopologicalSorter({stack.logical_id: stack.depends_on for stack in stacks}).prepare()
+    except CycleError as error:
+        circle = " → ".join(reversed(error.args[1]))
+        raise Trouble(f"{path(ROOT_TEMPLATE)}: stacks depend on each other in a circle: {circle}.") from None
+
+
+def _check_parameters(stack: Stack) -> None:
+    declared = load(stack.template).get("Parameters", {})
+    for name in sorted(stack.parameters.keys() - declared.keys()):
+        raise Trouble(
+            f"{path(ROOT_TEMPLATE)} passes {name} to {stack.logical_id}, "
+            f"but {path(stack.template)} declares no such parameter."
+        )
+    for name, parameter in declared.items():
+        if name not in stack.parameters and "Default" not in parameter:
+            raise Trouble(
+                f"{path(stack.template)} needs the parameter {name}, "
+                f"which {path(ROOT_TEMPLATE)} does not pass to {stack.logical_id}."
+            )
 
 
 def _value(stack: Stack, name: str, value: Any, outputs: dict[str, dict[str, str]]) -> str:
+    root_parameters = _root_parameters()
     match value:
-        case {"Ref": reference} if reference in _root_parameters():
-            return _root_parameters()[reference]
-        case {"Fn::GetAtt": [source, attribute]} if source in outputs and attribute.startswith("Outputs."):
-            return outputs[source][attribute.removeprefix("Outputs.")]
-        case {"Fn::Join": [separator, {"Ref": reference}]} if reference in _root_parameters():
-            return _root_parameters()[reference].replace(",", separator)
-        case bool():
-            return str(value).lower()
-        case str() | int() | float():
-            return str(value)
-    raise Trouble(f"template.yaml passes {name} to {stack.logical_id} in a way that is not understood here: {value}.")
+        case {"Ref": str(reference)} if reference in root_parameters:
+            return root_parameters[reference]
+        case {"Ref": str(reference)}:
+            what = f"!Ref {reference}, which is no parameter of {path(ROOT_TEMPLATE)}"
+        case {"Fn::GetAtt": [source, str(attribute)]} if source in outputs and attribute.startswith("Outputs."):
+            if (output := attribute.removeprefix("Outputs.")) in outputs[source]:
+                return outputs[source][output]
+            what = f"!GetAtt {source}.{attribute}, but the template of {source} has no such output"
+        case {"Fn::Join": [str(separator), {"Ref": str(reference)}]} if reference in root_parameters:
+            return root_parameters[reference].replace(",", separator)
+        case str() | bool() | int() | float():
+            return _text(value)
+        case _:
+            what = f"{value}, which `make up` does not understand: it knows !Ref, !GetAtt, !Join and plain values"
+    raise Trouble(f"{path(ROOT_TEMPLATE)}: the parameter {name} of {stack.logical_id} is {what}.")
 
 
-@cache
 def _root_parameters() -> dict[str, str]:
     declared = load(ROOT_TEMPLATE).get("Parameters", {})
-    defaults = {name: _text(parameter.get("Default", "")) for name, parameter in declared.items()}
-    return defaults | {name: value for name, value in LOCAL_PARAMETERS.items() if name in declared}
+    values = {name: LOCAL_PARAMETERS.get(name, parameter.get("Default")) for name, parameter in declared.items()}
+    for name, value in values.items():
+        if value is None:
+            raise Trouble(f"{path(ROOT_TEMPLATE)}: the parameter {name} has no default, so it has no value here.")
+    return {name: _text(value) for name, value in values.items()}
 
 
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _outputs_used(node: Any) -> Iterator[tuple[str, str]]:
-    for found in _find(node, "Fn::GetAtt"):
-        source, attribute = found
-        yield source, attribute
-
-
-def _uploads(template: dict[str, Any]) -> Iterator[str]:
-    for name in UPLOADED:
-        yield from (uri for uri in _find(template, name) if isinstance(uri, str) and not uri.startswith("s3:"))
+def _uploads(template: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """What sam uploads: the resource, the property and the path that it names."""
+    for logical_id, resource in template["Resources"].items():
+        for name in UPLOADED:
+            for uri in _find(resource, name):
+                if isinstance(uri, str) and not uri.startswith("s3:"):
+                    yield logical_id, name, uri
 
 
 def _find(node: Any, key: str) -> Iterator[Any]:
@@ -130,6 +205,11 @@ def _find(node: Any, key: str) -> Iterator[Any]:
     if isinstance(node, list):
         for child in node:
             yield from _find(child, key)
+
+
+def path(file: Path) -> Path:
+    """A file as people call it: from the root of the repository."""
+    return file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
 
 
 @cache

@@ -1,5 +1,6 @@
 """Shows the traces that have an id, as waterfalls; without an id, what there is."""
 
+import re
 from collections.abc import Iterable
 
 from rich.markup import escape
@@ -13,10 +14,12 @@ from infra.local.traces.store import Store
 LISTED = 20
 SHOWN = 5
 MOST_FOUND = 100
-USAGE = "make trace ID=<order, post, trace or request id>"
+# The request id of API Gateway. On AWS it is the request's; here each answer gets a random one.
+GATEWAY_ID = re.compile(r"(?<![\w+/])[\w+/]{15}=(?!=)", re.ASCII)
+USAGE = "make trace ID=<order, post, trace or request id, or the `instance` of a problem>"
 
 
-def run(wanted: str) -> None:
+def run(wanted: str, idle: bool = False) -> None:
     """Reads the file, so that it works while the local cloud is down."""
     if not TRACE_FILE.exists():
         raise Trouble("No trace has been kept: the system has not run here yet. `make demo` plays a story with some.")
@@ -27,13 +30,18 @@ def run(wanted: str) -> None:
         if wanted:
             _one(store, wanted)
         else:
-            _latest(store)
+            _latest(store, idle)
     finally:
         store.close()
 
 
 def _one(store: Store, wanted: str) -> None:
     found = store.find(wanted, MOST_FOUND)
+    if not found and GATEWAY_ID.search(wanted):
+        raise Trouble(
+            f"“{wanted}” is an `apigw-requestid`, which the local cloud makes up and no function hears of: take the "
+            "header `traceresponse` of the answer, or the `instance` of a problem."
+        )
     if not found:
         kept = waterfall.number(store.count(), "span")
         raise Trouble(
@@ -60,12 +68,16 @@ def _one(store: Store, wanted: str) -> None:
         console.print("\nThe receiver is down: `make up` starts it.", style="dim")
 
 
-def _latest(store: Store) -> None:
-    traces = store.latest(LISTED)
-    if not traces:
+def _latest(store: Store, idle: bool) -> None:
+    traces = store.latest(LISTED, idle)
+    left_out = 0 if idle else store.idle()
+    if not traces and not left_out:
         raise Trouble("No span has arrived yet: a request through the API makes some, and `make demo` many.")
     console.print(f"The latest traces, of {waterfall.number(store.count(), 'span')} kept:")
     _table(reversed(traces))
+    if left_out:
+        runs = waterfall.number(left_out, "scheduled run")
+        console.print(f"\n  without {runs} that found nothing to do: make trace ALL=1 shows all", style="dim")
     console.print(f"\n  {USAGE}", markup=False)
 
 

@@ -169,16 +169,17 @@ def place(
     """Places an order, follows it until it is settled, and checks what has become of it and of the stock; answers
     its path."""
     before = stock(story)
-    wanted = {"items": [{"sku": SKU, "quantity": baskets}], "payment_method": card}
-    wanted["expected_total"] = usd(baskets * PRICE)
+    items = [{"sku": SKU, "quantity": baskets}]
+    wanted = {"items": items, "payment_method": card, "expected_total": usd(baskets * PRICE)}
     placed = story.request("POST", "/orders", buyer, wanted, expect=(202,))
     order = placed.body["id"]
+    path = f"/orders/{order}"
     story.note(f"{placed.body['status']}, to be found at {placed.location}")
     story.claim(placed.body["status"] == "PENDING", f"The order begins as {placed.body['status']}.")
-    story.claim(placed.location == f"/orders/{order}", f"The order {order} is said to be at {placed.location}.")
+    story.claim(placed.location == path, f"The order {order} is said to be at {placed.location}.")
     story.settle(order, steps)
 
-    settled = story.request("GET", placed.location, buyer).body
+    settled = story.request("GET", path, buyer).body
     found = settled["status"], settled.get("reason")
     story.note(" for ".join(filter(None, found)))
     story.claim(found == ending, f"The order {order} is {found} instead of {ending}.")
@@ -186,7 +187,7 @@ def place(
     story.note(f"stock: {in_stock(before)} → {in_stock(after)}")
     left = {name: number - (0 if name == "reserved" else sold) for name, number in before.items()}
     story.claim(after == left, f"The stock is {after} instead of {left}.")
-    return placed.location
+    return path
 
 
 def hear(story: Story, buyer: Person, order: str, event: str) -> None:

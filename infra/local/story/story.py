@@ -146,7 +146,8 @@ class Story:
         if_none_match: str | None = None,
         trace: str | None = None,
     ) -> Answer:
-        headers = {"if-match": if_match, "if-none-match": if_none_match, "x-amzn-trace-id": trace}
+        named = {"if-match": if_match, "if-none-match": if_none_match, "x-amzn-trace-id": trace}
+        headers = {name: value for name, value in named.items() if value is not None}
         if person:
             headers["authorization"] = f"Bearer {person.token}"
         try:

@@ -36,9 +36,9 @@ def ids(span: dict[str, Any]) -> Iterator[str]:
     """By what a span can be found: each attribute that is an id by its name or by its looks."""
     for name, value in span["attributes"].items():
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and 0 < len(text) <= LONGEST_ID:
-                if name.endswith(("_id", ".id")) or name == "id" or UUID.match(text):
-                    yield text
+            named = name.endswith(("_id", ".id")) or name == "id"
+            if isinstance(text, str) and 0 < len(text) <= LONGEST_ID and (named or UUID.match(text)):
+                yield text
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:

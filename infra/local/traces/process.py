@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -11,8 +10,8 @@ from contextlib import suppress
 import psutil
 import requests
 
-from infra.local.lifecycle import pids
-from infra.local.settings import HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
+from infra.local.lifecycle import pids, ports
+from infra.local.settings import ANOTHER_PORT, HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
 
 PID_FILE = LOCAL / "receiver.pid"
 LOG = LOCAL / "receiver.log"
@@ -28,17 +27,9 @@ def start() -> None:
         stop()
     _port_is_free()
     TRACE_FILE.parent.mkdir(parents=True, exist_ok=True)
-    with LOG.open("w") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-u", "-m", "infra.local.traces.receiver", HOST, str(TRACE_PORT), str(TRACE_FILE)],
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    pids.remember(PID_FILE, psutil.Process(child.pid), port=TRACE_PORT)
+    command = [sys.executable, "-u", "-m", "infra.local.traces.receiver", HOST, str(TRACE_PORT), str(TRACE_FILE)]
+    environment = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+    child = pids.start(PID_FILE, command, environment, cwd=ROOT, log=LOG, port=TRACE_PORT)
     deadline = time.monotonic() + START_SECONDS
     while not _answers():
         if child.poll() is not None or time.monotonic() > deadline:
@@ -73,21 +64,8 @@ def _answers() -> bool:
 
 def _port_is_free() -> None:
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
-        with socket.socket(socket.AF_INET, kind) as attempt:
-            if kind == socket.SOCK_STREAM:  # as the server does it: a connection that was closed is no obstacle
-                attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                attempt.bind((HOST, TRACE_PORT))
-            except OSError:
-                raise Trouble(
-                    f"{name} port {TRACE_PORT}, where traces are received, is taken{_by_whom(kind)}; it is the local "
-                    f"cloud's port and one: stop that program, or choose another: MADANG_PORT={TRACE_PORT + 99} make up"
-                ) from None
-
-
-def _by_whom(kind: socket.SocketKind) -> str:
-    with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp4" if kind == socket.SOCK_STREAM else "udp4"):
-            if connection.laddr and connection.laddr.port == TRACE_PORT and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
-    return " by another program"
+        if who := ports.taken(TRACE_PORT, kind):
+            raise Trouble(
+                f"{name} port {TRACE_PORT}, where traces are received, is taken by {who}; it is the local cloud's port "
+                f"and one: stop that program, or choose another: MADANG_PORT={ANOTHER_PORT} make up"
+            )

@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from base64 import b64encode
+from contextlib import suppress
 from hashlib import sha256
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from infra.local.traces import otlp
@@ -147,10 +149,16 @@ class Handler(BaseHTTPRequestHandler):
             return
         store = Store(self.receiver.file)
         try:
-            items = store.find(query["id"], int(limit)) if "id" in query else store.latest(int(limit))
+            if "id" in query:
+                answer: dict[str, Any] = {"items": store.find(query["id"], int(limit))}
+            else:
+                idle = query.get("idle") == "true"
+                answer = {"items": store.latest(int(limit), idle)}
+                if not idle and (left_out := store.idle()):
+                    answer["left_out"] = left_out
         finally:
             store.close()
-        self._answer(HTTPStatus.OK, json.dumps({"items": items}))
+        self._answer(HTTPStatus.OK, json.dumps(answer))
 
     def _trace(self, wanted: str) -> None:
         store = Store(self.receiver.file)
@@ -178,7 +186,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 
@@ -211,15 +219,11 @@ def main() -> None:
 
 def _enlarge(udp: socket.socket) -> None:
     if sys.platform == "linux":
-        try:
+        with suppress(PermissionError):
             udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             return
-        except PermissionError:
-            pass
-    try:
+    with suppress(OSError):  # macOS refuses what is too much instead of granting less
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    except OSError:  # macOS refuses what is too much instead of granting less
-        pass
 
 
 def _dropped(port: int) -> int | None:

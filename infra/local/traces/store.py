@@ -9,8 +9,13 @@ from typing import Any
 from infra.local.traces import otlp
 
 MOST_SPANS = 200_000
+# A scheduled run that finds nothing to do: it asks once what there is, and that is all. One that finds something reads
+# it, too. There is such a trace every minute.
+IDLE = "name = 'schedule' and spans <= 2 and errors = 0"
 XRAY_ID = re.compile(r"\b1-([0-9a-f]{8})-([0-9a-f]{24})\b")
 TRACEPARENT = re.compile(r"\b00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\b")
+# Comes along when an id is copied from JSON, from a header or from a sentence.
+AROUND = " \t\r\n\"'`“”,;:.()[]{}<>"
 
 # `arrived` counts traces in the order of their first spans: what arrived first is forgotten first, whatever its clock
 # says. The function and name of a trace are those of its first span; a parent is sent after its children.
@@ -57,18 +62,18 @@ class Store:
         with self._database as database:
             for span in spans:
                 trace_id, start, duration = span["trace_id"], span["start"], span["duration"]
-                row = (trace_id, span["span_id"], start, duration, json.dumps(span, separators=(",", ":")))
-                if not database.execute("insert or ignore into spans values (?, ?, ?, ?, ?)", row).rowcount:
+                kept = (trace_id, span["span_id"], start, duration, json.dumps(span, separators=(",", ":")))
+                if not database.execute("insert or ignore into spans values (?, ?, ?, ?, ?)", kept).rowcount:
                     continue
                 added += 1
                 error = span["status"] == "error"
-                row = (trace_id, span["function"], span["name"], start, start + duration, error)
-                database.execute(ADD_TO_TRACE, row)
+                summed = (trace_id, span["function"], span["name"], start, start + duration, error)
+                database.execute(ADD_TO_TRACE, summed)
                 found = ((text, trace_id) for text in set(otlp.ids(span)))
                 database.executemany("insert or ignore into ids values (?, ?)", found)
             self._kept = self.count() if self._kept is None else self._kept + added
             if self._kept > self._most_spans:
-                self._forget_oldest()
+                self._kept = self._forget_oldest(self._kept)
 
     def spans(self, trace_id: str) -> list[str]:
         """The spans of a trace as JSON, in the order of their starts."""
@@ -84,31 +89,49 @@ class Store:
 
     def find(self, text: str, limit: int) -> list[dict[str, Any]]:
         """The traces, newest first, that have an id: their own in any form, or one that a span bears."""
-        wanted = text.strip()
-        if found := self.summary(trace_id(wanted)):
-            return [found]
+        wanted = candidates(text)
+        for candidate in wanted:
+            if found := self.summary(trace_id(candidate)):
+                return [found]
+        marks = ", ".join("?" * len(wanted))
         rows = self._database.execute(
-            f"{SUMMARY} where trace_id in (select trace_id from ids where id in (?, ?)) order by start desc limit ?",
-            (wanted, wanted.lower(), limit),
+            f"{SUMMARY} where trace_id in (select trace_id from ids where id in ({marks})) order by start desc limit ?",
+            (*wanted, limit),
         )
         return [dict(row) for row in rows]
 
-    def latest(self, limit: int) -> list[dict[str, Any]]:
-        return [dict(row) for row in self._database.execute(f"{SUMMARY} order by start desc limit ?", (limit,))]
+    def latest(self, limit: int, idle: bool = False) -> list[dict[str, Any]]:
+        """The newest traces, with those of idle scheduled runs only if they are asked for."""
+        wanted = "" if idle else f"where not ({IDLE})"
+        rows = self._database.execute(f"{SUMMARY} {wanted} order by start desc limit ?", (limit,))
+        return [dict(row) for row in rows]
+
+    def idle(self) -> int:
+        """How many traces are of scheduled runs that found nothing to do."""
+        return self._database.execute(f"select count(*) from traces where {IDLE}").fetchone()[0]
 
     def count(self) -> int:
         """How many spans there are."""
         return self._database.execute("select coalesce(sum(spans), 0) from traces").fetchone()[0]
 
-    def _forget_oldest(self) -> None:
-        """Down to nine tenths, so that not every span that comes costs one that goes."""
+    def _forget_oldest(self, kept: int) -> int:
+        """Down to nine tenths, so that not every span that comes costs one that goes; answers how many are left."""
         oldest = self._database.execute("select trace_id, spans from traces order by arrived").fetchall()
         for trace_id, spans in oldest:
-            if self._kept <= self._most_spans * 9 // 10:
-                return
+            if kept <= self._most_spans * 9 // 10:
+                break
             for table in ("spans", "ids", "traces"):
                 self._database.execute(f"delete from {table} where trace_id = ?", (trace_id,))
-            self._kept -= spans
+            kept -= spans
+        return kept
+
+
+def candidates(text: str) -> list[str]:
+    """What may be meant by a text with an id in it, the likeliest first: as it is, without the quotes and punctuation
+    that came along when it was copied, and the UUID in it, as in `urn:uuid:…`, a path or a line of JSON."""
+    bare = text.strip().strip(AROUND)
+    uuids = [found[0].lower() for found in otlp.UUID.finditer(bare)]
+    return list(dict.fromkeys([text.strip(), bare, bare.lower(), *uuids[:1]]))
 
 
 def trace_id(text: str) -> str:

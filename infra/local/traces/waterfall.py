@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
@@ -41,12 +42,12 @@ class Axis:
                 self._step(following[0], min(idle, most))
         scale = width / (self._points[-1][1] or 1)
         self._points = [(moment, place * scale) for moment, place in self._points]
-        for (start, end), following in zip(busy, busy[1:], strict=False):
-            if following[0] - end > most:
-                self.shortened.append(min(round((self.place(end) + self.place(following[0])) / 2), width - 1))
+        for (_, end), (start, _) in pairwise(busy):
+            if start - end > most:
+                self.shortened.append(min(round((self.place(end) + self.place(start)) / 2), width - 1))
 
     def place(self, moment: int) -> float:
-        for (before, left), (after, right) in zip(self._points, self._points[1:], strict=False):
+        for (before, left), (after, right) in pairwise(self._points):
             if moment <= after:
                 return left + (right - left) * (moment - before) / max(after - before, 1)
         return self._points[-1][1]

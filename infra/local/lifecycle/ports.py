@@ -1,0 +1,45 @@
+"""Whether a port can be listened on, and who has it otherwise."""
+
+import errno
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from infra.local.settings import HOST
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+
+
+def taken(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> str | None:
+    """Who listens on a port of this machine, in words; none if it is free."""
+    with socket.socket(socket.AF_INET, kind) as attempt:
+        if kind == socket.SOCK_STREAM:  # as servers do: a connection that was closed is no obstacle
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return _who(port, kind)
+    return None
+
+
+def _who(port: int, kind: socket.SocketKind) -> str:
+    with suppress(psutil.Error):  # macOS lets only root look
+        for connection in psutil.net_connections("tcp" if kind == socket.SOCK_STREAM else "udp"):
+            listens = kind != socket.SOCK_STREAM or connection.status == psutil.CONN_LISTEN
+            if listens and connection.laddr and connection.laddr.port == port and connection.pid:
+                return _named(connection.pid)
+    return "another program"
+
+
+def _named(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        if any(Path(part).name == LAUNCHER.name for part in process.cmdline()):
+            return f"the local system of another clone ({Path(process.cwd()).parent}, process {pid})"
+        return f"{process.name()} (process {pid})"
+    except psutil.Error:
+        return f"process {pid}"
