@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pytest
-from conftest import Person, eventually, make
+from commands import Person, eventually, make
 
 from infra.local.settings import client
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Person, command, environment, eventually, make
+from commands import Person, command, environment, eventually, make
 
 from infra.local.settings import ROOT
 

@@ -4,7 +4,7 @@ import base64
 import json
 import uuid
 
-from conftest import Person, make
+from commands import Person, make
 
 from infra.local.settings import client
 
