@@ -10,7 +10,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from infra.local.operate import dead_letters
-from infra.local.settings import Trouble
+from infra.local.settings import ROOT, Trouble
 
 SENT = datetime(2026, 5, 4, 14, 30, tzinfo=timezone.utc)
 OUTPUTS = {"queues": {name: f"http://sqs/{name}" for name in ("posts-on-user", "posts-on-user-dead-letters")}}
@@ -139,7 +139,11 @@ def test_one_message_is_put_back_by_its_id_or_its_events(cloud, wanted):
 
 
 def test_what_a_relay_set_aside_is_given_to_it_as_its_stream_would(cloud):
-    item = {"pk": "post#1", "outbox": {"id": "e-1", "type": "post.created", "sequence": 1, "data": {"share": 0.1}}}
+    item = {
+        "pk": "post#1",
+        "sk": "post",
+        "outbox": {"id": "e-1", "type": "post.created", "sequence": 1, "data": {"share": 0.1}},
+    }
     there = cloud(letter("m-1", item))
     dead_letters.redrive(OUTPUTS, "posts-relay", "")
     (_, relay, payload), (deed, _) = there.calls
@@ -148,12 +152,16 @@ def test_what_a_relay_set_aside_is_given_to_it_as_its_stream_would(cloud):
     image = {name: TypeDeserializer().deserialize(value) for name, value in record["dynamodb"]["NewImage"].items()}
     item["outbox"]["data"]["share"] = Decimal("0.1")
     assert image == item
+    # What the functions' library wants of a record.
+    [example] = json.loads((ROOT / "events/invoke/relay.json").read_text())["Records"]
+    assert set(example) - set(record) == {"eventSourceARN"}
+    assert set(example["dynamodb"]) == set(record["dynamodb"])
 
 
 def test_what_a_relay_could_not_publish_stays_and_holds_nothing_up(cloud):
     records = {"DDBStreamBatchInfo": {"shardId": "s", "startSequenceNumber": "1"}}
     there = cloud(letter("m-1", records, reason=None), letter("m-2", {"outbox": {"id": "e-2"}}))
-    with pytest.raises(Trouble, match=r"1 message left.*\nm-1 names records"):
+    with pytest.raises(Trouble, match=r"Still in posts-relay-dead-letters: 1 message.\nm-1 names records"):
         dead_letters.redrive(OUTPUTS, "posts-relay", "")
     assert there.visible() == {"m-1"}
     there = cloud(letter("m-2", {"outbox": {"id": "e-2"}}))

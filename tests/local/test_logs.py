@@ -62,13 +62,15 @@ def test_a_line_says_when_how_bad_where_and_what_and_its_fields_by_name(cloud, c
         "message": "refused",
         "cause": "the card says no",
         "attempt": 2,
+        "milliseconds": 165.36255799999998,
+        "name": "invocation",
         "function": "payments-authorize",
     }
     outputs = cloud(payments_authorize=[event(entry)])
     when = datetime(2026, 5, 4, 14, 29, 59, tzinfo=timezone.utc).astimezone()
     assert printed(capsys, outputs, function="payments-authorize") == [
         f"{when:%Y-%m-%d %H:%M:%S}.123 WARN  payments-authorize  refused"
-        f'  cause="the card says no"  attempt=2  trace_id={TRACE}'
+        f'  cause="the card says no"  attempt=2  milliseconds=165.4  trace_id={TRACE}'
     ]
 
 

@@ -6,6 +6,8 @@ queue to go back to: the relay is given it once more.
 """
 
 import json
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from rich.text import Text
 
 from infra.local.operate.logs import near
 from infra.local.progress import console
-from infra.local.settings import Trouble, client
+from infra.local.settings import REGION, Trouble, client
 from infra.local.traces.waterfall import number
 
 SUFFIX = "-dead-letters"
@@ -137,11 +139,13 @@ def redrive(outputs: dict, queue: str, wanted: str) -> None:
             client("sqs").delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
             letters.remove(letter)
             console.print(Text.assemble("  ", (letter.id, "cyan"), f"  {letter.event().get('type', 'no event')}"))
-    done = number(len(chosen) - len(left), "message")
-    given = f"{done} given to {consumer} again" if consumer.endswith(RELAY) else f"{done} put back into {consumer}"
-    console.print(f"{given}. What fails again comes back to {name}, with its reason.", markup=False)
+    if done := len(chosen) - len(left):
+        given = f"given to {consumer} again" if consumer.endswith(RELAY) else f"put back into {consumer}"
+        console.print(
+            f"{number(done, 'message')} {given}. What fails again comes back to {name}, with its reason.", markup=False
+        )
     if left:
-        raise Trouble("\n".join([f"{number(len(left), 'message')} left where they are.", *left]))
+        raise Trouble("\n".join([f"Still in {name}: {number(len(left), 'message')}.", *left]))
 
 
 def find(queue: str, queues: dict[str, str]) -> str:
@@ -164,10 +168,23 @@ def shortened(text: str) -> str:
 
 
 def record(item: dict[str, Any]) -> dict[str, Any]:
-    """What a table's stream delivers of an item that was just written: as much of it as a relay reads."""
-    serialized = TypeSerializer().serialize(item)["M"]
-    image = {"NewImage": serialized, "SequenceNumber": "1", "StreamViewType": "NEW_AND_OLD_IMAGES"}
-    return {"eventID": "redrive", "eventName": "INSERT", "eventSource": "aws:dynamodb", "dynamodb": image}
+    """What a table's stream delivers when the item has just been written."""
+    image = TypeSerializer().serialize(item)["M"]
+    return {
+        "eventID": uuid.uuid4().hex,
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": REGION,
+        "dynamodb": {
+            "ApproximateCreationDateTime": int(time.time()),
+            "Keys": {name: image[name] for name in ("pk", "sk") if name in image},
+            "NewImage": image,
+            "SequenceNumber": "1",
+            "SizeBytes": len(json.dumps(image)),
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+    }
 
 
 @dataclass(frozen=True)

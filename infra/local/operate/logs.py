@@ -33,6 +33,8 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 COLOURS = {"ERROR": "bold red", "WARN": "yellow", "INFO": "green", "DEBUG": "blue", "TRACE": "dim"}
 # Said at the beginning of a line, the rest behind it by name.
 HEAD = {"timestamp", "level", "function", "message"}
+# The span's name, which says no more than the function's.
+LEFT_OUT = {"name"}
 # The same in every line of a request, so they come last.
 TAIL = ("request_id", "trace_id")
 
@@ -64,13 +66,15 @@ class Line:
         """Whether it tells of what happened: metrics and Lambda's own lines are for programs."""
         return bool(self.text) and not LAMBDA.match(self.text) and not (self.entry and "_aws" in self.entry)
 
-    def show(self) -> Text:
+    def show(self, width: int = 0) -> Text:
+        """`width` is that of the column of functions."""
+        function = (f"{self.function:<{width}}", "cyan")
         when = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         if not (self.entry and "message" in self.entry):
-            return Text.assemble((when, "dim"), "       ", (self.function, "cyan"), f"  {self.text}")
+            return Text.assemble((when, "dim"), "       ", function, f"  {self.text}")
         level = str(self.entry.get("level", ""))
-        names = [name for name in self.entry if name not in HEAD and name not in TAIL]
-        line = Text.assemble((when, "dim"), " ", (f"{level:<5}", COLOURS.get(level, "")), " ", (self.function, "cyan"))
+        names = [name for name in self.entry if name not in HEAD | LEFT_OUT and name not in TAIL]
+        line = Text.assemble((when, "dim"), " ", (f"{level:<5}", COLOURS.get(level, "")), " ", function)
         line.append(f"  {self.entry['message']}")
         for name in [*names, *(name for name in TAIL if name in self.entry)]:
             line.append(f"  {name}=", "dim").append(_value(self.entry[name]), "dim" if name in TAIL else "")
@@ -91,14 +95,15 @@ def run(outputs: dict, function: str, wanted: str, since: str, follow: bool, raw
         line for line in read(chosen, start, has_id) if (raw or line.is_told()) and (not start or line.time >= start)
     ]
     shown = kept if has_id or start else kept[-LATEST:]
+    width = max((len(line.function) for line in shown), default=0)
     for line in shown:
-        _print(line, raw)
+        _print(line, raw, width)
     if len(shown) < len(kept):
         notes.print(f"The latest {LATEST} of {len(kept)} lines: SINCE=1h shows those of an hour.", style="dim")
     elif not shown and not follow:
         raise Trouble(_nothing(function, wanted, since))
     if follow:
-        _follow(chosen, has_id, raw, kept)
+        _follow(chosen, has_id, raw, width, kept)
 
 
 class Id:
@@ -187,7 +192,7 @@ def _last_written(logs: Any, function: str) -> str:
     return waterfall.when(last * 1000) if last else ""
 
 
-def _follow(functions: list[str], wanted: Id | None, raw: bool, known: list[Line]) -> None:
+def _follow(functions: list[str], wanted: Id | None, raw: bool, width: int, known: list[Line]) -> None:
     seen = set(known)
     while True:
         start = datetime.now().astimezone() - LATE
@@ -197,11 +202,11 @@ def _follow(functions: list[str], wanted: Id | None, raw: bool, known: list[Line
         for line in read(functions, start, wanted):
             if line not in seen and (raw or line.is_told()):
                 seen.add(line)
-                _print(line, raw)
+                _print(line, raw, width)
 
 
-def _print(line: Line, raw: bool) -> None:
-    console.print(Text(line.text) if raw else line.show())
+def _print(line: Line, raw: bool, width: int) -> None:
+    console.print(Text(line.text) if raw else line.show(width))
 
 
 def _nothing(function: str, wanted: str, since: str) -> str:
@@ -234,4 +239,6 @@ def _time(text: object) -> datetime | None:
 def _value(value: object) -> str:
     if isinstance(value, str) and re.fullmatch(r"[^\s\"=]+", value):
         return value
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return json.dumps(value, ensure_ascii=False)
