@@ -60,7 +60,7 @@ def calls() -> list[Call]:
     found = []
     for block in blocks():
         places = [call.start() for call in CALL.finditer(block)]
-        for place, following in zip(places, [*places[1:], len(block)], strict=True):
+        for place, following in zip(places, [*places, len(block)][1:], strict=True):
             text = block[place:following]
             says = SAYS.search(text)
             words = says[2].split(", ") if says and says[2] else []
