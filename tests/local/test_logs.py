@@ -155,7 +155,9 @@ def test_what_is_no_time_is_refused_with_examples(text):
 
 
 def test_only_lines_since_a_time_are_shown(cloud, capsys):
-    outputs = cloud(posts_get=[event({"message": "old"}, -1), event({"message": "new"})])
+    # Stored when its invocation ended.
+    late = event({"message": "late", "timestamp": (NOW - timedelta(seconds=1)).isoformat()}, 1)
+    outputs = cloud(posts_get=[event({"message": "old"}, -1), event({"message": "new"}), late])
     [line] = printed(capsys, outputs, function="posts-get", since=NOW.isoformat())
     assert line.endswith("new")
 
