@@ -94,14 +94,16 @@ class Letter:
 
 
 def show(outputs: dict, queue: str, wanted: str) -> None:
+    # One client, because making one takes longer than a call.
+    sqs = client("sqs")
     if not queue:
-        _list(outputs)
+        _list(sqs, outputs)
         return
     name = find(queue, outputs["queues"])
-    with _held(outputs["queues"][name]) as letters:
+    with _held(sqs, outputs["queues"][name]) as letters:
         chosen = _chosen(letters, wanted, name)
         now = datetime.now().astimezone()
-        hidden = _count(outputs["queues"][name]).hidden - len(letters)
+        hidden = _count(sqs, outputs["queues"][name]).hidden - len(letters)
     console.print(f"{name}: {number(len(letters), 'message')}", markup=False)
     for letter in chosen:
         console.print(letter.show(now, whole=bool(wanted)))
@@ -115,13 +117,14 @@ def show(outputs: dict, queue: str, wanted: str) -> None:
 
 def redrive(outputs: dict, queue: str, wanted: str) -> None:
     """Puts back what is there now. What is given up again meanwhile stays for the next time."""
+    sqs = client("sqs")
     if not queue:
-        full = [name for name in _queues(outputs) if _count(outputs["queues"][name]).all]
+        full = [name for name in _queues(outputs) if _count(sqs, outputs["queues"][name]).all]
         raise Trouble(f"Which queue? `make redrive Q=<consumer>`; with messages: {', '.join(full) or 'none'}.")
     name = find(queue, outputs["queues"])
     consumer, url = _consumer(name), outputs["queues"][name]
     left: list[str] = []
-    with _held(url) as letters:
+    with _held(sqs, url) as letters:
         chosen = _chosen(letters, wanted, name)
         if not chosen:
             console.print(f"{name} is empty: there is nothing to put back", markup=False)
@@ -131,12 +134,12 @@ def redrive(outputs: dict, queue: str, wanted: str) -> None:
                 if consumer.endswith(RELAY):
                     _give(consumer, letter)
                 else:
-                    _send(outputs["queues"][consumer], letter)
+                    _send(sqs, outputs["queues"][consumer], letter)
             except Trouble as trouble:
                 left.append(str(trouble))
                 continue
             # Not before: what dies in between is there twice, which consumers can take, and never lost.
-            client("sqs").delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
             letters.remove(letter)
             console.print(Text.assemble("  ", (letter.id, "cyan"), f"  {letter.event().get('type', 'no event')}"))
     if done := len(chosen) - len(left):
@@ -197,8 +200,8 @@ class Count:
         return self.visible + self.hidden
 
 
-def _list(outputs: dict) -> None:
-    counts = {name: _count(outputs["queues"][name]) for name in _queues(outputs)}
+def _list(sqs: Any, outputs: dict) -> None:
+    counts = {name: _count(sqs, outputs["queues"][name]) for name in _queues(outputs)}
     full = {name: count for name, count in counts.items() if count.all}
     for name, count in full.items():
         hidden = f", {count.hidden} of them being read" if count.hidden else ""
@@ -217,23 +220,22 @@ def _consumer(queue: str) -> str:
     return queue.removesuffix(SUFFIX)
 
 
-def _count(url: str) -> Count:
+def _count(sqs: Any, url: str) -> Count:
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    found = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
     return Count(*(int(found[name]) for name in names))
 
 
 @contextmanager
-def _held(url: str) -> Iterator[list[Letter]]:
+def _held(sqs: Any, url: str) -> Iterator[list[Letter]]:
     """All messages of a queue, hidden from others meanwhile. What is left in the list can be seen again afterwards."""
     letters: list[Letter] = []
     try:
-        while page := _receive(url):
+        while page := _receive(sqs, url):
             letters += page
         letters.sort(key=lambda letter: letter.sent)
         yield letters
     finally:
-        sqs = client("sqs")
         for start in range(0, len(letters), BATCH):
             entries = [
                 {"Id": str(place), "ReceiptHandle": letter.receipt, "VisibilityTimeout": 0}
@@ -242,8 +244,8 @@ def _held(url: str) -> Iterator[list[Letter]]:
             sqs.change_message_visibility_batch(QueueUrl=url, Entries=entries)
 
 
-def _receive(url: str) -> list[Letter]:
-    answer = client("sqs").receive_message(
+def _receive(sqs: Any, url: str) -> list[Letter]:
+    answer = sqs.receive_message(
         QueueUrl=url,
         MaxNumberOfMessages=BATCH,
         VisibilityTimeout=HIDDEN,
@@ -262,14 +264,14 @@ def _chosen(letters: list[Letter], wanted: str, name: str) -> list[Letter]:
     return chosen
 
 
-def _send(url: str, letter: Letter) -> None:
+def _send(sqs: Any, url: str, letter: Letter) -> None:
     """As StartMessageMoveTask does: a new message with the same body, attributes and trace."""
     message: dict[str, Any] = {"QueueUrl": url, "MessageBody": letter.message["Body"]}
     if letter.attributes:
         message["MessageAttributes"] = letter.attributes
     if header := letter.message["Attributes"].get("AWSTraceHeader"):
         message["MessageSystemAttributes"] = {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
-    client("sqs").send_message(**message)
+    sqs.send_message(**message)
 
 
 def _give(relay: str, letter: Letter) -> None:
