@@ -1,10 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo trace order-retry check test fuzz watch bench clean-local help
+.PHONY: build up down demo token trace logs dead-letters redrive order-retry check test fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 # As it was written: make would carry out what stands in $(…).
 unexport ID
 export WANTED := $(value ID)
+# Of these, what stands on the command line: people have an EMAIL and a NAME of other meaning in their environment.
+GIVEN := ADMIN EMAIL F FOLLOW NAME Q RAW SINCE
+unexport $(GIVEN)
+given = $(if $(filter command,$(origin $(1))),$(value $(1)))
+$(foreach name,$(GIVEN),$(eval export WANTED_$(name) := $$(call given,$(name))))
 
 build: bootstrap ## Build every function for AWS (arm64)
 	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements/build.txt
@@ -19,8 +24,21 @@ down: bootstrap ## Stop the local AWS; its state is kept
 demo: bootstrap ## Play the story through the API; brings the system up if it is down
 	@$(LOCAL) demo
 
+token: bootstrap ## Print an access token of a person who is signed up if need be: EMAIL=, NAME=, ADMIN=1
+	@$(LOCAL) token --email="$$WANTED_EMAIL" --name="$$WANTED_NAME" --admin="$$WANTED_ADMIN"
+
 trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>; without it, the latest (ALL=1: idle runs too)
 	@$(LOCAL) trace $(if $(ALL),--all) -- "$$WANTED"
+
+logs: bootstrap ## Print log lines: of a function F=, with an id ID=, SINCE=10m, FOLLOW=1, RAW=1
+	@$(LOCAL) logs --function="$$WANTED_F" --id="$$WANTED" --since="$$WANTED_SINCE" \
+		--follow="$$WANTED_FOLLOW" --raw="$$WANTED_RAW"
+
+dead-letters: bootstrap ## List the messages that were given up; those of the consumer Q= with their reasons
+	@$(LOCAL) dead-letters --queue="$$WANTED_Q" --id="$$WANTED"
+
+redrive: bootstrap ## Put the messages back that the consumer Q= has given up; ID= only one
+	@$(LOCAL) redrive --queue="$$WANTED_Q" --id="$$WANTED"
 
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
 	@$(LOCAL) order-retry -- "$$WANTED"
@@ -47,8 +65,8 @@ clean-local: bootstrap ## Stop the local AWS and forget its state (ALL=1: the to
 	@$(LOCAL) clean $(if $(ALL),--all)
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: bootstrap
 bootstrap:
-	@infra/local/bootstrap
+	@infra/local/bootstrap >&2

@@ -15,8 +15,8 @@ from botocore.exceptions import ConnectionError, HTTPClientError
 from infra.local.bench import starts
 from infra.local.develop import fuzz, gates, watch
 from infra.local.lifecycle import build, cloud, deploy, lint, outputs, registry, stacks
-from infra.local.operate import retry, trace
-from infra.local.progress import Progress, console
+from infra.local.operate import dead_letters, logs, retry, token, trace
+from infra.local.progress import Progress, console, notes
 from infra.local.settings import CLOUD_LOG, LOCAL, OUTPUTS, ROOT, TRACE_URL, Trouble
 from infra.local.story import demo
 
@@ -93,6 +93,27 @@ def show_traces(arguments: argparse.Namespace) -> None:
     trace.run(arguments.id, arguments.all)
 
 
+def print_token(arguments: argparse.Namespace) -> None:
+    found = has_to_be_up("make token")
+    token.run(found, arguments.email, arguments.name, bool(arguments.admin))
+
+
+def show_logs(arguments: argparse.Namespace) -> None:
+    found = has_to_be_up("make logs")
+    chosen = arguments.function, arguments.id, arguments.since
+    logs.run(found, *chosen, follow=bool(arguments.follow), raw=bool(arguments.raw))
+
+
+def show_dead_letters(arguments: argparse.Namespace) -> None:
+    found = has_to_be_up("make dead-letters")
+    dead_letters.show(found, arguments.queue, arguments.id)
+
+
+def redrive(arguments: argparse.Namespace) -> None:
+    found = has_to_be_up("make redrive")
+    dead_letters.redrive(found, arguments.queue, arguments.id)
+
+
 def develop(_: argparse.Namespace) -> None:
     """Serve the endpoints from the code being edited on port 9000, until Ctrl-C, with the local system behind them. A
     function that does not compile answers 502 with the compiler's words."""
@@ -121,6 +142,24 @@ def test(_: argparse.Namespace) -> None:
     gates.test()
 
 
+# The Makefile passes what its caller has given, and an empty text for what was not.
+OPTIONS = {
+    "token": {
+        "--email": "whose token it is",
+        "--name": "the name to register with",
+        "--admin": "whether to become a member of the group admin",
+    },
+    "logs": {
+        "--function": "whose lines; without it, those of all",
+        "--id": "of an order, a request, a trace, a user, …",
+        "--since": "10m, 2h, 14:30 or a date",
+        "--follow": "whether to go on with what comes",
+        "--raw": "whether to print the lines as they were written",
+    },
+    "dead-letters": {"--queue": "the consumer or its queue; without it, lists all", "--id": "of a message or an event"},
+    "redrive": {"--queue": "the consumer or its queue", "--id": "of a message or an event; without it, all"},
+}
+
 COMMANDS = {
     "up": (up, "build, start the local cloud, deploy what has changed"),
     "down": (down, "stop the local cloud and keep its state"),
@@ -130,6 +169,10 @@ COMMANDS = {
     "trace": (show_traces, "print the traces that an id is in, or list the latest"),
     "check": (check, "all that has to pass and needs no running system"),
     "test": (test, "all that has to pass"),
+    "token": (print_token, "print an access token"),
+    "logs": (show_logs, "print what the functions have logged"),
+    "dead-letters": (show_dead_letters, "show the messages that were given up"),
+    "redrive": (redrive, "put messages back that were given up"),
     "watch": (develop, "serve the endpoints from the code being edited, on port 9000"),
     "fuzz": (search, "ask the system everything that its description allows, and more"),
     "bench": (measure, "print sizes and cold starts of the deployed functions"),
@@ -151,15 +194,17 @@ def main() -> int:
         if name == "trace":
             command.add_argument("id", nargs="?", default="", help="of an order, a post, a trace, a request, …")
             command.add_argument("--all", action="store_true", help="list scheduled runs that found nothing to do, too")
+        for option, meaning in OPTIONS.get(name, {}).items():
+            command.add_argument(option, default="", help=meaning)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
     except Trouble as trouble:
-        console.print(str(trouble), style="bold red", markup=False)
+        notes.print(str(trouble), style="bold red", markup=False)
         return 1
     except (ConnectionError, HTTPClientError, requests.RequestException):
         words = f"The local cloud does not answer any more: run `make down`, then `make up` (log: {CLOUD_LOG})."
-        console.print(words, style="bold red", markup=False)
+        notes.print(words, style="bold red", markup=False)
         return 1
     except KeyboardInterrupt:
         console.print("\nInterrupted. `make down` stops the local cloud if it runs.")

@@ -14,6 +14,8 @@ COLOURS = {"waiting": "dim", "failed": "bold red", "skipped": "bold red"} | dict
 )
 
 console = Console(highlight=False, soft_wrap=True)
+# What is no part of an answer that may be piped on: trouble, and notes beside it.
+notes = Console(highlight=False, soft_wrap=True, stderr=True)
 
 
 def duration(seconds: float) -> str:

@@ -90,7 +90,11 @@ SYSTEM = (
     ((Step("local system", f"{PYTHON} -m infra.local up"),),),
     (
         (Step("system tests", "cargo test --workspace --test system", needs_system=True),),
-        (Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),),
+        (
+            Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),
+            Step("documents' commands", f"{PYTHON} -m pytest -q tests/docs", needs_system=True),
+            Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
+        ),
     ),
     # What they change would fail the tests above.
     ((Step("disruptive tests", "cargo test --workspace --test disruptive", needs_system=True),),),

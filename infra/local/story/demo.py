@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from infra.local.operate import token
 from infra.local.progress import console
 from infra.local.settings import Trouble, client
 from infra.local.story import traced
@@ -255,7 +256,7 @@ def items(story: Story, path: str, person: Person | None = None) -> list[dict]:
 def can_sign_in(story: Story, person: Person) -> bool:
     cognito = client("cognito-idp")
     try:
-        story.sign_in(person.email)
+        token.sign_in(story.outputs, person.email)
     except (cognito.exceptions.NotAuthorizedException, cognito.exceptions.UserNotFoundException):
         return False
     return True

@@ -9,15 +9,11 @@ from typing import Any
 import requests
 from rich.markup import escape
 
-from infra.local.operate import saga
+from infra.local.operate import saga, token
+from infra.local.operate.token import PATIENCE
 from infra.local.progress import console, duration
-from infra.local.settings import Trouble, client
+from infra.local.settings import Trouble
 from infra.local.story.traced import Traced
-
-# Long enough for a cold start of every function on the way of an event on a busy machine.
-PATIENCE = 60
-PASSWORD = "correct horse battery staple 1"
-CONFIRMATION_CODE = "123456"  # what the local Cognito always sends
 
 
 @dataclass
@@ -50,34 +46,18 @@ class Story:
     def sign_up(self, name: str) -> Person:
         """A person as Cognito knows them: signed up, confirmed by the code from the mail, signed in."""
         email = f"{name.lower()}-{secrets.token_hex(4)}@example.com"
-        cognito = client("cognito-idp")
-        app = self.outputs["user_pool_client_id"]
         began = time.monotonic()
-        attributes = [{"Name": "email", "Value": email}]
-        cognito.sign_up(ClientId=app, Username=email, Password=PASSWORD, UserAttributes=attributes)
-        cognito.confirm_sign_up(ClientId=app, Username=email, ConfirmationCode=CONFIRMATION_CODE)
-        # The emulator leaves out what Cognito does by itself once the code from the mail is entered.
-        verified = [{"Name": "email_verified", "Value": "true"}]
-        pool = self.outputs["user_pool_id"]
-        cognito.admin_update_user_attributes(UserPoolId=pool, Username=email, UserAttributes=verified)
-        tokens = self.sign_in(email)
+        token.sign_up(self.outputs, email)
+        access_token = token.sign_in(self.outputs, email)
         self._line("Cognito", f"SignUp, ConfirmSignUp, InitiateAuth as {email}", "200", _since(began))
-        return Person(name, email, tokens["AccessToken"])
+        return Person(name, email, access_token)
 
     def make_admin(self, person: Person) -> None:
         """Puts a person into the group of those who look after the stock; their next token says so."""
         began = time.monotonic()
-        pool = self.outputs["user_pool_id"]
-        client("cognito-idp").admin_add_user_to_group(UserPoolId=pool, Username=person.email, GroupName="admin")
-        person.token = self.sign_in(person.email)["AccessToken"]
+        token.make_admin(self.outputs, person.email)
+        person.token = token.sign_in(self.outputs, person.email)
         self._line("Cognito", "AdminAddUserToGroup admin, InitiateAuth", "200", _since(began))
-
-    def sign_in(self, email: str) -> dict:
-        return client("cognito-idp").initiate_auth(
-            ClientId=self.outputs["user_pool_client_id"],
-            AuthFlow="USER_PASSWORD_AUTH",
-            AuthParameters={"USERNAME": email, "PASSWORD": PASSWORD},
-        )["AuthenticationResult"]
 
     def request(
         self,

@@ -87,7 +87,8 @@ async fn retry(order: Uuid) {
         .output()
         .await
         .expect("make");
-    assert!(retry.status.success(), "{}", String::from_utf8_lossy(&retry.stdout));
+    let [told, trouble] = [&retry.stdout, &retry.stderr].map(|output| String::from_utf8_lossy(output));
+    assert!(retry.status.success(), "{told}{trouble}");
 }
 
 /// Waits until an order's execution has failed where it leaves the order to a person.

@@ -20,17 +20,22 @@ fn javascript(name: &str) -> PathBuf {
     folder
 }
 
-/// Runs a JavaScript program and gives what it printed; fails the test with all it said if it fails.
+/// Node.js.
+fn node() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/node/bin/node")
+}
+
+/// Runs a program and gives what it printed; fails the test with all it said if it fails.
 #[track_caller]
-fn node(arguments: &[&str], folder: &Path) -> String {
-    let node = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/node/bin/node");
-    let done = Command::new(&node).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
+fn run(program: &Path, arguments: &[&str], folder: &Path) -> String {
+    let done = Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
     let done =
-        done.unwrap_or_else(|error| panic!("{}: {error}: run infra/local/bootstrap test", node.display()));
+        done.unwrap_or_else(|error| panic!("{}: {error}: run infra/local/bootstrap test", program.display()));
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(
         done.status.success(),
-        "node {} failed:\n{said}\n{}",
+        "{} {} failed:\n{said}\n{}",
+        program.display(),
         arguments.join(" "),
         String::from_utf8_lossy(&done.stderr)
     );

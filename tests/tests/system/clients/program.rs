@@ -1,6 +1,7 @@
-//! A program against a client that a standard generator makes of the description.
+//! Programs against the API: in TypeScript, with a client that a standard generator makes of the description, and in
+//! Python, with its standard library alone.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 use system_tests::{
@@ -8,22 +9,37 @@ use system_tests::{
     shop::{new_sku, usd},
 };
 
-use super::{PASSWORD, javascript, node};
+use super::{PASSWORD, javascript, node, run};
 
 #[tokio::test]
 async fn a_program_against_a_generated_client_signs_in_posts_comments_and_orders() {
     let folder = javascript("client");
     let generator = "node_modules/.bin/openapi-typescript";
-    node(&[generator, "../../infra/openapi.json", "--output", "generated/api.d.ts"], &folder);
-    node(&["node_modules/.bin/tsc", "--project", "."], &folder);
+    run(&node(), &[generator, "../../infra/openapi.json", "--output", "generated/api.d.ts"], &folder);
+    run(&node(), &["node_modules/.bin/tsc", "--project", "."], &folder);
 
+    signs_in_posts_comments_and_orders(&node(), &["built/program.js"], &folder).await;
+}
+
+#[tokio::test]
+async fn a_program_with_nothing_but_pythons_standard_library_signs_in_posts_comments_and_orders() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // That of the local tools, which `make up` has installed.
+    let python = tests.join("../.local/venv/bin/python");
+    let folder = tests.join("client");
+    // -S: without installed packages.
+    signs_in_posts_comments_and_orders(&python, &["-S", "program.py"], &folder).await;
+}
+
+/// Runs a program for someone who has signed up, and sees that their order is there.
+async fn signs_in_posts_comments_and_orders(interpreter: &Path, program: &[&str], folder: &Path) {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     let sku = new_sku("CLIENT");
     system.admin().await.stocks(&sku, &usd(450), 10).await;
     let (api, cognito) = (system.output("api_url"), system.output("endpoint_url"));
-    let client = system.output("user_pool_client_id");
-    let said = node(&["built/program.js", api, cognito, client, &ara.email, PASSWORD, &sku], &folder);
+    let arguments = [api, cognito, system.output("user_pool_client_id"), &ara.email, PASSWORD, &sku];
+    let said = run(interpreter, &[program, &arguments].concat(), folder);
     assert!(said.contains("Signed in, posted, commented and ordered"), "{said}");
     assert_eq!(ara.get("/orders").await.body["items"][0]["status"], "CONFIRMED");
 }

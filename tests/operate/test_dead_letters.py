@@ -1,0 +1,99 @@
+"""`make dead-letters` and `make redrive`"""
+
+import json
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+import pytest
+from commands import Person, eventually, make
+
+from infra.local.settings import client
+
+
+@pytest.fixture(scope="module")
+def post(ara: Person) -> str:
+    """A post, which bears the name that posts has heard of its author."""
+    return ara.request("POST", "/posts", {"title": "Spring", "body": "It rains."}).json()["id"]
+
+
+@pytest.fixture
+def author(ara: Person, post: str) -> Callable[[], str]:
+    return lambda: ara.request("GET", f"/posts/{post}").json()["author"]["name"]
+
+
+def renamed(person: Person, name: str, sequence: int) -> dict:
+    """The event that a new name brings."""
+    user = person.request("GET", "/users/me").json()["id"]
+    return {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": "madang.users",
+        "type": "user.updated",
+        "subject": user,
+        "time": datetime.now(timezone.utc).isoformat().replace("+00:00", "Z"),
+        "sequence": sequence,
+        "schemaversion": 1,
+        "data": {"id": user, "name": name},
+    }
+
+
+def give_up(system: dict, queue: str, body: dict, reason: str) -> None:
+    """Puts a message where a function puts what it gives up."""
+    client("sqs").send_message(
+        QueueUrl=system["queues"][f"{queue}-dead-letters"],
+        MessageBody=json.dumps(body),
+        MessageAttributes={"reason": {"DataType": "String", "StringValue": reason}},
+    )
+
+
+def test_a_dead_letter_is_found_with_its_reason_and_put_back_and_then_applied(system, ara, author):
+    event = renamed(ara, "Areum", 1_000)
+    delivered = {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": event["type"],
+        "source": event["source"],
+        "account": "000000000000",
+        "time": event["time"],
+        "region": "us-east-1",
+        "resources": [],
+        "detail": event,
+    }
+    give_up(system, "posts-on-user", delivered, "failed 5 times, the last time with: no answer")
+
+    assert "posts-on-user-dead-letters: 1 message" in make("dead-letters").stdout
+    for _ in range(2):  # It stays.
+        shown = make("dead-letters", Q="posts-on-user").stdout
+        assert event["id"] in shown and f"user.updated {event['subject']}" in shown
+        assert "failed 5 times, the last time with: no answer" in shown
+    assert author() == "Ara"
+
+    assert "1 message put back into posts-on-user" in make("redrive", Q="posts-on-user", ID=event["id"]).stdout
+    eventually("the event is applied", lambda: author() == "Areum")
+    assert event["id"] not in make("dead-letters", Q="posts-on-user-dead-letters").stdout
+
+
+def test_what_a_relay_set_aside_is_published_by_it(system, ara, author):
+    event = renamed(ara, "Areum Kim", 1_001)
+    give_up(system, "users-relay", {"pk": f"user#{event['subject']}", "sk": "profile", "outbox": event}, "not read")
+    assert event["id"] in make("dead-letters", Q="users-relay").stdout
+    assert "1 message given to users-relay again" in make("redrive", Q="users-relay", ID=event["id"]).stdout
+    eventually("the event has come from the bus", lambda: author() == "Areum Kim")
+
+
+def test_what_is_still_no_event_comes_back_with_its_reason(system):
+    item = {"pk": str(uuid.uuid4()), "sk": "post", "outbox": {"id": str(uuid.uuid4()), "type": "post.created"}}
+    give_up(system, "posts-relay", item, "as it was")
+    make("redrive", Q="posts-relay", ID=item["outbox"]["id"])
+    shown = make("dead-letters", Q="posts-relay", ID=item["outbox"]["id"]).stdout
+    assert item["pk"] in shown and "missing field `source`" in shown
+    # Nobody is to be alarmed by it.
+    client("sqs").purge_queue(QueueUrl=system["queues"]["posts-relay-dead-letters"])
+
+
+def test_an_unknown_queue_is_said_with_those_near_it():
+    for target in ("dead-letters", "redrive"):
+        done = make(target, check=False, Q="post-on-user")
+        assert (done.returncode != 0, done.stdout) == (True, "")
+        assert "near it: posts-on-user" in done.stderr

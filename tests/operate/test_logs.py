@@ -1,0 +1,84 @@
+"""`make logs`"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from commands import Person, command, environment, eventually, make
+
+from infra.local.settings import ROOT
+
+
+@pytest.fixture(scope="module")
+def declined(ara: Person, sku: str) -> str:
+    """An order whose card was declined."""
+    wanted = {"items": [{"sku": sku, "quantity": 1}], "payment_method": "pm_card_chargeDeclined"}
+    order = ara.request("POST", "/orders", wanted).json()["id"]
+
+    def settled() -> str | None:
+        status = ara.request("GET", f"/orders/{order}").json()["status"]
+        return status if status != "PENDING" else None
+
+    assert eventually("the order is settled", settled) == "REJECTED"
+    return order
+
+
+def test_the_lines_of_all_functions_tell_why_an_order_was_rejected(declined):
+    def told() -> list[str]:
+        lines = make("logs", check=False, ID=declined).stdout.splitlines()
+        return lines if any(" orders-reject " in line for line in lines) else []
+
+    lines = eventually("the last step has written its line", told)
+    assert all(declined in line for line in lines)
+    functions = [line.split()[3] for line in lines]
+    assert functions[0] == "orders-place"
+    assert functions.index("payments-authorize") < functions.index("orders-abort") < functions.index("orders-reject")
+    refusals = [line for line in lines if " payments-authorize " in line and "Payment.Declined" in line]
+    assert len(refusals) == 1, lines
+    assert [line[:23] for line in lines] == sorted(line[:23] for line in lines)
+
+
+def test_one_functions_lines_are_printed_alone_and_as_they_were_written(declined):
+    lines = make("logs", F="payments-authorize", ID=f"urn:uuid:{declined}", RAW="1").stdout.splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert {(entry["function"], entry["order_id"]) for entry in entries} == {("payments-authorize", declined)}
+
+
+def test_a_request_is_found_by_the_instance_of_its_problem(ara):
+    problem = ara.request("GET", "/posts/00000000-0000-7000-8000-000000000000")
+    assert problem.status_code == 404
+    instance = problem.json()["instance"]
+    line = eventually("the line is there", lambda: make("logs", check=False, ID=instance).stdout)
+    assert " posts-get " in line and instance.removeprefix("urn:uuid:") in line
+
+
+def test_without_a_function_all_are_listed(system):
+    listed = [line.split()[0] for line in make("logs").stdout.splitlines()[:-2]]
+    assert listed == sorted(system["functions"])
+
+
+def test_an_unknown_function_is_said_with_those_near_it():
+    done = make("logs", check=False, F="order-place")
+    assert (done.returncode != 0, done.stdout) == (True, "")
+    assert "near it: orders-place" in done.stderr
+
+
+def test_new_lines_are_followed_until_the_user_has_enough(ara):
+    with subprocess.Popen(
+        command("logs", F="users-get", FOLLOW="1", SINCE="1s"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as following:
+        time.sleep(2)
+        answer = ara.request("GET", "/users/00000000-0000-7000-8000-00000000abcd")
+        instance = answer.json()["instance"].removeprefix("urn:uuid:")
+        lines = iter(following.stdout.readline, "")
+        assert any(instance in line for line in lines)
+        # As a terminal does it: to everything that runs there.
+        os.killpg(following.pid, signal.SIGINT)
