@@ -243,7 +243,7 @@ pub(crate) mod tests {
         let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
         let problem = held.edit(listing("TEA-01", 450, 3)).unwrap_err();
         assert_eq!(problem.kind, Kind::Conflict);
-        assert_eq!(problem.detail, "4 of it are promised to orders: on_hand cannot be less");
+        assert_eq!(problem.detail, "4 of this item are reserved for orders; on_hand cannot be less");
     }
 
     #[test]

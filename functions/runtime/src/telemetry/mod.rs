@@ -2,16 +2,16 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`context`](mod@context) | the trace that a piece of work belongs to, in the formats it travels in |
-//! | [`export`] | finished spans on their way to X-Ray |
-//! | [`aws_calls`] | a span for each call of an AWS API |
-//! | [`logs`] | one JSON object a line |
+//! | `context` | the trace that a piece of work belongs to, in the formats it travels in |
+//! | `export` | finished spans on their way to X-Ray |
+//! | `aws_calls` | a span for each call of an AWS API |
+//! | `logs` | one JSON object a line |
 //!
-//! There are two kinds of `tracing` spans, told apart by their target. What is [`EXPORTED`] becomes a span in X-Ray and
-//! is not in the log; what is [`LOGGED`] gives its fields to each log line written inside it and is not exported. So a
+//! There are two kinds of `tracing` spans, told apart by their target. What is `EXPORTED` becomes a span in X-Ray and
+//! is not in the log; what is `LOGGED` gives its fields to each log line written inside it and is not exported. So a
 //! name or an attribute that X-Ray asks for costs nothing in the log, and a log line has all its fields at the top.
 //!
-//! A [`Unit`] of work (an invocation, a message of a batch) has one of each. Its exported span is there to be found by
+//! A `Unit` of work (an invocation, a message of a batch) has one of each. Its exported span is there to be found by
 //! the ids it is annotated with, and by nothing that names a person.
 //!
 //! # What it costs

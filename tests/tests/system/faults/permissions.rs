@@ -16,7 +16,7 @@ async fn a_function_without_the_permission_to_write_changes_nothing_and_reveals_
         let invoked = copy.invoke(&http_input("users-update", person.id, "/users/me", &json!({}))).await;
         let refused = invoked.http();
         refused.is_problem(500, "internal");
-        let detail = "the request was not carried out; the operators can find it by its instance";
+        let detail = "an unexpected error; if this was a change, it may have been made. Operators find the cause by `instance`";
         assert_eq!(refused.body["detail"], detail);
         assert!(invoked.log.contains("AccessDenied"), "{}", invoked.log);
         assert!(invoked.log.contains(r#""problem":"internal""#), "{}", invoked.log);
