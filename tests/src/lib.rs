@@ -53,6 +53,9 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// compiles beside the tests takes longer.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long [`eventually`] pauses at most.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
 /// The running system.
 #[derive(Clone, Debug)]
 pub struct System {
@@ -527,14 +530,17 @@ fn difference(at: &str, actual: &Value, expected: &Value) -> Option<String> {
     (!fits).then(|| format!("{at} is {actual} instead of {expected}"))
 }
 
-/// Awaits a condition: tries until there is something, and fails the test with `what` when there is not.
+/// Awaits a condition: tries until there is something, and fails the test with `what` when there is not. Pauses grow, because
+/// the local cloud works for each try on one core, and the tests that run meanwhile wait for it.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     let start = Instant::now();
+    let mut pause = Duration::from_millis(25);
     loop {
         if let Some(found) = probe().await {
             return found;
         }
         assert!(start.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
-        sleep(Duration::from_millis(50)).await;
+        sleep(pause).await;
+        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
 }
