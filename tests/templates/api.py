@@ -1,6 +1,7 @@
 """The API as infra/openapi.json describes it: who serves an operation, and who may ask.
 
-`make contract` writes that file from `functions/<service>/src/contract.rs`, and a test in Rust fails if it is not current."""
+`make contract` writes that file from `functions/<service>/src/contract.rs`, and a test in Rust fails if it is
+not current."""
 
 import json
 from dataclasses import dataclass

@@ -115,7 +115,7 @@ class _NoManagedPolicies:
 
 
 def fail(*sentences: str) -> NoReturn:
-    """Fails a test in words that say which file lacks what, without the test's own code; conftest.py repeats them at the end."""
+    """Fails a test in words that say which file lacks what; conftest.py repeats them at the end."""
     pytest.fail("\n".join(sentences), pytrace=False)
 
 

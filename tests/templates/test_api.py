@@ -37,7 +37,8 @@ def function_behind(stack: Stack, route: str) -> str:
     assert (properties["IntegrationType"], properties["PayloadFormatVersion"]) == ("AWS_PROXY", "2.0")
     function = target(properties["IntegrationUri"])
     need(
-        function in stack.functions, f"{stack.file}: {integration} leads to {function}, which is no function of the stack."
+        function in stack.functions,
+        f"{stack.file}: {integration} leads to {function}, which is no function of the stack.",
     )
     return function
 
@@ -64,8 +65,8 @@ def test_an_operation_has_a_route_to_its_function_for_its_callers(operation):
     routes = [(candidate, route) for candidate, route in EVERY_ROUTE if key_of(candidate, route) == operation.route]
     need(
         routes,
-        f"{stack.file}: no route is {operation.route}: add {logical_id(operation.function)}Route with this RouteKey and "
-        f"AuthorizationType {operation.authorization}, which leads to the integration of {operation.function}.",
+        f"{stack.file}: there is no route {operation.route}: add {logical_id(operation.function)}Route with this RouteKey "
+        f"and the AuthorizationType {operation.authorization}, which leads to the integration of {operation.function}.",
     )
     places = " and ".join(f"{route} in {candidate.file}" for candidate, route in routes)
     need(len(routes) == 1, f"{operation.route} is the key of two routes, {places}: one of them has to go.")
@@ -119,8 +120,8 @@ def test_the_api_may_invoke_the_function_for_exactly_this_route(stack, route):
     function = function_behind(stack, route)
     need(
         [target(permission["FunctionName"]) for permission in granted] == [function],
-        f"{stack.file}: exactly one permission lets the API invoke {function} for {route}: an AWS::Lambda::Permission whose "
-        f"SourceArn ends in ${{ApiId}}/*/{method}{path} (found: {len(granted)}).",
+        f"{stack.file}: exactly one permission lets the API invoke {function} for {route}: an AWS::Lambda::Permission "
+        f"whose SourceArn ends in ${{ApiId}}/*/{method}{path} (found: {len(granted)}).",
     )
 
 
@@ -132,11 +133,13 @@ def test_nothing_but_the_routes_may_invoke_a_function(stack):
     for name, permission in permissions.items():
         need(
             substituted(permission["SourceArn"]).partition("/*/")[2] in keys,
-            f"{stack.file}: {name} is for no route of the stack: remove it, or end its SourceArn as the route's key does.",
+            f"{stack.file}: {name} is for no route: remove it, or end its SourceArn as the route's key does.",
         )
         assert permission["Principal"] == "apigateway.amazonaws.com"
         assert permission["Action"] == "lambda:InvokeFunction"
-    assert len(permissions) <= len(routes), "test_the_api_may_invoke_the_function_for_exactly_this_route finds the others"
+    assert len(permissions) <= len(routes), (
+        "test_the_api_may_invoke_the_function_for_exactly_this_route finds the others"
+    )
 
 
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
@@ -148,7 +151,10 @@ def test_a_function_is_reached_in_exactly_one_way(stack, function):
     by_the_saga = stack.functions[function]["FunctionName"] in STEPS.values()
     by_schedule = function in stack.scheduled
     ways = [function in by_route, function in by_events, by_the_saga, by_schedule].count(True)
-    need(ways, f"{stack.file}: nothing reaches {function}: it needs a route, an event source, a step of the saga or a schedule.")
+    need(
+        ways,
+        f"{stack.file}: nothing reaches {function}: add a route, an event source, a step of the saga or a schedule.",
+    )
     need(ways == 1, f"{stack.file}: {function} is reached in {ways} ways; one input has one function.")
 
 

@@ -38,7 +38,10 @@ def test_the_readme_of_a_service_has_a_row_for_each_function_with_the_routes_tha
 def test_the_readme_of_a_service_has_no_row_for_a_function_that_it_does_not_have(service):
     names = {properties["FunctionName"] for properties in SERVICES[service].functions.values()}
     for name in rows(service):
-        need(name in names, f"functions/{service}/README.md: the table has a row for {name}, which infra/{service}.yaml has not.")
+        need(
+            name in names,
+            f"functions/{service}/README.md: the table has a row for {name}, which infra/{service}.yaml has not.",
+        )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
@@ -49,5 +52,5 @@ def test_a_system_test_asks_for_every_operation(operation):
     called = re.compile(rf'\.{method.lower()}(_signed)?\(|Method::{method}\b|"{method}"')
     need(
         any(literal.search(test) and called.search(test) for test in TESTS),
-        f"No test in tests/tests/ asks for {operation.route}: write one in tests/tests/api/{operation.service}.rs.",
+        f"tests/tests/system/api/{operation.service}.rs: no test asks for {operation.route}: write one.",
     )

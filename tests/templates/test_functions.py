@@ -62,7 +62,7 @@ def test_a_function_is_built_from_a_binary_that_exists(stack, function):
     expected = "relay" if name.endswith("-relay") else name
     need(
         built and built[1] == expected,
-        f"{stack.file}: {function} needs `CodeUri: ../target/lambda/{expected}/bootstrap.zip` (found: {uri or 'none'}).",
+        f"{stack.file}: {function} needs the CodeUri ../target/lambda/{expected}/bootstrap.zip, not {uri or 'none'}.",
     )
     source = "functions/relay/src/bin/relay.rs" if expected == "relay" else f"functions/{stack.name}/src/bin/{name}.rs"
     need(
@@ -105,7 +105,7 @@ def test_a_function_writes_to_a_log_group_of_its_own_that_forgets(stack, functio
 def test_a_log_group_is_for_a_function(stack):
     used = {target(properties["LoggingConfig"]["LogGroup"]) for properties in stack.functions.values()}
     for name in set(stack.of_type("AWS::Logs::LogGroup")) - used:
-        fail(f"{stack.file}: no function writes to the log group {name}: remove it, or name it in the LoggingConfig of one.")
+        fail(f"{stack.file}: no function writes to {name}: remove it, or name it in the LoggingConfig of a function.")
 
 
 @FUNCTIONS
@@ -133,7 +133,7 @@ def test_a_function_may_only_do_what_its_own_policy_names(stack, function):
     needs_none = function == "ApiDocs"
     need(
         bool(stack.statements_of(function)) is not needs_none,
-        f"{stack.file}: {function} has {'Policies and needs none' if needs_none else 'no Policies: name the actions it needs'}.",
+        f"{stack.file}: {function} has {'Policies and needs none' if needs_none else 'no Policies: name its actions'}.",
     )
 
 
@@ -168,11 +168,11 @@ def test_a_function_that_may_use_the_table_knows_its_name_and_no_other_does(stac
     knows_it = "TABLE" in stack.functions[function]["Environment"]["Variables"]
     need(
         knows_it or not may_use_it,
-        f"{stack.file}: {function} may use the table and does not know its name: add `TABLE: !Ref Table` to its Variables.",
+        f"{stack.file}: {function} may use the table and lacks its name: add `TABLE: !Ref Table` to its Variables.",
     )
     need(
         may_use_it or not knows_it,
-        f"{stack.file}: {function} has the variable TABLE and may do nothing with the table: add the actions to its Policies.",
+        f"{stack.file}: {function} has the variable TABLE and no action on the table: add it to its Policies.",
     )
 
 

@@ -1,7 +1,7 @@
 """A function may do what its binary can ask of AWS, and nothing else.
 
-The linker leaves out what a binary never calls. So the operations of AWS whose code is in it are those that some path of it
-can ask for, and its policy has to name exactly these. Functions that are not compiled yet are compiled first."""
+The linker leaves out what a binary never calls. So the operations of AWS whose code is in it are those that some path
+of it can ask for, and its policy has to name exactly these. Functions that are not compiled yet are compiled first."""
 
 import json
 import re
@@ -53,9 +53,13 @@ def asked_for(binary: Path) -> set[str]:
     at = data.find(b"Input")
     while at != -1:
         # Texts stand in a binary one after the other, without anything between them.
-        types.update(match[0].decode() for match in [re.search(rb"[A-Z][A-Za-z]*$", data[max(at - 48, 0) : at])] if match)
+        types.update(
+            match[0].decode() for match in [re.search(rb"[A-Z][A-Za-z]*$", data[max(at - 48, 0) : at])] if match
+        )
         at = data.find(b"Input", at + 1)
-    return {action for action in ACTIONS if any(_is(OPERATIONS.get(action, action.split(":")[1]), name) for name in types)}
+    return {
+        action for action in ACTIONS if any(_is(OPERATIONS.get(action, action.split(":")[1]), name) for name in types)
+    }
 
 
 def _is(operation: str, name: str) -> bool:
@@ -74,11 +78,16 @@ def test_a_function_may_do_what_its_binary_asks_for_and_nothing_else(stack, func
     if allowed & BY_HTTP:
         asked = asked - {"lambda:InvokeFunction"} | BY_HTTP
     unused, missing = sorted(allowed - asked), sorted(asked - allowed)
-    need(not unused, f"{stack.file}: {function} may {', '.join(unused)} and never asks for it: take it out of its Policies.")
+    need(
+        not unused,
+        f"{stack.file}: {function} may {', '.join(unused)} and never asks for it: take it out of its Policies.",
+    )
     need(not missing, f"{stack.file}: {function} asks for {', '.join(missing)} and may not: add it to its Policies.")
 
 
 def test_every_action_of_a_policy_is_known_here():
     allowed = {a for stack, f in EVERY_FUNCTION for s in stack.statements_of(f) for a in as_list(s["Action"])}
     unknown = allowed - ACTIONS - FOR_LAMBDA - BY_HTTP - IN_TRANSACTIONS
-    need(not unknown, f"tests/templates/test_permissions.py does not know {', '.join(sorted(unknown))}: add it to KNOWN.")
+    need(
+        not unknown, f"tests/templates/test_permissions.py does not know {', '.join(sorted(unknown))}: add it to KNOWN."
+    )
