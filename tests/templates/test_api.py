@@ -65,7 +65,7 @@ def test_an_operation_has_a_route_to_its_function_for_its_callers(operation):
     routes = [(candidate, route) for candidate, route in EVERY_ROUTE if key_of(candidate, route) == operation.route]
     need(
         routes,
-        f"{stack.file}: there is no route {operation.route}: add {logical_id(operation.function)}Route with this RouteKey "
+        f"{stack.file}: there is no route {operation.route}: add {logical_id(operation.function)}Route with this key "
         f"and the AuthorizationType {operation.authorization}, which leads to the integration of {operation.function}.",
     )
     places = " and ".join(f"{route} in {candidate.file}" for candidate, route in routes)
