@@ -103,7 +103,10 @@ def test_a_function_writes_to_a_log_group_of_its_own_that_forgets(stack, functio
 
 @pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
 def test_a_log_group_is_for_a_function(stack):
-    used = {target(properties["LoggingConfig"]["LogGroup"]) for properties in stack.functions.values()}
+    configured = [
+        properties["LoggingConfig"] for properties in stack.functions.values() if "LoggingConfig" in properties
+    ]
+    used = {target(logging["LogGroup"]) for logging in configured}
     for name in set(stack.of_type("AWS::Logs::LogGroup")) - used:
         fail(f"{stack.file}: no function writes to {name}: remove it, or name it in the LoggingConfig of a function.")
 

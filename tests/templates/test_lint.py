@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,12 @@ def test_cfn_lint_finds_nothing(template):
     matches = lint_file(template, config=ManualArgs(regions=["us-east-1"]))
     if matches:
         here = template.relative_to(ROOT)
-        fail(*(f"{here}:{match.linenumber}: {match.message} ({match.rule.id})" for match in matches))
+        # One match a line, without the list of everything that a name could be.
+        first = {match.linenumber: match for match in reversed(matches)}
+        messages = {
+            line: re.sub(r"is not one of \[.{200,}", "names nothing here", first[line].message) for line in first
+        }
+        fail(*(f"{here}:{line}: {messages[line]} ({first[line].rule.id})" for line in sorted(messages)))
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)

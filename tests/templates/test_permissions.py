@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stacks import EVERY_FUNCTION, ROOT, as_list, label, need
+from stacks import EVERY_FUNCTION, ROOT, as_list, fail, label, need
 
 # Lambda takes from queues and streams with the function's role.
 FOR_LAMBDA = {
@@ -77,12 +77,10 @@ def test_a_function_may_do_what_its_binary_asks_for_and_nothing_else(stack, func
         asked = asked - {"dynamodb:TransactWriteItems"} | allowed & IN_TRANSACTIONS
     if allowed & BY_HTTP:
         asked = asked - {"lambda:InvokeFunction"} | BY_HTTP
-    unused, missing = sorted(allowed - asked), sorted(asked - allowed)
-    need(
-        not unused,
-        f"{stack.file}: {function} may {', '.join(unused)} and never asks for it: take it out of its Policies.",
-    )
-    need(not missing, f"{stack.file}: {function} asks for {', '.join(missing)} and may not: add it to its Policies.")
+    unused = [f"may {action} and never asks for it: take it out of" for action in sorted(allowed - asked)]
+    missing = [f"asks for {action} and may not: add it to" for action in sorted(asked - allowed)]
+    if unused or missing:
+        fail(*(f"{stack.file}: {function} {what} its Policies." for what in unused + missing))
 
 
 def test_every_action_of_a_policy_is_known_here():
