@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::contract::{Operation, Place};
 use serde_json::{Value, json};
-use system_tests::{files, openapi};
+use system_tests::{files, openapi, templates};
 
 /// The operations of a document, by method and path as a route has them.
 fn operations(document: &Value) -> BTreeMap<String, Value> {
