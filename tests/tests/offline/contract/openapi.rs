@@ -145,12 +145,12 @@ fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
         let parts = path.split('/');
         let in_path: BTreeSet<&str> =
             parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-        for name in in_path.difference(&described) {
+        if let Some(name) = in_path.difference(&described).next() {
             panic!(
                 "{here} does not describe {{{name}}}: add `.path::<Uuid>(\"{name}\", …)`, or of another type."
             );
         }
-        for name in described.difference(&in_path) {
+        if let Some(name) = described.difference(&in_path).next() {
             panic!("{here} describes {{{name}}}, which its path does not have.");
         }
         assert!(
