@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo token trace logs dead-letters redrive order-retry check test fuzz watch bench clean-local help
+.PHONY: build up down demo token trace logs dead-letters redrive order-retry contract check test fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 # As it was written: make would carry out what stands in $(…).
@@ -42,6 +42,10 @@ redrive: bootstrap ## Put the messages back that the consumer Q= has given up; I
 
 order-retry: bootstrap ## Make the saga of the order ID=<order id> go on where it stopped
 	@$(LOCAL) order-retry -- "$$WANTED"
+
+contract: ## Write every file that is made of the code: the API's description, schemas, inputs, routes
+	@cargo build --quiet --workspace --example contract
+	@$${CARGO_TARGET_DIR:-target}/debug/examples/contract
 
 check: ## All that has to pass and needs no running system: lints, unit tests, templates, documents
 	@infra/local/bootstrap check

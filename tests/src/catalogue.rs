@@ -1,6 +1,6 @@
 //! The published language as documents say it: a JSON Schema for each event, and the AsyncAPI document of the bus.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use events::{
     CommentEvent, InventoryEvent, NotificationEvent, OrderEvent, PaymentEvent, PostEvent, UserEvent,
@@ -10,7 +10,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
-use crate::openapi::tidy;
+use crate::{files, generated, openapi::tidy, templates};
 
 /// An event: its type and the version of its schema.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,4 +191,103 @@ pub fn asyncapi(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, V
         "operations": operations,
         "components": {"messages": messages},
     })
+}
+
+/// The example of each event.
+pub fn examples() -> BTreeMap<Name, Value> {
+    let names = schemas().into_keys();
+    names
+        .map(|name| {
+            let path = format!("events/examples/{}.json", name.stem());
+            assert!(files::at(&path).is_file(), "{path} is missing: write an example of {}", name.event);
+            (name, files::json(&path))
+        })
+        .collect()
+}
+
+/// Who listens to which event, by the rules of the templates.
+pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
+    let mut consumers: BTreeMap<String, Vec<Consumer>> = BTreeMap::new();
+    for (stack, template) in &templates::all() {
+        for (rule, properties) in templates::of_type(template, "AWS::Events::Rule") {
+            let queue = properties["Targets"][0]["Arn"].as_str().expect(rule);
+            let mut mappings = templates::of_type(template, "AWS::Lambda::EventSourceMapping");
+            let (_, mapping) = mappings
+                .find(|(_, mapping)| mapping["EventSourceArn"].as_str() == Some(queue))
+                .unwrap_or_else(|| panic!("{stack}: nobody reads the queue of {rule}"));
+            let function =
+                &template["Resources"][mapping["FunctionName"].as_str().expect(rule)]["Properties"];
+            let text =
+                |name: &str| function[name].as_str().unwrap_or_else(|| panic!("{rule}: {name}")).to_owned();
+            for event in properties["EventPattern"]["detail-type"].as_vec().expect(rule) {
+                let consumer = Consumer { function: text("FunctionName"), description: text("Description") };
+                consumers.entry(event.as_str().expect(rule).to_owned()).or_default().push(consumer);
+            }
+        }
+    }
+    for consumers in consumers.values_mut() {
+        consumers.sort();
+    }
+    consumers
+}
+
+/// The catalogue as a page for people.
+pub(crate) fn page(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, Vec<Consumer>>) -> String {
+    let schemas = schemas();
+    let mut page = format!(
+        "<!-- Generated: {} -->\n# Events\n\n\
+         What the services tell each other. An event travels on the bus `madang` as a CloudEvents 1.0 object: `subject` is \
+         what\nchanged, `sequence` its version after the change, `time` when the change was made. A consumer ignores fields \
+         that it does\nnot know; it may see an event twice, and a later one first.\n\n\
+         | event | published by | when | who reacts |\n|---|---|---|---|\n",
+        generated::COMMAND
+    );
+    for (name, schema) in &schemas {
+        let reacts: Vec<String> = consumers
+            .get(&name.event)
+            .into_iter()
+            .flatten()
+            .map(|consumer| format!("`{}`", consumer.function))
+            .collect();
+        let reacts = if reacts.is_empty() { "–".to_owned() } else { reacts.join(", ") };
+        let (event, anchor) = (&name.event, name.stem().replace('.', ""));
+        let when = schema["description"].as_str().unwrap();
+        writeln!(page, "| [{event}](#{anchor}) | {} | {when} | {reacts} |", publisher(schema)).unwrap();
+    }
+    page.push_str(
+        "\nThe machine-readable form is [infra/asyncapi.json](../infra/asyncapi.json); each event has its schema in \
+         `schemas/`. What\nwas ever released is kept in `released/`, and no change that its readers could not read passes \
+         the tests.\n",
+    );
+    for (name, schema) in &schemas {
+        writeln!(page, "\n## {}\n\n{}", name.stem(), schema["description"].as_str().unwrap()).unwrap();
+        for consumer in consumers.get(&name.event).into_iter().flatten() {
+            writeln!(page, "\n- `{}`: {}", consumer.function, consumer.description.trim()).unwrap();
+        }
+        page.push_str("\n| field of `data` | type | |\n|---|---|---|\n");
+        fields(&mut page, "", &schema["properties"]["data"]);
+        let example = serde_json::to_string_pretty(&examples[name]).unwrap();
+        writeln!(page, "\n```json\n{example}\n```").unwrap();
+    }
+    page
+}
+
+/// The rows of an object's fields, inner ones too.
+fn fields(page: &mut String, at: &str, object: &Value) {
+    let required = object["required"].as_array().cloned().unwrap_or_default();
+    for (name, schema) in object["properties"].as_object().into_iter().flatten() {
+        let (mut of, mut inner) = (schema["type"].as_str().unwrap_or("string").to_owned(), schema);
+        let mut path = format!("{at}{name}");
+        if schema["items"].is_object() {
+            (of, inner) = ("array".to_owned(), &schema["items"]);
+            path.push_str("[]");
+        }
+        if let Some(format) = schema["format"].as_str() {
+            format.clone_into(&mut of);
+        }
+        let need = if required.contains(&json!(name)) { "" } else { ", may be absent" };
+        let about = schema["description"].as_str().unwrap_or_default();
+        writeln!(page, "| `{at}{name}` | {of}{need} | {about} |").unwrap();
+        fields(page, &format!("{path}."), inner);
+    }
 }

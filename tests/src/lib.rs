@@ -10,6 +10,7 @@
 //! - [`catalogue`] makes the schemas of the events and the document of the bus,
 //! - [`compatibility`] says what an old consumer could not read,
 //! - [`openapi`] makes the OpenAPI document of what the services tell of themselves,
+//! - [`generated`] has every file that is made of the code,
 //! - [`faults`] stands between a function and AWS: it counts calls and refuses them,
 //! - [`alarms`] reads the alarms of the templates and the metrics that functions have written,
 //! - [`turns`] keeps tests that change what others use from doing so at the same time.
@@ -25,11 +26,16 @@ pub mod alarms;
 pub mod catalogue;
 pub mod compatibility;
 pub mod faults;
+pub mod files;
+pub mod generated;
+mod invoke;
 pub mod openapi;
 mod promises;
+pub mod released;
 pub mod shop;
 mod signed;
 pub mod stories;
+pub mod templates;
 pub mod traces;
 pub mod turns;
 

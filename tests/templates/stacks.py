@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import pytest
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -24,6 +25,10 @@ PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId":
 class Stack:
     name: str
     template: dict[str, Any]  # as written
+
+    @property
+    def file(self) -> str:
+        return f"infra/{self.name}.yaml"
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -107,6 +112,16 @@ class _NoManagedPolicies:
 
     def load(self) -> dict[str, str]:
         return {}
+
+
+def fail(*sentences: str) -> NoReturn:
+    """Fails a test in words that say which file lacks what; conftest.py repeats them at the end."""
+    pytest.fail("\n".join(sentences), pytrace=False)
+
+
+def need(condition: object, sentence: str) -> None:
+    if not condition:
+        fail(sentence)
 
 
 def target(value: Any) -> str:

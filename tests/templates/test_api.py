@@ -1,87 +1,115 @@
+"""The routes: each leads to the function that serves it by its contract, for the callers that the contract names."""
+
 import re
 
 import pytest
-from stacks import EVERY_FUNCTION, EVERY_ROUTE, SERVICES, STACKS, STEPS, label, referenced, substituted, target
+from api import IAM, JWT, OPERATIONS, PUBLIC
+from stacks import (
+    EVERY_FUNCTION,
+    EVERY_ROUTE,
+    SERVICES,
+    STACKS,
+    STEPS,
+    Stack,
+    fail,
+    label,
+    need,
+    referenced,
+    substituted,
+    target,
+)
 
-# The API's contract: who answers a route, and whom.
-JWT, IAM, PUBLIC = "JWT", "AWS_IAM", "NONE"
-CONTRACT = {
-    "POST /users": ("users-register", JWT),
-    "GET /users/me": ("users-get", JWT),
-    "GET /users/{id}": ("users-get", JWT),
-    "PATCH /users/me": ("users-update", JWT),
-    "DELETE /users/me": ("users-delete", JWT),
-    "GET /internal/users/{id}": ("users-lookup", IAM),
-    "POST /posts": ("posts-create", JWT),
-    "GET /posts": ("posts-list", PUBLIC),
-    "GET /posts/{id}": ("posts-get", PUBLIC),
-    "GET /posts/{id}/author": ("posts-author", PUBLIC),
-    "PATCH /posts/{id}": ("posts-update", JWT),
-    "DELETE /posts/{id}": ("posts-delete", JWT),
-    "POST /posts/{id}/comments": ("comments-create", JWT),
-    "GET /posts/{id}/comments": ("comments-list", PUBLIC),
-    "PATCH /posts/{id}/comments/{comment_id}": ("comments-update", JWT),
-    "DELETE /posts/{id}/comments/{comment_id}": ("comments-delete", JWT),
-    "GET /notifications": ("notifications-list", JWT),
-    "POST /notifications/{id}/read": ("notifications-read", JWT),
-    "POST /notifications/read-all": ("notifications-read", JWT),
-    "GET /notifications/preferences": ("notifications-preferences", JWT),
-    "PUT /notifications/preferences": ("notifications-preferences", JWT),
-    "POST /orders": ("orders-place", JWT),
-    "GET /orders": ("orders-list", JWT),
-    "GET /orders/{id}": ("orders-get", JWT),
-    "POST /orders/{id}/cancel": ("orders-cancel", JWT),
-    "GET /orders/{id}/payment": ("payments-get", JWT),
-    "GET /inventory": ("inventory-list", PUBLIC),
-    "GET /inventory/{sku}": ("inventory-get", PUBLIC),
-    # For the group admin alone, which the function itself asks for.
-    "PUT /inventory/{sku}": ("inventory-put", JWT),
-    # The function checks the signature of the payment provider.
-    "POST /payments/webhook": ("payments-webhook", PUBLIC),
-    "PUT /registry/{service}/instances/{id}": ("registry-register", IAM),
-    "DELETE /registry/{service}/instances/{id}": ("registry-deregister", IAM),
-    "GET /registry/{service}": ("registry-resolve", IAM),
-    "GET /openapi.json": ("api-docs", PUBLIC),
-    "GET /docs": ("api-docs", PUBLIC),
-    "GET /docs/{file}": ("api-docs", PUBLIC),
-}
-
+EVERY_OPERATION = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
 ROUTES = pytest.mark.parametrize("stack, route", EVERY_ROUTE, ids=label)
 
 
-def function_behind(stack, route):
+def key_of(stack: Stack, route: str) -> str:
+    """`GET /posts/{id}`."""
+    return stack.resources[route]["Properties"]["RouteKey"]
+
+
+def function_behind(stack: Stack, route: str) -> str:
+    """The logical id of the function that a route leads to."""
     integration = re.fullmatch(r"integrations/\$\{(\w+)}", stack.resources[route]["Properties"]["Target"]["Fn::Sub"])[1]
-    properties = stack.of_type("AWS::ApiGatewayV2::Integration")[integration]
+    properties = stack.of_type("AWS::ApiGatewayV2::Integration").get(integration)
+    if properties is None:
+        fail(f"{stack.file}: {route} leads to {integration}, which is not there: copy another function's integration.")
     assert (properties["IntegrationType"], properties["PayloadFormatVersion"]) == ("AWS_PROXY", "2.0")
     function = target(properties["IntegrationUri"])
-    assert function in stack.functions
+    need(
+        function in stack.functions,
+        f"{stack.file}: {integration} leads to {function}, which is no function of the stack.",
+    )
     return function
 
 
-def test_the_routes_are_those_of_the_contract():
-    routes = {
-        properties["RouteKey"]: (
-            stack.functions[function_behind(stack, route)]["FunctionName"],
-            properties["AuthorizationType"],
-        )
-        for stack, route in EVERY_ROUTE
-        for properties in [stack.resources[route]["Properties"]]
-    }
-    assert routes == CONTRACT
-    assert len(routes) == len(EVERY_ROUTE), "a route is there twice"
+def logical_id(function: str) -> str:
+    """`PostsGet` for `posts-get`."""
+    return "".join(part.capitalize() for part in function.split("-"))
+
+
+def test_the_description_was_read():
+    assert len(OPERATIONS) >= 36
+    assert {operation.authorization for operation in OPERATIONS.values()} == {JWT, IAM, PUBLIC}
+
+
+@EVERY_OPERATION
+def test_an_operation_has_a_route_to_its_function_for_its_callers(operation):
+    stack = SERVICES[operation.service]
+    names = {properties["FunctionName"] for properties in stack.functions.values()}
+    need(
+        operation.function in names,
+        f"{stack.file}: there is no function {operation.function}, which serves {operation.route} by "
+        f"{operation.contract}: copy another function with its log group, integration, route and permission.",
+    )
+    routes = [(candidate, route) for candidate, route in EVERY_ROUTE if key_of(candidate, route) == operation.route]
+    need(
+        routes,
+        f"{stack.file}: there is no route {operation.route}: add {logical_id(operation.function)}Route with this key "
+        f"and the AuthorizationType {operation.authorization}, which leads to the integration of {operation.function}.",
+    )
+    places = " and ".join(f"{route} in {candidate.file}" for candidate, route in routes)
+    need(len(routes) == 1, f"{operation.route} is the key of two routes, {places}: one of them has to go.")
+    [(found_in, route)] = routes
+    need(found_in is stack, f"{operation.route} is {places}, and {operation.contract} says that {stack.file} has it.")
+    found = stack.resources[route]["Properties"]["AuthorizationType"]
+    need(
+        found == operation.authorization,
+        f"{stack.file}: {route} has the AuthorizationType {found}, and {operation.contract} lets others ask: that is "
+        f"{operation.authorization}.",
+    )
+    function = stack.functions[function_behind(stack, route)]["FunctionName"]
+    need(
+        function == operation.function,
+        f"{stack.file}: {route} leads to {function}, and by {operation.contract} {operation.function} serves "
+        f"{operation.route}.",
+    )
+
+
+@ROUTES
+def test_a_route_is_an_operation_that_a_contract_describes(stack, route):
+    need(
+        key_of(stack, route) in OPERATIONS,
+        f"{stack.file}: {route} is {key_of(stack, route)}, which infra/openapi.json does not have: describe it in "
+        f"functions/{stack.name}/src/contract.rs and run `make contract`.",
+    )
 
 
 @ROUTES
 def test_a_route_for_signed_in_people_has_the_authorizer_and_no_other_has(stack, route):
     properties = stack.resources[route]["Properties"]
     expected = {"Ref": "AuthorizerId"} if properties["AuthorizationType"] == JWT else None
-    assert properties.get("AuthorizerId") == expected
+    need(
+        properties.get("AuthorizerId") == expected,
+        f"{stack.file}: {route} has the AuthorizationType {properties['AuthorizationType']}: it "
+        f"{'needs' if expected else 'must not have'} `AuthorizerId: !Ref AuthorizerId`.",
+    )
     assert properties["ApiId"] == {"Ref": "ApiId"}
 
 
 @ROUTES
 def test_the_api_may_invoke_the_function_for_exactly_this_route(stack, route):
-    method, path = stack.resources[route]["Properties"]["RouteKey"].split(" ")
+    method, path = key_of(stack, route).split(" ")
     path = re.sub(r"{\w+}", "*", path)
     source = f"arn:aws:execute-api:us-east-1:123456789012:${{ApiId}}/*/{method}{path}"
     granted = [
@@ -89,16 +117,29 @@ def test_the_api_may_invoke_the_function_for_exactly_this_route(stack, route):
         for permission in stack.of_type("AWS::Lambda::Permission").values()
         if substituted(permission["SourceArn"]) == source
     ]
-    assert [target(permission["FunctionName"]) for permission in granted] == [function_behind(stack, route)]
+    function = function_behind(stack, route)
+    need(
+        [target(permission["FunctionName"]) for permission in granted] == [function],
+        f"{stack.file}: exactly one permission lets the API invoke {function} for {route}: an AWS::Lambda::Permission "
+        f"whose SourceArn ends in ${{ApiId}}/*/{method}{path} (found: {len(granted)}).",
+    )
 
 
 @pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
 def test_nothing_but_the_routes_may_invoke_a_function(stack):
     permissions = stack.of_type("AWS::Lambda::Permission")
-    assert len(permissions) == len(stack.of_type("AWS::ApiGatewayV2::Route"))
-    for permission in permissions.values():
+    routes = stack.of_type("AWS::ApiGatewayV2::Route")
+    keys = {re.sub(r"{\w+}", "*", key_of(stack, route)).replace(" ", "") for route in routes}
+    for name, permission in permissions.items():
+        need(
+            substituted(permission["SourceArn"]).partition("/*/")[2] in keys,
+            f"{stack.file}: {name} is for no route: remove it, or end its SourceArn as the route's key does.",
+        )
         assert permission["Principal"] == "apigateway.amazonaws.com"
         assert permission["Action"] == "lambda:InvokeFunction"
+    assert len(permissions) <= len(routes), (
+        "test_the_api_may_invoke_the_function_for_exactly_this_route finds the others"
+    )
 
 
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
@@ -109,7 +150,12 @@ def test_a_function_is_reached_in_exactly_one_way(stack, function):
     }
     by_the_saga = stack.functions[function]["FunctionName"] in STEPS.values()
     by_schedule = function in stack.scheduled
-    assert [function in by_route, function in by_events, by_the_saga, by_schedule].count(True) == 1
+    ways = [function in by_route, function in by_events, by_the_saga, by_schedule].count(True)
+    need(
+        ways,
+        f"{stack.file}: nothing reaches {function}: add a route, an event source, a step of the saga or a schedule.",
+    )
+    need(ways == 1, f"{stack.file}: {function} is reached in {ways} ways; one input has one function.")
 
 
 def test_the_stage_throttles_and_its_log_names_nobody():

@@ -1,8 +1,8 @@
 """What the crates promise: dependencies that point one way, and routes that are the API's."""
 
 import pytest
-from stacks import ROOT
-from test_api import CONTRACT
+from api import OPERATIONS
+from stacks import ROOT, need
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
 
@@ -27,12 +27,12 @@ def test_the_kernel_knows_neither_aws_nor_the_runtime():
 
 
 def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
-    metadata = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["metadata"]["lambda"]["watch"]["router"]
+    router = tomllib.loads((ROOT / "CargoLambda.toml").read_text())["watch"]["router"]
     watched = {
-        f"{target['method']} {path}": target["function"] for path, targets in metadata.items() for target in targets
+        f"{target['method']} {path}": target["function"] for path, targets in router.items() for target in targets
     }
-    # test_api compares the same list with the templates.
-    assert watched == {route: function for route, (function, _) in CONTRACT.items()}
+    described = {route: operation.function for route, operation in OPERATIONS.items()}
+    need(watched == described, "CargoLambda.toml and infra/openapi.json have different routes: run `make contract`.")
 
 
 def test_what_is_deployed_has_no_faults_to_inject():

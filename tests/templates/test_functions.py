@@ -1,7 +1,19 @@
 import re
 
 import pytest
-from stacks import EVERY_FUNCTION, ROOT, SERVICES, TEMPLATES, WITH_TABLE, as_list, label, referenced, target
+from stacks import (
+    EVERY_FUNCTION,
+    ROOT,
+    SERVICES,
+    TEMPLATES,
+    WITH_TABLE,
+    as_list,
+    fail,
+    label,
+    need,
+    referenced,
+    target,
+)
 
 FUNCTIONS = pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
 # What a resource may leave open, and why.
@@ -22,6 +34,11 @@ NO_RESOURCE = {
     "servicediscovery:ListServices": set(),
     "servicediscovery:GetOperation": set(),
 }
+# What is done with a table itself; its stream is the relay's.
+TABLE_ACTIONS = {
+    f"dynamodb:{name}"
+    for name in ("GetItem", "BatchGetItem", "Query", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem")
+}
 LOGS_ONLY = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 TRACES_ONLY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
 
@@ -29,22 +46,29 @@ TRACES_ONLY = "arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"
 @FUNCTIONS
 def test_a_function_is_named_for_its_service(stack, function):
     name = stack.functions[function]["FunctionName"]
-    assert name == stack.name or name.startswith(f"{stack.name}-")
-    assert function == "".join(part.capitalize() for part in name.split("-"))
+    need(
+        name == stack.name or name.startswith(f"{stack.name}-"),
+        f"{stack.file}: {function} has the FunctionName {name}, which has to begin with {stack.name}-.",
+    )
+    expected = "".join(part.capitalize() for part in name.split("-"))
+    need(function == expected, f"{stack.file}: the function {name} has the logical id {function}: call it {expected}.")
 
 
 @FUNCTIONS
 def test_a_function_is_built_from_a_binary_that_exists(stack, function):
     name = stack.functions[function]["FunctionName"]
-    directory = re.fullmatch(
-        r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", stack.template["Resources"][function]["Properties"]["CodeUri"]
-    )[1]
-    if directory == "relay":
-        sources = [ROOT / "functions/relay/src/main.rs", ROOT / "functions/relay/src/bin/relay.rs"]
-    else:
-        assert directory == name
-        sources = [ROOT / f"functions/{stack.name}/src/bin/{name}.rs"]
-    assert any(source.is_file() for source in sources), f"none of {sources} exists"
+    uri = stack.template["Resources"][function]["Properties"].get("CodeUri", "")
+    built = re.fullmatch(r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", uri)
+    expected = "relay" if name.endswith("-relay") else name
+    need(
+        built and built[1] == expected,
+        f"{stack.file}: {function} needs the CodeUri ../target/lambda/{expected}/bootstrap.zip, not {uri or 'none'}.",
+    )
+    source = "functions/relay/src/bin/relay.rs" if expected == "relay" else f"functions/{stack.name}/src/bin/{name}.rs"
+    need(
+        (ROOT / source).is_file(),
+        f"{source} is missing, the binary of {function} in {stack.file}: copy another binary of the service.",
+    )
 
 
 @FUNCTIONS
@@ -57,9 +81,34 @@ def test_a_function_runs_on_the_architecture_that_the_parameter_says(stack, func
 @FUNCTIONS
 def test_a_function_writes_to_a_log_group_of_its_own_that_forgets(stack, function):
     properties = stack.functions[function]
-    logs = stack.of_type("AWS::Logs::LogGroup")[target(properties["LoggingConfig"]["LogGroup"])]
-    assert logs["LogGroupName"] == f"/aws/lambda/{properties['FunctionName']}"
-    assert logs["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    need(
+        "LoggingConfig" in properties,
+        f"{stack.file}: {function} does not say where it logs: add `LoggingConfig: {{LogGroup: !Ref {function}Logs}}`.",
+    )
+    name = target(properties["LoggingConfig"]["LogGroup"])
+    logs = stack.of_type("AWS::Logs::LogGroup").get(name)
+    if logs is None:
+        fail(f"{stack.file}: {function} has no log group: copy another function's as {name}.")
+    expected = f"/aws/lambda/{properties['FunctionName']}"
+    need(
+        logs["LogGroupName"] == expected,
+        f"{stack.file}: {name} is the log group of {function} and has the LogGroupName {logs['LogGroupName']}: make it "
+        f"{expected}.",
+    )
+    need(
+        logs.get("RetentionInDays") == {"Ref": "LogRetentionDays"},
+        f"{stack.file}: {name} would keep its lines for ever: add `RetentionInDays: !Ref LogRetentionDays`.",
+    )
+
+
+@pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
+def test_a_log_group_is_for_a_function(stack):
+    configured = [
+        properties["LoggingConfig"] for properties in stack.functions.values() if "LoggingConfig" in properties
+    ]
+    used = {target(logging["LogGroup"]) for logging in configured}
+    for name in set(stack.of_type("AWS::Logs::LogGroup")) - used:
+        fail(f"{stack.file}: no function writes to {name}: remove it, or name it in the LoggingConfig of a function.")
 
 
 @FUNCTIONS
@@ -85,7 +134,10 @@ def test_a_function_may_only_do_what_its_own_policy_names(stack, function):
     assert role["ManagedPolicyArns"] == shared, "writing logs and traces are the permissions that all share"
     # The documentation is part of its function.
     needs_none = function == "ApiDocs"
-    assert bool(stack.statements_of(function)) is not needs_none, "a function without permissions has nothing to do"
+    need(
+        bool(stack.statements_of(function)) is not needs_none,
+        f"{stack.file}: {function} has {'Policies and needs none' if needs_none else 'no Policies: name its actions'}.",
+    )
 
 
 @FUNCTIONS
@@ -111,6 +163,20 @@ def test_a_function_touches_no_table_but_that_of_its_service(stack, function):
         if any(action.startswith("dynamodb:") for action in as_list(statement["Action"])):
             assert referenced(statement["Resource"]) == {"Table"}, statement["Sid"]
     assert stack.functions[function]["Environment"]["Variables"].get("TABLE", {"Ref": "Table"}) == {"Ref": "Table"}
+
+
+@FUNCTIONS
+def test_a_function_that_may_use_the_table_knows_its_name_and_no_other_does(stack, function):
+    may_use_it = any(action in TABLE_ACTIONS for s in stack.statements_of(function) for action in as_list(s["Action"]))
+    knows_it = "TABLE" in stack.functions[function]["Environment"]["Variables"]
+    need(
+        knows_it or not may_use_it,
+        f"{stack.file}: {function} may use the table and lacks its name: add `TABLE: !Ref Table` to its Variables.",
+    )
+    need(
+        may_use_it or not knows_it,
+        f"{stack.file}: {function} has the variable TABLE and no action on the table: add it to its Policies.",
+    )
 
 
 def test_every_service_has_a_table_but_the_registry_and_the_documentation():

@@ -38,13 +38,13 @@ const UNCHANGED: &str = "The client has this version already.";
 /// The endpoints.
 pub fn operations() -> Vec<Operation> {
     let tag = "\"5f0c1e8a00026c10-gzip\"";
-    let operation = operation!("GET", "/docs/{file}", endpoints::file)
+    let operation = operation!("api-docs", "GET", "/docs/{file}", endpoints::file)
         .named("getDocsFile", "Read a file of the documentation page")
         .path::<FileName>("file", "The file.", "swagger-ui.css")
         .header::<String>("If-None-Match", KNOWN, tag);
     let media_types = FILES.iter().map(|file| file.media_type.split(';').next().unwrap_or_default());
     vec![
-        operation!("GET", "/openapi.json", endpoints::description)
+        operation!("api-docs", "GET", "/openapi.json", endpoints::description)
             .named("getDescription", "Read this document")
             .about("Compressed for who takes `gzip`.")
             .header::<String>("If-None-Match", KNOWN, tag)
@@ -57,7 +57,7 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::FileTag])
             .answers_empty(304, UNCHANGED)
             .with(&[Header::FileTag]),
-        operation!("GET", "/docs", endpoints::page)
+        operation!("api-docs", "GET", "/docs", endpoints::page)
             .named("getDocs", "See this document on a page")
             .about("On which one can sign in and try each call.")
             .answers_as::<Text>("text/html", 200, "The page.", json!(null)),

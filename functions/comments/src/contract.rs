@@ -35,7 +35,7 @@ pub fn operations() -> Vec<Operation> {
     (edited["body"], edited["version"]) = (json!("Not I."), json!(2));
     edited["updated_at"] = json!("2026-05-04T10:00:00.654321Z");
     vec![
-        operation!("POST", "/posts/{id}/comments", endpoints::create)
+        operation!("comments-create", "POST", "/posts/{id}/comments", endpoints::create)
             .named("createComment", "Comment on a post")
             .about("A post that was written a moment ago may not be known here yet: 404 until it is.")
             .with_profile()
@@ -62,7 +62,7 @@ pub fn operations() -> Vec<Operation> {
                 "deleteComment",
                 &[("id", "$response.body#/post_id"), ("comment_id", "$response.body#/id")],
             ),
-        operation!("GET", "/posts/{id}/comments", endpoints::list)
+        operation!("comments-list", "GET", "/posts/{id}/comments", endpoints::list)
             .named("listComments", "List the comments on a post")
             .about("Oldest first.")
             .path::<Uuid>("id", "The post.", post)
@@ -72,7 +72,7 @@ pub fn operations() -> Vec<Operation> {
                 "A page of comments.",
                 json!({"items": [comment], "next_cursor": null}),
             ),
-        operation!("PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
+        operation!("comments-update", "PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
             .named("updateComment", "Change a comment")
             .about("Its author may.")
             .signed_in()
@@ -83,7 +83,7 @@ pub fn operations() -> Vec<Operation> {
             .takes::<CommentText>(json!({"body": "Not I."}))
             .answers::<Comment>(200, "The changed comment.", edited)
             .with(&[Header::ETag]),
-        operation!("DELETE", "/posts/{id}/comments/{comment_id}", endpoints::delete)
+        operation!("comments-delete", "DELETE", "/posts/{id}/comments/{comment_id}", endpoints::delete)
             .named("deleteComment", "Delete a comment")
             .about("Its author may, and the author of the post.")
             .signed_in()

@@ -22,7 +22,7 @@ pub fn operations() -> Vec<Operation> {
     let mut listed = item.clone();
     (listed["reserved"], listed["available"]) = (json!(0), json!(100));
     vec![
-        operation!("GET", "/inventory", endpoints::list)
+        operation!("inventory-list", "GET", "/inventory", endpoints::list)
             .named("listInventory", "List what can be ordered")
             .about("By SKU.")
             .by_pages()
@@ -31,16 +31,16 @@ pub fn operations() -> Vec<Operation> {
                 "A page of stock items.",
                 json!({"items": [item.clone()], "next_cursor": null}),
             ),
-        operation!("GET", "/inventory/{sku}", endpoints::get)
+        operation!("inventory-get", "GET", "/inventory/{sku}", endpoints::get)
             .named("getStockItem", "Read a stock item")
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
             .answers::<StockItem>(200, "The stock item.", item.clone())
             .with(&[Header::ETag]),
-        operation!("PUT", "/inventory/{sku}", endpoints::put)
+        operation!("inventory-put", "PUT", "/inventory/{sku}", endpoints::put)
             .named("putStockItem", "List or change a stock item")
             .about("For members of the group `admin`.")
-            .signed_in()
-            .refuses(&[Kind::Forbidden, Kind::Conflict])
+            .for_group("admin")
+            .refuses(&[Kind::Conflict])
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
             .creates_or_changes()
             .takes::<Listing>(json!({

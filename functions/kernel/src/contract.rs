@@ -18,12 +18,13 @@ use crate::{
 /// Makes the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// Begins an [`Operation`]: its method, its path, and the handler that answers it, which has to exist.
+/// Begins an [`Operation`]: the function that serves it, its method, its path, and the handler that answers it, which has to
+/// exist.
 #[macro_export]
 macro_rules! operation {
-    ($method:literal, $path:literal, $handler:path) => {{
+    ($function:literal, $method:literal, $path:literal, $handler:path) => {{
         _ = $handler;
-        $crate::contract::Operation::new($method, $path, stringify!($handler))
+        $crate::contract::Operation::new($function, $method, $path, stringify!($handler))
     }};
 }
 
@@ -134,6 +135,8 @@ impl Answer {
 /// An endpoint.
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// The Lambda function that serves it.
+    pub function: &'static str,
     /// The HTTP method.
     pub method: &'static str,
     /// The path, as the template's route has it.
@@ -148,6 +151,8 @@ pub struct Operation {
     pub description: &'static str,
     /// Who may ask.
     pub access: Access,
+    /// The group of the user pool that a caller has to be in.
+    pub group: Option<&'static str>,
     /// The parameters.
     pub parameters: Vec<Parameter>,
     /// The body, where it takes one.
@@ -161,8 +166,14 @@ pub struct Operation {
 
 impl Operation {
     /// An endpoint that anybody may ask.
-    pub fn new(method: &'static str, path: &'static str, handler: &'static str) -> Self {
+    pub fn new(
+        function: &'static str,
+        method: &'static str,
+        path: &'static str,
+        handler: &'static str,
+    ) -> Self {
         Self {
+            function,
             method,
             path,
             handler,
@@ -170,6 +181,7 @@ impl Operation {
             summary: "",
             description: "",
             access: Access::Everyone,
+            group: None,
             parameters: Vec::new(),
             body: None,
             answers: Vec::new(),
@@ -199,6 +211,12 @@ impl Operation {
     #[must_use]
     pub fn with_profile(self) -> Self {
         self.signed_in().refuses(&[Kind::ProfileRequired, Kind::ProfileDeleted])
+    }
+
+    /// Only members of a group of the user pool may ask.
+    #[must_use]
+    pub fn for_group(self, group: &'static str) -> Self {
+        Self { group: Some(group), ..self.signed_in() }.refuses(&[Kind::Forbidden])
     }
 
     /// Only AWS principals may ask.

@@ -31,7 +31,7 @@ pub fn operations() -> Vec<Operation> {
         "updated_at": "2026-05-04T09:32:01.234567Z", "version": 2,
     });
     vec![
-        operation!("POST", "/orders", endpoints::place)
+        operation!("orders-place", "POST", "/orders", endpoints::place)
             .named("placeOrder", "Place an order")
             .about(
                 "The order is taken down and settled afterwards: `GET` it until its status is no longer `PENDING`. No \
@@ -48,7 +48,7 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag, location])
             .leads_to("getOrder", &[("id", "$response.body#/id")])
             .leads_to("cancelOrder", &[("id", "$response.body#/id")]),
-        operation!("GET", "/orders", endpoints::list)
+        operation!("orders-list", "GET", "/orders", endpoints::list)
             .named("listOrders", "List one's orders")
             .about("Newest first.")
             .signed_in()
@@ -58,14 +58,14 @@ pub fn operations() -> Vec<Operation> {
                 "A page of orders.",
                 json!({"items": [confirmed.clone()], "next_cursor": null}),
             ),
-        operation!("GET", "/orders/{id}", endpoints::get)
+        operation!("orders-get", "GET", "/orders/{id}", endpoints::get)
             .named("getOrder", "Read an order")
             .about("One's own.")
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
             .answers::<View<'_>>(200, "The order.", confirmed)
             .with(&[Header::ETag]),
-        operation!("POST", "/orders/{id}/cancel", endpoints::cancel)
+        operation!("orders-cancel", "POST", "/orders/{id}/cancel", endpoints::cancel)
             .named("cancelOrder", "Cancel an order")
             .about("One's own, as long as it is not settled. What was done for it is undone.")
             .signed_in()

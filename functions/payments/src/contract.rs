@@ -39,7 +39,7 @@ struct Data {
 pub fn operations() -> Vec<Operation> {
     let id = "0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10";
     vec![
-        operation!("GET", "/orders/{id}/payment", endpoints::get)
+        operation!("payments-get", "GET", "/orders/{id}/payment", endpoints::get)
             .named("getPayment", "Read an order's payment")
             .about("One's own.")
             .signed_in()
@@ -53,7 +53,7 @@ pub fn operations() -> Vec<Operation> {
                     "created_at": "2026-05-04T09:32:00.543210Z",
                 }),
             ),
-        operation!("POST", "/payments/webhook", endpoints::webhook)
+        operation!("payments-webhook", "POST", "/payments/webhook", endpoints::webhook)
             .named("receivePaymentEvent", "Tell of a payment")
             .about("For the payment provider. What it says is a hint: the payment itself is asked for.")
             .for_the_provider()

@@ -24,7 +24,7 @@ pub fn operations() -> Vec<Operation> {
     (edited["title"], edited["version"]) = (json!("Summer"), json!(2));
     edited["updated_at"] = json!("2026-05-04T10:00:00.654321Z");
     vec![
-        operation!("POST", "/posts", endpoints::create)
+        operation!("posts-create", "POST", "/posts", endpoints::create)
             .named("createPost", "Write a post")
             .with_profile()
             .creates()
@@ -38,18 +38,18 @@ pub fn operations() -> Vec<Operation> {
             .leads_to("getPostAuthor", &[("id", "$response.body#/id")])
             .leads_to("createComment", &[("id", "$response.body#/id")])
             .leads_to("listComments", &[("id", "$response.body#/id")]),
-        operation!("GET", "/posts", endpoints::list)
+        operation!("posts-list", "GET", "/posts", endpoints::list)
             .named("listPosts", "List posts")
             .about("Newest first.")
             .query::<Uuid>("author", "Only those that this user wrote.", json!(author))
             .by_pages()
             .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
-        operation!("GET", "/posts/{id}", endpoints::get)
+        operation!("posts-get", "GET", "/posts/{id}", endpoints::get)
             .named("getPost", "Read a post")
             .path::<Uuid>("id", "The post.", id)
             .answers::<Post>(200, "The post.", post)
             .with(&[Header::ETag]),
-        operation!("GET", "/posts/{id}/author", endpoints::author)
+        operation!("posts-author", "GET", "/posts/{id}/author", endpoints::author)
             .named("getPostAuthor", "Read who wrote a post")
             .about("As the users service knows them now: a post itself may show a name that was changed a moment ago.")
             .path::<Uuid>("id", "The post.", id)
@@ -58,7 +58,7 @@ pub fn operations() -> Vec<Operation> {
                 "The author.",
                 json!({"id": author, "name": "Ara", "created_at": "2026-05-04T09:30:00.123456Z", "version": 1}),
             ),
-        operation!("PATCH", "/posts/{id}", endpoints::update)
+        operation!("posts-update", "PATCH", "/posts/{id}", endpoints::update)
             .named("updatePost", "Change a post")
             .about("Its author may, the title, the text or both.")
             .signed_in()
@@ -68,7 +68,7 @@ pub fn operations() -> Vec<Operation> {
             .takes::<Edit>(json!({"title": "Summer"}))
             .answers::<Post>(200, "The changed post.", edited)
             .with(&[Header::ETag]),
-        operation!("DELETE", "/posts/{id}", endpoints::delete)
+        operation!("posts-delete", "DELETE", "/posts/{id}", endpoints::delete)
             .named("deletePost", "Delete a post")
             .about("Its author may. The comments follow.")
             .signed_in()

@@ -47,7 +47,7 @@ pub fn operations() -> Vec<Operation> {
     let mut addresses = instance.clone();
     addresses.as_object_mut().map(|fields| fields.remove("id"));
     vec![
-        operation!("GET", "/registry/{service}", endpoints::resolve)
+        operation!("registry-resolve", "GET", "/registry/{service}", endpoints::resolve)
             .named("resolveService", "Find a service")
             .about("The healthy instances, which are those that callers choose from.")
             .for_principals()
@@ -57,7 +57,7 @@ pub fn operations() -> Vec<Operation> {
                 "The service.",
                 json!({"service": "users", "instances": [instance.clone()]}),
             ),
-        operation!("PUT", "/registry/{service}/instances/{id}", endpoints::register)
+        operation!("registry-register", "PUT", "/registry/{service}/instances/{id}", endpoints::register)
             .named("registerInstance", "Register an instance")
             .about("Or give one that is registered other addresses.")
             .for_principals()
@@ -66,13 +66,18 @@ pub fn operations() -> Vec<Operation> {
             .path::<InstanceName>("id", "The instance.", "laptop")
             .takes::<Addresses>(addresses)
             .answers::<Instance>(200, "The instance.", instance),
-        operation!("DELETE", "/registry/{service}/instances/{id}", endpoints::deregister)
-            .named("deregisterInstance", "Take an instance away")
-            .about("One that is not there is none either.")
-            .for_principals()
-            .refuses(&[Kind::Invalid, Kind::Conflict])
-            .path::<ServiceName>("service", "The service.", "users")
-            .path::<InstanceName>("id", "The instance.", "laptop")
-            .answers_empty(204, "There is no such instance any more."),
+        operation!(
+            "registry-deregister",
+            "DELETE",
+            "/registry/{service}/instances/{id}",
+            endpoints::deregister
+        )
+        .named("deregisterInstance", "Take an instance away")
+        .about("One that is not there is none either.")
+        .for_principals()
+        .refuses(&[Kind::Invalid, Kind::Conflict])
+        .path::<ServiceName>("service", "The service.", "users")
+        .path::<InstanceName>("id", "The instance.", "laptop")
+        .answers_empty(204, "There is no such instance any more."),
     ]
 }

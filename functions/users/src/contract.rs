@@ -34,7 +34,7 @@ pub fn operations() -> Vec<Operation> {
     let mut seen_by_others = user.clone();
     seen_by_others.as_object_mut().map(|fields| fields.remove("email"));
     vec![
-        operation!("POST", "/users", endpoints::register)
+        operation!("users-register", "POST", "/users", endpoints::register)
             .named("registerUser", "Register")
             .about(
                 "Makes the profile of the signed-in person. The id is the token's `sub`, the e-mail address the verified \
@@ -49,32 +49,32 @@ pub fn operations() -> Vec<Operation> {
             .leads_to("getUser", &[("id", "$response.body#/id")])
             .answers::<UserView>(200, "The profile was there already.", user.clone())
             .with(&[Header::ETag]),
-        operation!("GET", "/users/me", endpoints::get_own)
+        operation!("users-get", "GET", "/users/me", endpoints::get_own)
             .named("getOwnUser", "Read one's own profile")
             .with_profile()
             .answers::<UserView>(200, "The profile.", user)
             .with(&[Header::ETag]),
-        operation!("GET", "/users/{id}", endpoints::get)
+        operation!("users-get", "GET", "/users/{id}", endpoints::get)
             .named("getUser", "Read a profile")
             .about("The e-mail address is shown to its owner only.")
             .signed_in()
             .path::<Uuid>("id", "The user.", id)
             .answers::<UserView>(200, "The profile.", seen_by_others)
             .with(&[Header::ETag]),
-        operation!("PATCH", "/users/me", endpoints::update)
+        operation!("users-update", "PATCH", "/users/me", endpoints::update)
             .named("renameUser", "Take another name")
             .with_profile()
             .changes_a_version()
             .takes::<UserName>(json!({"name": "Ara Kim"}))
             .answers::<UserView>(200, "The changed profile.", renamed)
             .with(&[Header::ETag]),
-        operation!("DELETE", "/users/me", endpoints::delete)
+        operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
             .named("deleteUser", "Leave")
             .about("The profile is gone at once; posts, comments, notifications and the login follow.")
             .with_profile()
             .refuses(&[Kind::Conflict])
             .answers_empty(202, "The profile is gone, and the rest will go."),
-        operation!("GET", "/internal/users/{id}", endpoints::lookup)
+        operation!("users-lookup", "GET", "/internal/users/{id}", endpoints::lookup)
             .named("lookUpUser", "Read a profile as another service")
             .for_principals()
             .path::<Uuid>("id", "The user.", id)

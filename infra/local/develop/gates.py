@@ -69,6 +69,8 @@ CHECKS = (
         Step("unit tests", "cargo test --workspace --lib"),
         Step("doc tests", "cargo test --workspace --doc"),
         Step("offline tests", "cargo test --workspace --test offline"),
+        # Compiles the functions, and compares their binaries with their policies.
+        Step("permissions", f"{PYTHON} -m pytest -q tests/templates/test_permissions.py"),
         Step("documentation", "cargo doc --workspace --no-deps --document-private-items"),
         Step("dependencies", f"{TOOLS}/cargo-deny --locked check bans licenses sources"),
         Step("unused dependencies", f"{TOOLS}/cargo-shear"),
@@ -79,7 +81,7 @@ CHECKS = (
         ),
     ),
     (
-        Step("templates", f"{PYTHON} -m pytest -q tests/templates"),
+        Step("templates", f"{PYTHON} -m pytest -q tests/templates --ignore tests/templates/test_permissions.py"),
         Step("local tools", f"{PYTHON} -m pytest -q tests/local"),
         Step("python lints", f"{TOOLS}/ruff check ."),
         Step("python formatting", f"{TOOLS}/ruff format --check ."),

@@ -1,10 +1,7 @@
-//! What the API and the events promise: the committed documents say what the code says, and the templates route to it.
-//!
-//! `UPDATE=1 cargo test --workspace --test offline contract` writes the documents anew.
+//! What the API and the events promise: the committed documents say what the code says. `make contract` writes them anew.
 
 mod events;
-mod files;
 mod gate;
+mod generated;
 mod openapi;
 mod release;
-mod templates;

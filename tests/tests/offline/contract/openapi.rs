@@ -1,17 +1,11 @@
-//! `infra/openapi.json`: generated, in step with the code and with the templates, and true to itself.
+//! `infra/openapi.json`: in step with the code, and true to itself. `tests/templates/test_api.py` compares it with the
+//! templates.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::contract::{Access, Place};
+use kernel::contract::{Operation, Place};
 use serde_json::{Value, json};
-use system_tests::openapi;
-
-use super::{files, templates};
-
-const FILE: &str = "infra/openapi.json";
+use system_tests::{files, openapi, templates};
 
 /// The operations of a document, by method and path as a route has them.
 fn operations(document: &Value) -> BTreeMap<String, Value> {
@@ -24,30 +18,13 @@ fn operations(document: &Value) -> BTreeMap<String, Value> {
     found
 }
 
-#[test]
-fn the_committed_document_is_what_the_code_says() {
-    files::is_current(FILE, &files::pretty(&openapi::document()));
-}
-
-#[test]
-fn the_document_and_the_templates_have_the_same_routes_for_the_same_callers() {
-    let described: BTreeMap<String, String> = openapi::services()
-        .into_iter()
-        .flat_map(|(_, _, operations)| operations)
-        .map(|operation| {
-            let authorization = match operation.access {
-                Access::SignedIn => "JWT",
-                Access::Principal => "AWS_IAM",
-                Access::Everyone | Access::Provider => "NONE",
-            };
-            (format!("{} {}", operation.method, operation.path), authorization.to_owned())
-        })
-        .collect();
-    let routes = templates::routes().into_iter();
-    let routed: BTreeMap<String, String> = routes.map(|(key, route)| (key, route.authorization)).collect();
-    assert_eq!(described, routed);
-    let committed: Vec<String> = operations(&files::json(FILE)).into_keys().collect();
-    assert_eq!(committed, templates::routes().into_keys().collect::<Vec<_>>(), "{FILE}: {}", files::UPDATE);
+/// The service of an operation.
+fn service_of(operation: &Operation) -> &'static str {
+    let mut services = openapi::services().into_iter();
+    let (service, ..) = services
+        .find(|(.., operations)| operations.iter().any(|one| one.id == operation.id))
+        .expect("an operation is of a service");
+    service
 }
 
 #[test]
@@ -69,32 +46,36 @@ fn a_browser_may_read_every_header_that_is_described() {
 }
 
 /// An endpoint that a function serves.
-#[derive(Debug, PartialEq, Eq)]
 struct Served {
+    /// The source of its binary.
+    binary: String,
     function: String,
-    /// The handler with its service: `posts: endpoints::create`.
+    /// The handler: `endpoints::create`.
     handler: String,
+    service: String,
 }
 
 /// The endpoints that the functions serve, by method and path.
 fn served() -> BTreeMap<String, Served> {
-    let mut served = BTreeMap::new();
+    let mut served: BTreeMap<String, Served> = BTreeMap::new();
     for service in files::names("functions") {
         let folder = format!("functions/{service}/src/bin");
-        let Ok(binaries) = fs::read_dir(files::at(&folder)) else { continue };
-        for binary in binaries {
-            let binary = binary.unwrap().path();
-            let function = binary.file_stem().unwrap().to_str().unwrap();
-            let source = fs::read_to_string(&binary).unwrap();
-            for endpoint in source.split(".on(").skip(1) {
+        if !files::at(&folder).is_dir() {
+            continue;
+        }
+        for file in files::names(&folder) {
+            let binary = format!("{folder}/{file}");
+            for endpoint in files::text(&binary).split(".on(").skip(1) {
                 let (arguments, _) = endpoint.split_once(')').unwrap();
                 let arguments: Vec<&str> =
                     arguments.split(',').map(|argument| argument.trim().trim_matches('"')).collect();
-                let [method, path, handler] = arguments[..] else { panic!("{arguments:?}") };
-                let endpoint =
-                    Served { function: function.to_owned(), handler: format!("{service}: {handler}") };
-                let standing = served.insert(format!("{method} {path}"), endpoint);
-                assert_eq!(standing, None, "two functions serve {method} {path}");
+                let [method, path, handler] = arguments[..] else { panic!("{binary}: {arguments:?}") };
+                let (route, function) = (format!("{method} {path}"), file.trim_end_matches(".rs").to_owned());
+                let (handler, service) = (handler.to_owned(), service.clone());
+                if let Some(other) = served.get(&route) {
+                    panic!("{route} is served by two functions: {} and {binary}", other.binary);
+                }
+                served.insert(route, Served { binary: binary.clone(), function, handler, service });
             }
         }
     }
@@ -102,46 +83,87 @@ fn served() -> BTreeMap<String, Served> {
 }
 
 #[test]
-fn every_endpoint_that_a_function_serves_is_described_beside_its_handler_and_no_other_is() {
-    let described: BTreeMap<String, String> = openapi::services()
-        .into_iter()
-        .flat_map(|(service, _, operations)| {
-            operations.into_iter().map(move |operation| (service, operation))
-        })
-        .map(|(service, operation)| {
-            (format!("{} {}", operation.method, operation.path), format!("{service}: {}", operation.handler))
-        })
-        .collect();
-    let served: BTreeMap<String, String> =
-        served().into_iter().map(|(endpoint, by)| (endpoint, by.handler)).collect();
-    assert_eq!(described, served);
+fn every_operation_is_served_by_the_function_and_the_handler_that_its_contract_names() {
+    let served = served();
+    let mut wrong = Vec::new();
+    for operation in openapi::operations() {
+        let Operation { function, method, path, handler, .. } = operation;
+        let (route, service) = (format!("{method} {path}"), service_of(&operation));
+        let contract = format!("functions/{service}/src/contract.rs");
+        let binary = format!("functions/{service}/src/bin/{function}.rs");
+        let call = format!(".on(\"{method}\", \"{path}\", {handler})");
+        match served.get(&route) {
+            Some(by) if by.function != function || by.service != service => wrong.push(format!(
+                "{contract} says that {function} serves {route}, but {} does: name the same function in both.",
+                by.binary
+            )),
+            Some(by) if by.handler != handler => wrong.push(format!(
+                "{contract} says that {handler} answers {route}, but in {binary} {} does: name the same handler in both.",
+                by.handler
+            )),
+            Some(_) => {}
+            None if files::at(&binary).is_file() => wrong.push(format!(
+                "{binary} does not serve {route}, as {contract} says it does: add `{call}`."
+            )),
+            None => wrong.push(format!(
+                "{binary} is missing, which serves {route} by {contract}: copy another binary of the service and write `{call}`."
+            )),
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn a_route_leads_to_the_function_that_serves_it() {
-    let functions = |(endpoint, by): (String, Served)| (endpoint, by.function);
-    let served: BTreeMap<String, String> = served().into_iter().map(functions).collect();
-    let routed =
-        templates::routes().into_iter().map(|(endpoint, route)| (endpoint, route.function)).collect();
-    assert_eq!(served, routed);
+fn every_endpoint_that_a_function_serves_is_described() {
+    let described: BTreeSet<String> =
+        openapi::operations().map(|operation| format!("{} {}", operation.method, operation.path)).collect();
+    let wrong: Vec<String> = served()
+        .into_iter()
+        .filter(|(route, _)| !described.contains(route))
+        .map(|(route, Served { binary, function, handler, service })| {
+            let arguments = route.replace(' ', "\", \"");
+            format!(
+                "functions/{service}/src/contract.rs does not describe {route}, which {binary} serves: add \
+                 `operation!(\"{function}\", \"{arguments}\", {handler})` with its parameters and answers."
+            )
+        })
+        .collect();
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
-    let mut ids = BTreeSet::new();
-    for operation in openapi::services().into_iter().flat_map(|(_, _, operations)| operations) {
+    let mut ids = BTreeMap::new();
+    for operation in openapi::operations() {
+        let (method, path) = (operation.method, operation.path);
+        let here = format!("functions/{}/src/contract.rs: {method} {path}", service_of(&operation));
         let parameters = operation.parameters.iter();
         let described: BTreeSet<&str> = parameters
             .filter(|parameter| parameter.place == Place::Path)
             .map(|parameter| parameter.name)
             .collect();
-        let parts = operation.path.split('/');
+        let parts = path.split('/');
         let in_path: BTreeSet<&str> =
             parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
-        assert_eq!(described, in_path, "{} {}", operation.method, operation.path);
-        assert!(ids.insert(operation.id), "{} is given twice", operation.id);
-        assert!(!operation.id.is_empty() && !operation.summary.is_empty(), "{}", operation.path);
-        assert!(!operation.answers.is_empty(), "{}", operation.path);
+        if let Some(name) = in_path.difference(&described).next() {
+            panic!(
+                "{here} does not describe {{{name}}}: add `.path::<Uuid>(\"{name}\", …)`, or of another type."
+            );
+        }
+        if let Some(name) = described.difference(&in_path).next() {
+            panic!("{here} describes {{{name}}}, which its path does not have.");
+        }
+        assert!(
+            !operation.id.is_empty() && !operation.summary.is_empty(),
+            "{here} has no name: add `.named(\"<id>\", \"<summary>\")`."
+        );
+        assert!(!operation.answers.is_empty(), "{here} never answers: add `.answers::<…>(200, …)`.");
+        if let Some(other) = ids.insert(operation.id, here.clone()) {
+            panic!(
+                "{here} has the id {}, as {other} has: clients call an operation by its id.",
+                operation.id
+            );
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::files;
+use system_tests::files;
 
 /// The packages that a selection of the workspace is made of.
 fn packages(selection: &[&str]) -> String {

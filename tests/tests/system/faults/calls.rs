@@ -93,5 +93,5 @@ async fn a_notification_is_read_and_preferences_are_set_by_one_read_and_one_writ
     let preferences =
         http_input("notifications-preferences", person.id, "/notifications/preferences", &json!({}));
     let expected = ["BatchGetItem", "UpdateItem"];
-    assert_calls(&system, "notifications-preferences", &preferences, 200, &expected).await;
+    assert_calls(&system, "notifications-preferences", &preferences, 201, &expected).await;
 }

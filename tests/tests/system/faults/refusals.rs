@@ -25,7 +25,7 @@ async fn a_post_that_a_throttled_table_refuses_is_a_503_and_the_same_request_suc
 
         proxy.let_go();
         let post = json!({
-            "id": "<uuid>", "author": {"id": person.id, "name": "Ara"}, "title": "Spring in the courtyard",
+            "id": "<uuid>", "author": {"id": person.id, "name": "Ara"}, "title": "Spring",
             "body": "It rains.", "created_at": "<time>", "updated_at": "<time>", "version": 1,
         });
         let created = copy.invoke(&input).await.http();

@@ -1,0 +1,103 @@
+//! `events/released/`: every revision of every event's schema that was ever published, with the example that it had.
+//! Nothing there is ever changed.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    catalogue::{self, Name},
+    compatibility::{bare, breaks},
+    files,
+};
+
+/// The folder.
+pub const FOLDER: &str = "events/released";
+/// The file in it that has the checksums of the others.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// One revision of an event's schema as it was released.
+pub struct Revision {
+    /// `post.created.v1.2.json`: the second revision of version 1.
+    pub file: String,
+    /// The event.
+    pub name: Name,
+    /// Which revision it is, from 1.
+    pub number: u32,
+    /// The schema.
+    pub schema: Value,
+}
+
+impl Revision {
+    /// The example that the event had then.
+    pub fn example(&self) -> &Value {
+        &self.schema["examples"][0]
+    }
+}
+
+/// Everything that was ever released, the oldest revision of an event first.
+pub fn all() -> Vec<Revision> {
+    let files = files::names(FOLDER).into_iter().filter(|file| file != SUMS);
+    let mut revisions: Vec<Revision> = files
+        .map(|file| {
+            let parts: Vec<&str> = file.rsplitn(4, '.').collect();
+            let ["json", number, version, event] = parts[..] else {
+                panic!("{FOLDER}/{file}: the name is not <event>.v<version>.<revision>.json")
+            };
+            let version = version.strip_prefix('v').and_then(|version| version.parse().ok());
+            let name = Name { event: event.to_owned(), version: version.expect("a version") };
+            let (number, schema) =
+                (number.parse().expect("a revision"), files::json(&format!("{FOLDER}/{file}")));
+            Revision { file, name, number, schema }
+        })
+        .collect();
+    revisions.sort_by(|one, other| (&one.name, one.number).cmp(&(&other.name, other.number)));
+    revisions
+}
+
+/// What somebody who knows an event as it was released could not read as the code publishes it now.
+pub fn unreadable() -> Vec<String> {
+    let present = catalogue::schemas();
+    let mut found = Vec::new();
+    for Revision { file, name, schema, .. } in all() {
+        match present.get(&name) {
+            Some(present) => found.extend(breaks(&name.event, &schema, present)),
+            None => found.push(format!(
+                "{}: version {} was released ({FOLDER}/{file}) and the code does not know it any more. Keep it beside the new \
+                 one: there are events of it in queues and in the archive.",
+                name.event, name.version
+            )),
+        }
+    }
+    found
+}
+
+/// The revisions that are published now and not kept yet, and the checksums with theirs.
+pub(crate) fn next() -> BTreeMap<String, String> {
+    let (released, examples) = (all(), catalogue::examples());
+    let mut files = BTreeMap::new();
+    let mut sums = files::text(&format!("{FOLDER}/{SUMS}"));
+    for (name, schema) in catalogue::schemas() {
+        let last = released.iter().rfind(|revision| revision.name == name);
+        if last.is_some_and(|last| bare(&last.schema) == bare(&schema)) {
+            continue;
+        }
+        let file = format!("{}.{}.json", name.stem(), last.map_or(0, |last| last.number) + 1);
+        let mut kept = schema;
+        kept["examples"] = json!([examples[&name]]);
+        let text = files::pretty(&kept);
+        writeln!(sums, "{}  {file}", sum(&text)).unwrap();
+        files.insert(format!("{FOLDER}/{file}"), text);
+    }
+    files.insert(format!("{FOLDER}/{SUMS}"), sums);
+    files
+}
+
+/// A text's checksum, as in the file of checksums.
+pub fn sum(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::new(), |mut digits, byte| {
+        write!(digits, "{byte:02x}").unwrap();
+        digits
+    })
+}
