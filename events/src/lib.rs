@@ -7,7 +7,7 @@
 //! - `examples/<type>.v<N>.json`: one event as it is on the bus,
 //! - `invoke/<function>.json`: an input for `cargo lambda invoke`.
 //!
-//! `tests/tests/catalogue.rs` keeps them true.
+//! `tests/tests/offline/catalogue.rs` keeps them true.
 //!
 //! An unknown field is ignored by consumers, so that a publisher can add one; removing or changing a
 //! field is a new schema version, published side by side.

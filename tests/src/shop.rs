@@ -60,7 +60,8 @@ pub fn usd(amount: i64) -> Value {
 impl System {
     /// Somebody who keeps the stock.
     pub async fn admin(&self) -> Person {
-        let mut person = self.registered("Admin").await;
+        // Boxed: it is awaited beside others like it, and the SDK's futures are large.
+        let mut person = Box::pin(self.registered("Admin")).await;
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
         let add = cognito.admin_add_user_to_group().user_pool_id(self.output("user_pool_id"));
         add.username(&person.email).group_name("admin").send().await.expect("AdminAddUserToGroup");

@@ -13,6 +13,9 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 /// What stands for the local cloud as a whole: every test needs it, and the one that restarts it changes it.
 pub const CLOUD: &str = "the local cloud";
 
+/// What stands for the processors: a test that keeps them busy for minutes changes it, so that no two of these overlap.
+pub const PROCESSORS: &str = "the processors";
+
 static LOCKS: LazyLock<Mutex<BTreeMap<String, Arc<RwLock<()>>>>> = LazyLock::new(Mutex::default);
 
 /// A test's turn, which ends when this is dropped.

@@ -9,7 +9,7 @@ use system_tests::{
         BACK, CARD, DECLINED, FORWARD, SAGA, assert_invariants, at_rest, inject, new_sku, order, order_id,
         usd, with_faults,
     },
-    turns::turn,
+    turns::{PROCESSORS, turn},
 };
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ const KINDS: [&str; 5] = ["before", "after", "twice", "throttled", "crash"];
 
 #[tokio::test]
 async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
-    let _turn = turn(&[], &SAGA).await;
+    let _turn = turn(&[PROCESSORS], &SAGA).await;
     let system = System::connect().await;
     let admin = system.admin().await;
     let buyers = stream::iter(0..CLIENTS).map(async |_| system.registered("Ara").await);
