@@ -131,13 +131,14 @@ class Gate:
         began = time.monotonic()
         steps = [step for phase in self.phases for lane in phase for step in lane]
         with Progress([step.name for step in steps]) as progress:
-            try:
-                for phase in self.phases:
-                    with ThreadPoolExecutor() as pool:
+            for phase in self.phases:
+                with ThreadPoolExecutor() as pool:
+                    try:
                         list(pool.map(lambda lane: self._lane(lane, progress), phase))
-            except KeyboardInterrupt:
-                self._stop()
-                raise
+                    except KeyboardInterrupt:
+                        # Before the pool waits for its threads, which wait for what they have started.
+                        self._stop()
+                        raise
         self._tell(time.monotonic() - began)
 
     def _lane(self, lane: Lane, progress: Progress) -> None:
