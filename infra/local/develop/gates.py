@@ -128,6 +128,7 @@ class Gate:
 
     def run(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started too
         began = time.monotonic()
         steps = [step for phase in self.phases for lane in phase for step in lane]
         with Progress([step.name for step in steps]) as progress:
