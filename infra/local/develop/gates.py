@@ -88,20 +88,21 @@ CHECKS = (
         Step("python types", f"{TOOLS}/mypy -p infra.local"),
     ),
 )
+# One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
 SYSTEM = (
-    ((Step("local system", f"{PYTHON} -m infra.local up"),),),
     (
-        (Step("system tests", "cargo test --workspace --test system", needs_system=True),),
         (
+            Step("local system", f"{PYTHON} -m infra.local up"),
+            Step("system tests", "cargo test --workspace --test system", needs_system=True),
             Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),
             Step("documents' commands", f"{PYTHON} -m pytest -q tests/docs", needs_system=True),
             Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
+            # What they change would fail the tests above.
+            Step("disruptive tests", "cargo test --workspace --test disruptive", needs_system=True),
+            # After the tests that made the functions write them.
+            Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),
         ),
     ),
-    # What they change would fail the tests above.
-    ((Step("disruptive tests", "cargo test --workspace --test disruptive", needs_system=True),),),
-    # After the tests that made the functions write them.
-    ((Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),),
 )
 
 Lane = Sequence[Step]

@@ -81,6 +81,9 @@ async fn what_is_out_of_stock_never_gets_to_the_card() {
 async fn an_order_of_somebody_who_is_gone_is_rejected() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
+    // Orders knows the buyer by now.
+    buyer.is_welcomed().await;
+    system.worked_off("orders-on-user").await;
     // The token still works; the copy of the user that orders keeps may not know yet.
     assert_eq!(buyer.delete("/users/me").await.status, 202);
     let answer = buyer.post("/orders", &system_tests::shop::order(&sku, 1, CARD)).await;
