@@ -24,6 +24,6 @@ fn main() -> io::Result<ExitCode> {
         println!("{path}");
         written += 1;
     }
-    println!("{written} of {} generated files written anew.", generated.len());
+    println!("{written} of {} generated files rewritten.", generated.len());
     Ok(ExitCode::SUCCESS)
 }

@@ -74,9 +74,9 @@ def test_what_the_last_deployment_left_is_read(written):
     ("left", "words"),
     [
         (None, "The system has not been deployed here, or not to its end: run `make up`."),
-        ("{", "outputs.json cannot be read: run `make up`, which writes it anew."),
-        ("[]", "outputs.json cannot be read: run `make up`, which writes it anew."),
-        ("{}", "outputs.json cannot be read: run `make up`, which writes it anew."),
+        ("{", "outputs.json cannot be read: run `make up` to rewrite it."),
+        ("[]", "outputs.json cannot be read: run `make up` to rewrite it."),
+        ("{}", "outputs.json cannot be read: run `make up` to rewrite it."),
         (
             json.dumps({"endpoint_url": "http://127.0.0.1:1", "user_pool_id": "pool"}),
             f"outputs.json is about the system at http://127.0.0.1:1, and this one is at {ENDPOINT}: run `make up`.",

@@ -1,4 +1,4 @@
-"""What stands in for Cargo under `make watch`: it answers for functions that cannot."""
+"""The replacement of Cargo under `make watch`: it answers for functions that do not compile or do not run."""
 
 import json
 import os

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Stands in for Cargo under `cargo lambda watch`, which starts each function with `$CARGO run --bin <function>`.
+"""Replaces Cargo under `cargo lambda watch`, which starts each function with `$CARGO run --bin <function>`.
 
 It compiles the function and runs it with that function's environment. A function that does not compile, or ends at
 once, never asks for its requests, and `cargo lambda watch` lets their senders wait for ever: here they are answered
-502, with the compiler's words. Once a file is saved, `cargo lambda watch` ends this process and starts it anew."""
+502, with the compiler's words. When a file is saved, `cargo lambda watch` restarts this process."""
 
 import http.client
 import json

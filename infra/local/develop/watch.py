@@ -1,7 +1,7 @@
 """`cargo lambda watch` with the local system's environment.
 
 cargo-lambda gives all functions one environment, but each has its own table and queues. So what differs is written to
-one file per function, and `cargo.py`, which stands in for Cargo, reads the file of the function that it starts."""
+one file per function, and `cargo.py`, which replaces Cargo, reads the file of the function that it starts."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _await(watch: subprocess.Popen[bytes]) -> None:
-    """It exits with status 0 even if it cannot listen, so what counts is that somebody does."""
+    """Waits until someone listens on the port. `cargo lambda watch` exits with status 0 even if it cannot listen."""
     deadline = time.monotonic() + START_SECONDS
     while watch.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection((HOST, PORT), timeout=1):

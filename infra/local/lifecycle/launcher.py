@@ -1,4 +1,4 @@
-"""Starts MiniStack, with seven of its faults mended from outside.
+"""Starts MiniStack with seven of its faults patched.
 
 - Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records:

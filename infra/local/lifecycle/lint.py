@@ -61,7 +61,7 @@ def expand(template: dict[str, Any]) -> dict[str, Any]:
     """What SAM makes of a template: functions with their roles, Globals applied."""
     from samtranslator.translator.transform import transform
 
-    # It has metrics of its own, and warns that nobody collects them.
+    # The translator logs a warning that its usage metrics are not collected.
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     if "Transform" not in template:
         return template

@@ -46,7 +46,7 @@ def read() -> dict[str, Any]:
     except FileNotFoundError:
         raise Trouble("The system has not been deployed here, or not to its end: run `make up`.") from None
     except (ValueError, TypeError, KeyError):
-        raise Trouble(f"{file} cannot be read: run `make up`, which writes it anew.") from None
+        raise Trouble(f"{file} cannot be read: run `make up` to rewrite it.") from None
     if endpoint != ENDPOINT:
         raise Trouble(f"{file} is about the system at {endpoint}, and this one is at {ENDPOINT}: run `make up`.")
     cognito = client("cognito-idp")

@@ -50,7 +50,7 @@ def sign_in(outputs: dict, email: str) -> str:
 
 def run(outputs: dict, email: str, name: str, admin: bool) -> None:
     """Prints the token alone on standard output, for `token=$(make -s token)`, and all else on standard error."""
-    # Somebody else than the usual person, who would stay an admin otherwise.
+    # Two default people: whoever joins the group of admins stays in it.
     email = email or ("sora@example.com" if admin else "ara@example.com")
     token = _signed_in(outputs, email, admin)
     profile = _registered(outputs, token, name or email.partition("@")[0].capitalize())
