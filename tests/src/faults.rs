@@ -312,7 +312,7 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
 }
 
 /// Runs a test and restores what it disturbed, whatever happens in between.
-pub(crate) async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
+pub async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     restore.await;
     if let Err(panic) = result {

@@ -17,7 +17,7 @@ use system_tests::{
     alarms::{Alarm, Moment},
     eventually,
     faults::{Proxy, Refusal, dead_letters, with_endpoint, with_variables},
-    shop::{CARD, DECLINED, SAGA, at_rest, inject, new_sku, order, order_id, usd, with_faults},
+    shop::{CARD, DECLINED, at_rest, inject, new_sku, order, order_id, saga, usd, with_faults},
     turns::turn,
 };
 use tokio::time::sleep;
@@ -84,7 +84,7 @@ fn every_alarm_is_made_to_ring_here_or_it_is_said_why_not() {
 
 #[tokio::test]
 async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a_person() {
-    let _turn = turn(&[], &SAGA).await;
+    let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
@@ -185,7 +185,7 @@ async fn a_reconciler_that_cannot_read_its_table_rings() {
 
 #[tokio::test]
 async fn a_bus_that_refuses_events_and_a_consumer_that_gets_none_ring_when_it_took_a_minute() {
-    let _turn = turn(&["inventory-relay", "users-on-user"], &SAGA).await;
+    let _turn = turn(&["inventory-relay", "users-on-user"], &saga()).await;
     let system = System::connect().await;
     let start = Moment::now();
     let (admin, leavers) = tokio::join!(system.admin(), join_all((0..2).map(|_| system.registered("Ara"))));

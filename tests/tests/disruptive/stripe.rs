@@ -12,7 +12,6 @@ use std::{
     fs::{self, File},
     future::pending,
     io::{BufRead, BufReader},
-    panic::{AssertUnwindSafe, resume_unwind},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex as Cell},
@@ -24,7 +23,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use futures::{FutureExt, future::join_all};
+use futures::future::join_all;
 use hmac::{Hmac, KeyInit, Mac};
 use kernel::clock::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -32,8 +31,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use system_tests::{
     Answer, Person, System, eventually,
-    faults::with_variables,
-    shop::{Books, CARD, at_rest, new_sku, usd},
+    faults::{finally, with_variables},
+    shop::{Books, CARD, at_rest, new_sku, shop, usd},
     turns::turn,
 };
 use tokio::{
@@ -302,30 +301,16 @@ async fn with_secret(system: &System, test: impl AsyncFnOnce()) {
     } else {
         client.create_secret().name(SECRET).secret_string(keys).send().await.expect("CreateSecret");
     }
-    let result = AssertUnwindSafe(Box::pin(test())).catch_unwind().await;
-    if let Some(before) = before.and_then(|before| before.secret_string) {
-        client
-            .put_secret_value()
-            .secret_id(SECRET)
-            .secret_string(before)
-            .send()
-            .await
-            .expect("PutSecretValue");
-    } else {
-        let delete = client.delete_secret().secret_id(SECRET).force_delete_without_recovery(true);
-        delete.send().await.expect("DeleteSecret");
-    }
-    if let Err(panic) = result {
-        resume_unwind(panic);
-    }
-}
-
-/// A thing of which there are five at 4.50, and somebody who buys it.
-async fn shop(system: &System) -> (Person, String) {
-    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
-    let sku = new_sku("tea");
-    admin.stocks(&sku, &usd(450), 5).await;
-    (buyer, sku)
+    let restore = async {
+        if let Some(before) = before.and_then(|before| before.secret_string) {
+            let put = client.put_secret_value().secret_id(SECRET).secret_string(before);
+            put.send().await.expect("PutSecretValue");
+        } else {
+            let delete = client.delete_secret().secret_id(SECRET).force_delete_without_recovery(true);
+            delete.send().await.expect("DeleteSecret");
+        }
+    };
+    finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
 /// Awaits that an order of two things is at rest and asserts how the order, its reservation and its payment
@@ -366,7 +351,7 @@ async fn five_times(buyer: &Person, function: &str, order: Uuid) {
 async fn a_confirmed_order_is_held_first_and_captured_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
-        let (buyer, sku) = shop(system).await;
+        let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
         assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
         assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
@@ -387,7 +372,7 @@ async fn a_confirmed_order_is_held_first_and_captured_at_stripe() {
 async fn a_declined_card_is_compensated_and_nothing_is_held_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
-        let (buyer, sku) = shop(system).await;
+        let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, DECLINED).await;
         let rejected = buyer.settled(order).await;
         assert_eq!(rejected.body["reason"], "payment_declined");
@@ -406,7 +391,7 @@ async fn a_declined_card_is_compensated_and_nothing_is_held_at_stripe() {
 async fn what_is_held_for_an_order_that_is_cancelled_is_let_go_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
-        let (buyer, sku) = shop(system).await;
+        let (buyer, sku) = shop(system, 5).await;
         let held = stripe.hold_back("confirm");
         let order = buyer.orders(&sku, 2, CARD).await;
         held.here.notified().await;
@@ -429,7 +414,7 @@ async fn what_is_held_for_an_order_that_is_cancelled_is_let_go_at_stripe() {
 #[tokio::test]
 async fn what_was_captured_is_refunded_once() {
     with_stripe(async |stripe| {
-        let (buyer, sku) = shop(&stripe.system).await;
+        let (buyer, sku) = shop(&stripe.system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
         at_rest(&stripe.system, &[order]).await;
         stripe.asked();
@@ -469,7 +454,7 @@ async fn a_step_that_runs_five_times_at_once_moves_the_money_once() {
 async fn an_answer_that_is_lost_is_asked_for_again_and_the_money_moves_once() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
-        let (buyer, sku) = shop(system).await;
+        let (buyer, sku) = shop(system, 5).await;
         for what in ["payment_intents", "confirm", "capture"] {
             stripe.lose(what);
         }
@@ -625,7 +610,7 @@ async fn what_stripe_signs_itself_is_genuine() {
         let url = format!("{}/payments/webhook", system.output("api_url"));
         let form = [("url", url.as_str()), ("secret", WEBHOOK_SECRET)];
         stripe.call(Method::POST, "/_config/webhooks/madang", &form).await;
-        let (buyer, sku) = shop(system).await;
+        let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
         assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
         let events = stripe.call(Method::GET, "/v1/events?type=payment_intent.succeeded", &[]).await;

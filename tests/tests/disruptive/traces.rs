@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use system_tests::{
     System, eventually,
     faults::{Proxy, Refusal, with_endpoint},
-    shop::{CARD, DECLINED, SAGA, at_rest, inject, new_sku, order, order_id, with_faults},
+    shop::{CARD, DECLINED, at_rest, inject, new_sku, order, order_id, saga, with_faults},
     stories::{CONFIRMED, REGISTERED, functions, shop, told_within},
     traces::Origin,
     turns::turn,
@@ -16,7 +16,7 @@ use system_tests::{
 
 #[tokio::test]
 async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
-    let _turn = turn(&[], &[&SAGA[..], &functions(&[REGISTERED])].concat()).await;
+    let _turn = turn(&[], &[saga(), functions(&[REGISTERED])].concat()).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     let key = new_sku("key");

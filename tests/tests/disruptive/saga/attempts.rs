@@ -3,7 +3,7 @@
 use system_tests::{
     Person, System, eventually,
     shop::{
-        Books, CARD, SAGA, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, shop,
+        Books, CARD, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, saga, shop,
         with_faults,
     },
     turns::turn,
@@ -33,7 +33,7 @@ async fn stop_at(system: &System, name: &str, state: &str) {
 
 #[tokio::test]
 async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
-    let _turn = turn(&[], &SAGA).await;
+    let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 2).await;
     with_faults(&system, async || {
@@ -66,7 +66,7 @@ async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
 
 #[tokio::test]
 async fn an_order_with_three_stopped_executions_waits_for_a_person_and_settles_once_redriven() {
-    let _turn = turn(&[], &SAGA).await;
+    let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     with_faults(&system, async || {

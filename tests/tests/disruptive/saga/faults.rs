@@ -5,8 +5,8 @@ use futures::{StreamExt, stream};
 use system_tests::{
     System,
     shop::{
-        BACK, CARD, DECLINED, FORWARD, SAGA, assert_invariants, at_rest, faults_left, inject, new_sku, order,
-        order_id, usd, with_faults,
+        BACK, CARD, DECLINED, FORWARD, assert_invariants, at_rest, faults_left, inject, new_sku, order,
+        order_id, saga, usd, with_faults,
     },
     turns::{PROCESSORS, turn},
 };
@@ -80,7 +80,7 @@ fn pivots() -> Vec<Case> {
 
 #[tokio::test]
 async fn every_order_settles_as_it_should_whatever_fault_hits_it_and_its_compensations() {
-    let _turn = turn(&[PROCESSORS], &SAGA).await;
+    let _turn = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");

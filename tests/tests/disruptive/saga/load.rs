@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use system_tests::{
     System,
     shop::{
-        BACK, CARD, DECLINED, FORWARD, SAGA, assert_invariants, at_rest, inject, new_sku, order, order_id,
+        BACK, CARD, DECLINED, FORWARD, assert_invariants, at_rest, inject, new_sku, order, order_id, saga,
         usd, with_faults,
     },
     turns::{PROCESSORS, turn},
@@ -22,7 +22,7 @@ const KINDS: [&str; 5] = ["before", "after", "twice", "throttled", "crash"];
 
 #[tokio::test]
 async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
-    let _turn = turn(&[PROCESSORS], &SAGA).await;
+    let _turn = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
     let admin = system.admin().await;
     let buyers = stream::iter(0..CLIENTS).map(async |_| system.registered("Ara").await);

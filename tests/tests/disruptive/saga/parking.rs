@@ -10,7 +10,7 @@ use std::{
 use system_tests::{
     System, eventually,
     shop::{
-        CARD, DECLINED, SAGA, assert_invariants, at_rest, inject, new_sku, order, order_id, usd, with_faults,
+        CARD, DECLINED, assert_invariants, at_rest, inject, new_sku, order, order_id, saga, usd, with_faults,
     },
     turns::turn,
 };
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 #[tokio::test]
 async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_redriven() {
-    let _turn = turn(&[], &SAGA).await;
+    let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");

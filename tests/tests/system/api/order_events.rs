@@ -1,16 +1,16 @@
 //! The events of orders, inventory and payments as they are on the bus, and what buyers are told.
 
-use std::{fs, panic::AssertUnwindSafe, panic::resume_unwind, path::Path, sync::Mutex};
+use std::{fs, path::Path, sync::Mutex};
 
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_sqs::types::QueueAttributeName;
-use futures::FutureExt;
 use kernel::{clock::Timestamp, id};
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Person, System, assert_json, eventually,
-    shop::{CARD, DECLINED, at_rest, new_sku, order, order_id, usd},
+    faults::finally,
+    shop::{CARD, DECLINED, at_rest, new_sku, order, order_id, shop, usd},
 };
 use uuid::Uuid;
 
@@ -97,22 +97,13 @@ async fn with_tap(system: &System, subject: Uuid, test: impl AsyncFnOnce(&Tap)) 
     targets.send().await.expect("PutTargets");
 
     let tap = Tap { system: system.clone(), queue, seen: Mutex::default() };
-    let result = AssertUnwindSafe(Box::pin(test(&tap))).catch_unwind().await;
-    let remove = bus.remove_targets().rule(&name).event_bus_name(on_bus).ids("tap");
-    remove.send().await.expect("RemoveTargets");
-    bus.delete_rule().name(&name).event_bus_name(on_bus).send().await.expect("DeleteRule");
-    sqs.delete_queue().queue_url(&tap.queue).send().await.expect("DeleteQueue");
-    if let Err(panic) = result {
-        resume_unwind(panic);
-    }
-}
-
-/// Somebody who wants to know, and a thing to buy at 4.50.
-async fn shop(system: &System) -> (Person, String) {
-    let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
-    let sku = new_sku("tea");
-    admin.stocks(&sku, &usd(450), 5).await;
-    (buyer, sku)
+    let remove = async {
+        let targets = bus.remove_targets().rule(&name).event_bus_name(on_bus).ids("tap");
+        targets.send().await.expect("RemoveTargets");
+        bus.delete_rule().name(&name).event_bus_name(on_bus).send().await.expect("DeleteRule");
+        sqs.delete_queue().queue_url(&tap.queue).send().await.expect("DeleteQueue");
+    };
+    finally(Box::pin(test(&tap)), Box::pin(remove)).await;
 }
 
 /// Places an order under a key.
@@ -134,7 +125,7 @@ async fn told(person: &Person, kind: &str, subject: &str) -> String {
 #[tokio::test]
 async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
     with_tap(&system, id, async |tap| {
@@ -161,7 +152,7 @@ async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
 #[tokio::test]
 async fn an_order_that_is_undone_is_told_with_its_reason() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
     with_tap(&system, id, async |tap| {
@@ -187,7 +178,7 @@ async fn an_order_that_is_undone_is_told_with_its_reason() {
 #[tokio::test]
 async fn an_order_that_never_had_a_price_is_told_without_a_total() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
     with_tap(&system, id, async |tap| {
@@ -206,7 +197,7 @@ async fn an_order_that_never_had_a_price_is_told_without_a_total() {
 #[tokio::test]
 async fn a_cancelled_order_is_told_once() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     // Sent at once a cancellation mostly wins.
     let mut tries = 0;
     loop {
@@ -253,7 +244,7 @@ async fn a_cancelled_order_is_told_once() {
 #[tokio::test]
 async fn an_order_that_waits_for_a_person_is_told() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     let id = buyer.orders(&sku, 2, CARD).await;
     at_rest(&system, &[id]).await;
     // As an execution that can do no more does it, and as it does when it is redriven.
@@ -282,7 +273,7 @@ async fn an_order_that_waits_for_a_person_is_told() {
 #[tokio::test]
 async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system).await;
+    let (buyer, sku) = shop(&system, 5).await;
     let amount = |order: Uuid| json!({"order_id": order, "amount": usd(450)});
     let items = json!([{"sku": sku, "quantity": 1}]);
     let run = async |function: &str, order: Uuid| {
