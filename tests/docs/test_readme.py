@@ -1,12 +1,15 @@
-"""The commands of "Call it" in README.md, run in order against the running system. A comment says how each `curl` is
-answered: the status, and words that the answer has to contain.
+"""The `sh` blocks of README.md, those of a section in order, run against the running system. A comment says how each call
+is answered: the status, and words that the answer has to contain.
 """
 
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +17,12 @@ import pytest
 
 from infra.local.settings import ENDPOINT, ROOT
 
-SECTION = "Call it"
+# While what of the section's commands goes on until Ctrl-C.
+SECTIONS = {"Call it": None, "Work on it": "watch"}
 WRITTEN_ENDPOINT = "http://127.0.0.1:4566"
 FENCED = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CALL = re.compile(r"\bcurl ")
+# Not where a function is made of one.
+CALL = re.compile(r"(?<!\{ )\b(?:curl|signed) ")
 SAYS = re.compile(r"# (\d{3})(?:: (.+))?$", re.MULTILINE)
 
 # Calls curl as it was called, and keeps the answer.
@@ -46,19 +51,15 @@ class Answer:
     body: str
 
 
-def section() -> str:
+def blocks(section: str) -> list[str]:
     readme = (ROOT / "README.md").read_text()
-    return readme.partition(f"\n## {SECTION}\n")[2].partition("\n## ")[0]
+    return FENCED.findall(readme.partition(f"\n## {section}\n")[2].partition("\n## ")[0])
 
 
-def blocks() -> list[str]:
-    return FENCED.findall(section())
-
-
-def calls() -> list[Call]:
-    """Every `curl`; one that does not say how it is answered has the status 0."""
+def calls(section: str) -> list[Call]:
+    """Every call; one that does not say how it is answered has the status 0."""
     found = []
-    for block in blocks():
+    for block in blocks(section):
         places = [call.start() for call in CALL.finditer(block)]
         for place, following in zip(places, [*places, len(block)][1:], strict=True):
             text = block[place:following]
@@ -68,26 +69,57 @@ def calls() -> list[Call]:
     return found
 
 
-@pytest.fixture(scope="module")
-def answers(tmp_path_factory) -> list[Answer]:
+def environment() -> dict[str, str]:
+    """Without the options of a `make` around this one: they are not meant for those in the README."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+
+
+@contextmanager
+def running(recipe: str) -> Iterator[None]:
+    """A recipe that goes on until Ctrl-C, from when it answers on."""
+    process = subprocess.Popen(
+        ["make", "-s", recipe],
+        cwd=ROOT,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    said = ""
+    try:
+        for line in process.stdout:
+            said += line
+            if "functions answer at" in line:
+                break
+        else:
+            pytest.fail(f"make {recipe} ended: {said}")
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def answers(section: str, folder: Path) -> list[Answer]:
     """What the calls were answered, all commands of the section having succeeded."""
-    programs, kept = tmp_path_factory.mktemp("programs"), tmp_path_factory.mktemp("answers")
+    programs, kept = folder / "programs", folder / "answers"
+    for made in (programs, kept):
+        made.mkdir()
     for name, text in (("curl", CURL), ("sleep", SLEEP)):
         (programs / name).write_text(text)
         (programs / name).chmod(stat.S_IRWXU)
-    # Those of a `make` around this one are not meant for those in the README.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    environment |= {
+    settings = {
         "PATH": f"{programs}:{os.environ['PATH']}",
         "ANSWERS": str(kept),
-        "REAL_CURL": shutil.which("curl") or "curl",
-        "REAL_SLEEP": shutil.which("sleep") or "sleep",
+        "REAL_CURL": shutil.which("curl"),
+        "REAL_SLEEP": shutil.which("sleep"),
     }
-    script = "\n".join(blocks()).replace(WRITTEN_ENDPOINT, ENDPOINT)
+    script = "\n".join(blocks(section)).replace(WRITTEN_ENDPOINT, ENDPOINT)
     done = subprocess.run(
         ["bash", "-xeuo", "pipefail", "-c", script],
         cwd=ROOT,
-        env=environment,
+        env=environment() | settings,
         capture_output=True,
         text=True,
         timeout=300,
@@ -101,14 +133,20 @@ def read(folder: Path) -> Answer:
     return Answer(int(status), (folder / "body").read_text())
 
 
-def test_the_section_has_commands_and_says_how_each_call_is_answered():
-    assert len(calls()) > 3
-    assert [call.text for call in calls() if not call.status] == []
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_has_commands_and_says_how_each_call_is_answered(section):
+    assert len(calls(section)) > 3
+    assert [call.text for call in calls(section) if not call.status] == []
 
 
-def test_each_call_is_answered_as_the_text_says(answers):
-    assert len(answers) == len(calls())
-    for call, answer in zip(calls(), answers, strict=True):
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("section", SECTIONS)
+def test_each_call_is_answered_as_the_text_says(section, tmp_path):
+    recipe = SECTIONS[section]
+    with running(recipe) if recipe else nullcontext():
+        answered = answers(section, tmp_path)
+    assert len(answered) == len(calls(section))
+    for call, answer in zip(calls(section), answered, strict=True):
         assert answer.status == call.status, f"{call.text}\n{answer.body}"
         for word in call.words:
             assert word in answer.body, f"{call.text}\n{answer.body}"

@@ -38,14 +38,20 @@ def run(*phases) -> dict[str, str]:
 
 def test_a_step_that_fails_keeps_no_other_from_running_and_is_named_at_the_end(capsys):
     ended = run(
-        ((Step("broken", python('print("no way"); exit(1)')), Step("after", python("pass"))),),
+        (
+            (
+                Step("broken", python('print("test a ... ok\\nno way"); exit(1)')),
+                Step("after", python("pass")),
+            ),
+        ),
         ((Step("later", python("pass")),),),
     )
     said = ended.pop("said")
     assert ended == {"broken": "failed", "after": "passed", "later": "passed"}
     assert "broken" in said
     assert "later" not in said
-    assert "no way" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no way" in printed and "\ntest a ... ok\n" not in printed
 
 
 def test_what_needs_the_system_is_skipped_when_it_is_not_up_and_the_rest_is_not():
@@ -77,8 +83,21 @@ def test_a_step_that_cannot_run_here_is_skipped_with_the_reason_and_fails_for_an
     assert ended["online"] == "failed"
 
 
+def test_a_test_that_cannot_run_here_is_told_with_its_reason():
+    skipped = python('print("SKIPPED [2] tests/docs/test_readme.py:9: no curl\\n3 passed, 2 skipped in 0.1s")')
+    assert run(((Step("pytest", skipped),),)) == {"pytest": "passed, 3 tests, 2 not run: no curl"}
+
+
+def test_a_step_that_hangs_is_ended_and_fails(monkeypatch, capsys):
+    monkeypatch.setattr(gates, "LONGEST", 2)
+    ended = run(((Step("hangs", python("import time; time.sleep(60)")), Step("after", python("pass"))),))
+    assert (ended["hangs"], ended["after"]) == ("failed", "passed")
+    assert "It did not end within 2.0 s." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["in front", "as a job in the background"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_what_was_started(number, tmp_path):
+def test_ctrl_c_ends_what_was_started(number, ignored, tmp_path):
     started = [tmp_path / "one", tmp_path / "two"]
     sleeps = [python(f'open("{file}", "w"); import time; time.sleep(60)') for file in started]
     code = (
@@ -86,7 +105,8 @@ def test_ctrl_c_ends_what_was_started(number, tmp_path):
         f"gates.FOLDER = Path({str(tmp_path)!r});"
         f"Gate([[[Step('a', {sleeps[0]!r})], [Step('b', {sleeps[1]!r})]]]).run()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignored else []
+    process = subprocess.Popen([*shell, sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not all(file.exists() for file in started):
         assert time.monotonic() < deadline, "both steps run"

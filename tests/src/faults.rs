@@ -9,7 +9,7 @@ use std::{
     hash::BuildHasher,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -26,6 +26,7 @@ use axum::{
     response::Response,
 };
 use futures::FutureExt;
+use md5::{Digest, Md5};
 use reqwest::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -35,6 +36,9 @@ use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
 use crate::{Answer, System, eventually};
+
+/// The bucket of `make up`.
+const ARTIFACTS: &str = "madang-artifacts";
 
 /// A call that a function made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,9 +294,6 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
     };
     let mut variables = real.environment.and_then(|environment| environment.variables).unwrap_or_default();
     variables.extend(changes.variables);
-    let bin = if function.ends_with("-relay") { "relay" } else { function };
-    let zip =
-        fs::read(root().join(format!("target/lambda/{bin}/bootstrap.zip"))).expect("the artifact of make up");
     let name = format!("{function}-{}", Uuid::now_v7().simple());
     let create = lambda
         .create_function()
@@ -302,13 +303,27 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
         .set_role(role)
         .timeout(30)
         .environment(Environment::builder().set_variables(Some(variables)).build())
-        .code(FunctionCode::builder().zip_file(Blob::new(zip)).build());
+        .code(code(function));
     create.send().await.expect("CreateFunction");
     let copy = Copy { name, lambda: lambda.clone() };
     finally(Box::pin(test(&copy)), async {
         lambda.delete_function().function_name(&copy.name).send().await.expect("DeleteFunction");
     })
     .await;
+}
+
+/// A function's artifact where `make up` has put it: `sam deploy` names what it uploads by its MD5. Megabytes in a request
+/// of our own would hold up whatever else the local cloud has to do.
+fn code(function: &str) -> FunctionCode {
+    static KEYS: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
+    let bin = if function.ends_with("-relay") { "relay" } else { function };
+    let mut keys = KEYS.lock().unwrap();
+    let key = keys.entry(bin.to_owned()).or_insert_with(|| {
+        let artifact = root().join(format!("target/lambda/{bin}/bootstrap.zip"));
+        let digest = Md5::digest(fs::read(artifact).expect("the artifact of make up"));
+        digest.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
+    });
+    FunctionCode::builder().s3_bucket(ARTIFACTS).s3_key(key.as_str()).build()
 }
 
 /// Runs a test and restores what it disturbed, whatever happens in between.

@@ -13,7 +13,8 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 /// What stands for the local cloud as a whole: every test needs it, and the one that restarts it changes it.
 pub const CLOUD: &str = "the local cloud";
 
-/// What stands for the processors: a test that keeps them busy for minutes changes it, so that no two of these overlap.
+/// What stands for the processors: a test that does many things at once changes it, so that no two of these overlap. Together
+/// they would wait for each other for longer than functions wait for AWS.
 pub const PROCESSORS: &str = "the processors";
 
 static LOCKS: LazyLock<Mutex<BTreeMap<String, Arc<RwLock<()>>>>> = LazyLock::new(Mutex::default);

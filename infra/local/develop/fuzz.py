@@ -8,12 +8,13 @@ tests/fuzz.
 import json
 import random
 import re
+import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 from infra.local.lifecycle import registry
 from infra.local.progress import console, duration
@@ -26,8 +27,6 @@ CASES = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
 EXAMPLES = 30
 # The first rounds of `make test` are the same each time; `make fuzz` goes where nobody has been.
 SEED = 20261124
-# What instances are registered for: a service that nobody calls.
-SERVICE = "fuzz"
 
 
 @dataclass
@@ -42,42 +41,50 @@ class Asker:
 def run(outputs: dict, at_least: int) -> None:
     """Rounds until there were so many cases, and one by everybody at least: a failure of the system ends it with the
     requests that show it."""
-    began, cases, rounds = time.monotonic(), 0, 0
-    with _service():
-        while cases < at_least or rounds % len(ASKERS):
-            cases += _round(outputs, ASKERS[rounds % len(ASKERS)](outputs), SEED + rounds // len(ASKERS))
-            rounds += 1
+    outputs = _with_services(outputs)
+    began, cases, seed = time.monotonic(), 0, SEED
+    # What makes the requests and what answers them is one process each: two rounds at once take turns.
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        while cases < at_least:
+            rounds = [pool.submit(_round, outputs, asker, seed) for asker in ASKERS]
+            cases += sum(done.result() for done in as_completed(rounds))
+            seed += 1
+    finally:
+        pool.shutdown(cancel_futures=True)
     console.print(f"{cases} passed, 0 failed", markup=False)
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
 def endless(outputs: dict) -> None:
     """Rounds until somebody says stop, or one fails."""
+    outputs = _with_services(outputs)
     began, cases, rounds = time.monotonic(), 0, 0
     console.print("Rounds without an end: Ctrl-C stops after the request under way")
-    with suppress(KeyboardInterrupt), _service():
+    with suppress(KeyboardInterrupt):
         while True:
-            cases += _round(outputs, ASKERS[rounds % len(ASKERS)](outputs), random.randrange(2**32))
+            cases += _round(outputs, ASKERS[rounds % len(ASKERS)], random.randrange(2**32))
             rounds += 1
     console.print(f"\n{cases} requests in {rounds} whole rounds found nothing")
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
-def _round(outputs: dict, asker: Asker, seed: int) -> int:
+def _round(outputs: dict, make_asker: Callable[[dict], Asker], seed: int) -> int:
     """One round; answers how many cases it had."""
-    settings: dict[str, Any] = {"outputs": outputs | {"services": sorted(registry.read())}, "service": SERVICE}
-    settings |= {"token": asker.token, "profile": asker.profile}
-    command = [SCHEMATHESIS, "--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml", "run"]
-    command += [ROOT / "infra" / "openapi.json", "--url", outputs["api_url"]]
-    command += ["--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"]
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=ROOT,
-        env=environment() | {"MADANG_FUZZ": json.dumps(settings), "PYTHONHASHSEED": "0", "COLUMNS": "120"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    asker = make_asker(outputs)
+    with _service() as service:
+        settings = {"outputs": outputs, "service": service, "token": asker.token, "profile": asker.profile}
+        command = [SCHEMATHESIS, "--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml", "run"]
+        command += [ROOT / "infra" / "openapi.json", "--url", outputs["api_url"]]
+        command += ["--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"]
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=ROOT,
+            env=environment() | {"MADANG_FUZZ": json.dumps(settings), "PYTHONHASHSEED": "0", "COLUMNS": "120"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     found = CASES.search(done.stdout)
     if done.returncode != 0 or not found:
         console.print(done.stdout, markup=False, highlight=False)
@@ -86,20 +93,24 @@ def _round(outputs: dict, asker: Asker, seed: int) -> int:
     return int(found[1])
 
 
+def _with_services(outputs: dict) -> dict:
+    """With the services that are found in the registry: what the rounds change there has to be none of them."""
+    return outputs | {"services": sorted(registry.read())}
+
+
 @contextmanager
-def _service() -> Iterator[None]:
-    """A service in the registry for as long as requests are made."""
-    cloud_map = client("servicediscovery")
-    if SERVICE not in registry.read():
-        namespaces = cloud_map.list_namespaces()["Namespaces"]
-        [namespace] = [namespace["Id"] for namespace in namespaces if namespace["Name"] == registry.NAMESPACE]
-        cloud_map.create_service(Name=SERVICE, NamespaceId=namespace)
-    [service] = [one["Id"] for one in cloud_map.list_services()["Services"] if one["Name"] == SERVICE]
+def _service() -> Iterator[str]:
+    """A service of a round's own in the registry, for as long as requests are made: nobody calls it."""
+    cloud_map, name = client("servicediscovery"), f"fuzz-{secrets.token_hex(4)}"
+    namespaces = cloud_map.list_namespaces()["Namespaces"]
+    [namespace] = [namespace["Id"] for namespace in namespaces if namespace["Name"] == registry.NAMESPACE]
+    service = cloud_map.create_service(Name=name, NamespaceId=namespace)["Service"]["Id"]
     try:
-        yield
+        yield name
     finally:
-        for instance in registry.read()[SERVICE]:
-            cloud_map.deregister_instance(ServiceId=service, InstanceId=instance)
+        for page in cloud_map.get_paginator("list_instances").paginate(ServiceId=service):
+            for instance in page["Instances"]:
+                cloud_map.deregister_instance(ServiceId=service, InstanceId=instance["Id"])
         cloud_map.delete_service(Id=service)
 
 

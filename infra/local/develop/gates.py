@@ -20,11 +20,17 @@ from infra.local.progress import Progress, console, duration
 from infra.local.settings import LOCAL, LOGS, ROOT, Trouble
 
 FOLDER = LOGS / "gates"
+# What takes longer hangs, in seconds: from nothing, the longest step takes a fifth of that.
+LONGEST = 20 * 60
 PYTHON = str(LOCAL / "venv" / "bin" / "python")
 TOOLS = LOCAL / "check" / "bin"
 # What the last lines of cargo test and of pytest say.
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.MULTILINE)
 PYTEST = re.compile(r"^=*\s*(?:(\d+) failed, )?(\d+) passed\b.* in [\d.]+s", re.MULTILINE)
+# What cargo test says of a test that nobody has to look at.
+PASSED = re.compile(r"^test .+ \.\.\. ok\n", re.MULTILINE)
+# What pytest -rs says of a test that cannot run here: how many, where, and why.
+LEFT_OUT = re.compile(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,13 @@ class Result:
     skipped: str | None = None
     tests: int = 0
     failures: int = 0
+    left_out: str = ""
 
     def __str__(self) -> str:
         if self.skipped:
             return f"skipped: {self.skipped}"
         counted = f", {self.tests} tests" if self.tests else ""
-        return f"passed{counted}" if self.passed else "failed"
+        return f"passed{counted}{self.left_out}" if self.passed else "failed"
 
 
 # Side by side: what cargo runs, which waits for cargo's lock anyway, and what it does not.
@@ -88,17 +95,25 @@ CHECKS = (
         Step("python types", f"{TOOLS}/mypy -p infra.local"),
     ),
 )
-# One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
 SYSTEM = (
+    # One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
     (
         (
             Step("local system", f"{PYTHON} -m infra.local up"),
             Step("system tests", "cargo test --workspace --test system -- --skip discovery::", needs_system=True),
             # These await answers within a second, which the orders of the tests above would delay.
             Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),
-            Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),
-            Step("documents' commands", f"{PYTHON} -m pytest -q tests/docs", needs_system=True),
-            Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
+        ),
+    ),
+    # Side by side: of these two, one waits most of the time.
+    (
+        (Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),),
+        (Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
+    ),
+    (
+        (
+            # Moves a service to a place of its own, for a while.
+            Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),
             # What they change would fail the tests above.
             Step("disruptive tests", "cargo test --workspace --test disruptive", needs_system=True),
             # After the tests that made the functions write them.
@@ -131,7 +146,9 @@ class Gate:
 
     def run(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started too
+        # SIGTERM ends what was started too; and a step is never started deaf to SIGINT, as a job in the background is.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         began = time.monotonic()
         steps = [step for phase in self.phases for lane in phase for step in lane]
         with Progress([step.name for step in steps]) as progress:
@@ -170,13 +187,20 @@ class Gate:
                 start_new_session=True,
             )
             self._running.add(process)
-            passed = process.wait() == 0
+            try:
+                passed = process.wait(LONGEST) == 0
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                passed = False
+                log.write(f"\nIt did not end within {duration(LONGEST)}.\n".encode())
             self._running.discard(process)
         printed = step.log.read_text(errors="replace")
         if not passed and step.cannot and step.cannot[0] in printed:
             return Result(step, passed=True, skipped=step.cannot[1])
-        tests, failures = _counts(printed)
-        return Result(step, passed, tests=tests, failures=failures)
+        tests, failures = counts(printed)
+        left_out = "".join(f", {number} not run: {why}" for number, why in LEFT_OUT.findall(printed))
+        return Result(step, passed, tests=tests, failures=failures, left_out=left_out)
 
     def _stop(self) -> None:
         """Ctrl-C: nothing that was started here goes on."""
@@ -193,7 +217,8 @@ class Gate:
         failed = [result for result in self.results if not result.passed]
         for result in failed:
             console.rule(f"{result.step.name}: {result.step.command}", style="red", align="left")
-            console.print(result.step.log.read_text(errors="replace"), markup=False, highlight=False)
+            said = PASSED.sub("", result.step.log.read_text(errors="replace"))
+            console.print(said, markup=False, highlight=False)
         tests = sum(result.tests for result in self.results)
         failures = sum(max(result.failures, 1) for result in failed)
         console.print(f"\n{tests} passed, {failures} failed")
@@ -203,7 +228,7 @@ class Gate:
         console.print(f"[bold green]All of it passed[/] in {duration(seconds)}")
 
 
-def _counts(text: str) -> tuple[int, int]:
+def counts(text: str) -> tuple[int, int]:
     """How many tests passed and failed by what cargo test or pytest printed."""
     found = [(int(passed), int(failed or 0)) for passed, failed in CARGO.findall(text)]
     found += [(int(passed), int(failed or 0)) for failed, passed in PYTEST.findall(text)]

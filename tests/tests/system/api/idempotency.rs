@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use system_tests::{
     Answer, System, eventually,
     shop::{CARD, DECLINED, assert_invariants, at_rest, new_sku, order, usd},
+    turns::{PROCESSORS, turn},
 };
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ fn one_answer(answers: &[Answer], status: u16) -> &Value {
 
 #[tokio::test]
 async fn fifty_repeats_at_once_make_one_post_and_get_one_answer() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let draft = json!({"title": "Once", "body": "And only once."});
@@ -37,6 +39,7 @@ async fn fifty_repeats_at_once_make_one_post_and_get_one_answer() {
 
 #[tokio::test]
 async fn fifty_repeats_at_once_make_one_comment_and_one_notification() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let path = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
@@ -52,6 +55,7 @@ async fn fifty_repeats_at_once_make_one_comment_and_one_notification() {
 
 #[tokio::test]
 async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (admin, ara) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
@@ -84,6 +88,7 @@ async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
 
 #[tokio::test]
 async fn fifty_registrations_at_once_make_one_profile() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let ara = system.sign_up().await;
     let body = json!({"name": "Ara"});

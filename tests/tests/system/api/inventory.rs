@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use system_tests::{
     Answer, Person, System,
     shop::{CARD, assert_invariants, at_rest, new_sku, usd},
+    turns::{PROCESSORS, turn},
 };
 use uuid::Uuid;
 
@@ -266,6 +267,7 @@ async fn a_promise_that_is_taken_back_before_it_is_made_is_refused() {
 
 #[tokio::test]
 async fn of_a_hundred_orders_for_the_last_ten_exactly_ten_are_confirmed() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (_, sku) = listed(&system, 10).await;
     let buyers: Vec<Person> =

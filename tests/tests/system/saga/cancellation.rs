@@ -5,12 +5,14 @@ use reqwest::Method;
 use system_tests::{
     System, eventually,
     shop::{CARD, assert_invariants, new_sku, usd},
+    turns::{PROCESSORS, turn},
 };
 
 const ORDERS: u32 = 40;
 
 #[tokio::test]
 async fn a_cancellation_and_a_confirmation_have_one_winner_and_the_loser_is_told() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");

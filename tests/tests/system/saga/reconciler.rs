@@ -8,6 +8,7 @@ use system_tests::{
     Person, System,
     faults::{Changes, with_copy},
     shop::{Books, CARD, assert_invariants, at_rest, new_sku, order, order_id, shop},
+    turns::{PROCESSORS, turn},
 };
 
 /// The input of `orders-place` for an order of this person.
@@ -45,6 +46,7 @@ async fn an_order_is_accepted_though_its_execution_cannot_be_started_and_the_rec
 
 #[tokio::test]
 async fn what_is_alive_is_left_alone() {
+    let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 20).await;
     let orders = join_all((0..20).map(|_| buyer.orders(&sku, 1, CARD))).await;
