@@ -1,4 +1,4 @@
-"""The `sh` blocks of README.md, those of a section in order, run against the running system. A comment says how each call
+"""The `sh` blocks of README.md, those of a section in order, run against the running system. A comment says how a call
 is answered: the status, and words that the answer has to contain.
 """
 
