@@ -114,7 +114,7 @@ SYSTEM = (
         (
             # Moves a service to a place of its own, for a while.
             Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),
-            # What they change would fail the tests above. Most of them wait, for a minute of an alarm or for their turn.
+            # What they change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
             Step("disruptive tests", "cargo test --workspace --test disruptive -- --test-threads 8", needs_system=True),
             # After the tests that made the functions write them.
             Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),
