@@ -202,8 +202,8 @@ def take_lines_whole() -> None:
     lambda_runtime.ProvidedWorker._drain_stderr_bounded = drain
 
 
-# Each of hundreds of threads that await Python's lock wakes up as often as this, in seconds, to ask for it. At the usual
-# 5 ms the processors do little else.
+# Each of hundreds of threads that await Python's lock wakes up as often as this, in seconds, to ask for it: at the
+# usual 5 ms the processors do little else.
 sys.setswitchinterval(0.05)
 keep_streams()
 deliver_failed_records_again()
