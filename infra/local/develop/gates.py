@@ -96,26 +96,31 @@ CHECKS = (
     ),
 )
 SYSTEM = (
-    # One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
     (
         (
             Step("local system", f"{PYTHON} -m infra.local up"),
             Step("system tests", "cargo test --workspace --test system -- --skip discovery::", needs_system=True),
-            # These await answers within a second, which the orders of the tests above would delay.
-            Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),
         ),
     ),
-    # Side by side: of these two, one waits most of the time.
+    # Side by side, since both wait most of the time.
     (
-        (Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),),
+        # These await answers within a second, which the orders of the tests above would delay.
+        (Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),),
         (Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
     ),
+    # One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
     (
         (
+            Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
             # Moves a service to a place of its own, for a while.
             Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),
-            # What they change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
-            Step("disruptive tests", "cargo test --workspace --test disruptive -- --test-threads 8", needs_system=True),
+            # What these change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
+            Step(
+                "disruptive tests",
+                "cargo test --workspace --test disruptive -- --test-threads 16 --skip restart::",
+                needs_system=True,
+            ),
+            Step("restart", "cargo test --workspace --test disruptive restart::", needs_system=True),
             # After the tests that made the functions write them.
             Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),
         ),

@@ -2,55 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use aws_sdk_sfn::types::ExecutionStatus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     System, eventually,
     faults::{Proxy, Refusal, with_endpoint},
-    shop::{CARD, DECLINED, at_rest, inject, new_sku, order, order_id, saga, with_faults},
+    shop::{CARD, at_rest, new_sku, order, order_id},
     stories::{CONFIRMED, REGISTERED, functions, shop, told_within},
     traces::Origin,
     turns::turn,
 };
-
-#[tokio::test]
-async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
-    let _turn = turn(&[], &[saga(), functions(&[REGISTERED])].concat()).await;
-    let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
-    let key = new_sku("key");
-    let id = order_id(&buyer, &key);
-    let origin = Origin::default();
-    with_faults(&system, async || {
-        inject(id, "payments-authorize", &["hang"]);
-        let place = buyer.request(Method::POST, "/orders").key(&key).json(&order(&sku, 1, DECLINED));
-        assert_eq!(place.traced(&origin).send().await.status, 202);
-        let first = id.to_string();
-        eventually("it comes to the step that hangs", async || {
-            system.path(&first).await.last().is_some_and(|last| last == "AuthorizePayment").then_some(())
-        })
-        .await;
-        let sfn = aws_sdk_sfn::Client::new(&system.aws);
-        sfn.stop_execution().execution_arn(system.execution(&first)).send().await.expect("StopExecution");
-        let second = format!("{id}-2");
-        eventually("the next attempt is through", async || {
-            system.reconcile().await;
-            let status = system.execution_status(&second).await;
-            (status == Some(ExecutionStatus::Succeeded)).then_some(())
-        })
-        .await;
-        at_rest(&system, &[id]).await;
-    })
-    .await;
-    let trace = eventually("the order's end is in its trace", async || {
-        let trace = system.trace(&origin.trace_id).await?;
-        trace.story().contains("publish order.rejected").then_some(trace)
-    })
-    .await;
-    assert!(trace.story().contains("  orders-reconcile: reconcile\n"), "{}", trace.story());
-    assert_eq!(system.traces_of(&id.to_string()).await, [origin.trace_id.as_str()]);
-}
 
 /// The test of the test: when a hop of the running system loses the context, the story is not told. Here somebody between the
 /// relay and the bus passes the event on without it.

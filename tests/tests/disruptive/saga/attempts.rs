@@ -1,11 +1,15 @@
 //! What ended without settling its order is started anew, and handed to an operator after three times.
 
+use aws_sdk_sfn::types::ExecutionStatus;
+use reqwest::Method;
 use system_tests::{
     Person, System, eventually,
     shop::{
-        Books, CARD, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, saga, shop,
-        with_faults,
+        Books, CARD, DECLINED, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, saga,
+        shop, with_faults,
     },
+    stories::{self, REGISTERED},
+    traces::Origin,
     turns::turn,
 };
 use uuid::Uuid;
@@ -16,7 +20,7 @@ async fn hanging_order(buyer: &Person, sku: &str, step: &str, times: usize) -> U
     let id = order_id(buyer, &key);
     inject(id, step, &vec!["hang"; times]);
     let body = order(sku, 1, CARD);
-    let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send().await;
+    let placed = buyer.request(Method::POST, "/orders").key(&key).json(&body).send().await;
     assert_eq!((placed.status.as_u16(), placed.id()), (202, id), "{placed:?}");
     id
 }
@@ -93,4 +97,36 @@ async fn an_order_with_three_stopped_executions_waits_for_a_person_and_settles_o
         assert_eq!(assert_invariants(&system, &[id], &sku, 1).await, 1);
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
+    let _turn = turn(&[], &[saga(), stories::functions(&[REGISTERED])].concat()).await;
+    let system = System::connect().await;
+    let (buyer, sku) = stories::shop(&system, 1).await;
+    let key = new_sku("key");
+    let id = order_id(&buyer, &key);
+    let origin = Origin::default();
+    with_faults(&system, async || {
+        inject(id, "payments-authorize", &["hang"]);
+        let place = buyer.request(Method::POST, "/orders").key(&key).json(&order(&sku, 1, DECLINED));
+        assert_eq!(place.traced(&origin).send().await.status, 202);
+        stop_at(&system, &id.to_string(), "AuthorizePayment").await;
+        let second = format!("{id}-2");
+        eventually("the next attempt is through", async || {
+            system.reconcile().await;
+            let status = system.execution_status(&second).await;
+            (status == Some(ExecutionStatus::Succeeded)).then_some(())
+        })
+        .await;
+        at_rest(&system, &[id]).await;
+    })
+    .await;
+    let trace = eventually("the order's end is in its trace", async || {
+        let trace = system.trace(&origin.trace_id).await?;
+        trace.story().contains("publish order.rejected").then_some(trace)
+    })
+    .await;
+    assert!(trace.story().contains("  orders-reconcile: reconcile\n"), "{}", trace.story());
+    assert_eq!(system.traces_of(&id.to_string()).await, [origin.trace_id.as_str()]);
 }
