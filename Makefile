@@ -6,7 +6,7 @@ LOCAL := .local/venv/bin/python -m infra.local
 unexport ID
 export WANTED := $(value ID)
 # Of these, what stands on the command line: people have an EMAIL and a NAME of other meaning in their environment.
-GIVEN := ADMIN EMAIL F FOLLOW NAME Q RAW SINCE
+GIVEN := ADMIN DELETE EMAIL F FOLLOW NAME Q RAW SINCE
 unexport $(GIVEN)
 given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval export WANTED_$(name) := $$(call given,$(name))))
@@ -34,8 +34,8 @@ logs: bootstrap ## Print log lines: of a function F=, with an id ID=, SINCE=10m,
 	@$(LOCAL) logs --function="$$WANTED_F" --id="$$WANTED" --since="$$WANTED_SINCE" \
 		--follow="$$WANTED_FOLLOW" --raw="$$WANTED_RAW"
 
-dead-letters: bootstrap ## List the messages that were given up; those of the consumer Q= with their reasons
-	@$(LOCAL) dead-letters --queue="$$WANTED_Q" --id="$$WANTED"
+dead-letters: bootstrap ## List the messages that were given up; those of the consumer Q= with their reasons (DELETE=1)
+	@$(LOCAL) dead-letters --queue="$$WANTED_Q" --id="$$WANTED" --delete="$$WANTED_DELETE"
 
 redrive: bootstrap ## Put the messages back that the consumer Q= has given up; ID= only one
 	@$(LOCAL) redrive --queue="$$WANTED_Q" --id="$$WANTED"

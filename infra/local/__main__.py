@@ -106,7 +106,7 @@ def show_logs(arguments: argparse.Namespace) -> None:
 
 def show_dead_letters(arguments: argparse.Namespace) -> None:
     found = has_to_be_up("make dead-letters")
-    dead_letters.show(found, arguments.queue, arguments.id)
+    dead_letters.show(found, arguments.queue, arguments.id, delete=bool(arguments.delete))
 
 
 def redrive(arguments: argparse.Namespace) -> None:
@@ -156,7 +156,11 @@ OPTIONS = {
         "--follow": "whether to go on with what comes",
         "--raw": "whether to print the lines as they were written",
     },
-    "dead-letters": {"--queue": "the consumer or its queue; without it, lists all", "--id": "of a message or an event"},
+    "dead-letters": {
+        "--queue": "the consumer or its queue; without it, lists all",
+        "--id": "of a message or an event",
+        "--delete": "whether to delete what is shown",
+    },
     "redrive": {"--queue": "the consumer or its queue", "--id": "of a message or an event; without it, all"},
 }
 

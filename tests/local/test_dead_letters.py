@@ -109,6 +109,23 @@ def test_a_long_body_is_shortened_until_it_is_asked_for_alone(cloud, capsys):
     assert "x" * 500 in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("wanted, left", [("", set()), ("m-2", {"m-1", "m-3"}), ("e-2", {"m-1", "m-3"})])
+def test_what_nobody_wants_back_is_shown_and_deleted_and_nothing_else(cloud, capsys, wanted, left):
+    there = cloud(*(letter(f"m-{number}", delivered(f"e-{number}")) for number in (1, 2, 3)))
+    dead_letters.show(OUTPUTS, "posts-on-user", wanted, delete=True)
+    shown = capsys.readouterr().out
+    assert "  m-2  user.updated u-1  " in shown and f"{3 - len(left)} message" in shown
+    assert there.visible() == left == {one["MessageId"] for one in there.letters}
+
+
+def test_nothing_is_deleted_without_a_queue_or_where_the_id_is_unknown(cloud):
+    there = cloud(letter("m-1", delivered("e-1")))
+    for queue, wanted in (("", ""), ("", "m-1"), ("posts-on-user", "e-2")):
+        with pytest.raises(Trouble):
+            dead_letters.show(OUTPUTS, queue, wanted, delete=True)
+    assert there.visible() == {"m-1"}
+
+
 def test_a_message_goes_back_with_its_attributes_and_its_trace_and_only_then_out(cloud):
     there = cloud(letter("m-1", delivered("e-1")))
     dead_letters.redrive(OUTPUTS, "posts-on-user-dead-letters", "")

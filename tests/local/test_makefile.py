@@ -32,7 +32,7 @@ def given(target: str, *arguments: str, **environment: str) -> list[str]:
             "logs",
             {"F": "--function", "ID": "--id", "SINCE": "--since", "FOLLOW": "--follow", "RAW": "--raw"},
         ),
-        ("dead-letters", {"Q": "--queue", "ID": "--id"}),
+        ("dead-letters", {"Q": "--queue", "ID": "--id", "DELETE": "--delete"}),
         ("redrive", {"Q": "--queue", "ID": "--id"}),
     ],
 )

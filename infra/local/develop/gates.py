@@ -78,7 +78,8 @@ CHECKS = (
         Step("offline tests", "cargo test --workspace --test offline"),
         # Compiles the functions, and compares their binaries with their policies.
         Step("permissions", f"{PYTHON} -m pytest -q tests/templates/test_permissions.py"),
-        Step("documentation", "cargo doc --workspace --no-deps --document-private-items"),
+        # Binaries have nothing to link to.
+        Step("documentation", "cargo doc --workspace --lib --no-deps --document-private-items"),
         Step("dependencies", f"{TOOLS}/cargo-deny --locked check bans licenses sources"),
         Step("unused dependencies", f"{TOOLS}/cargo-shear"),
         Step(

@@ -1,4 +1,4 @@
-"""Shows the messages that were given up, and puts them back.
+"""Shows the messages that were given up, puts them back, and deletes those that nobody wants back.
 
 What a consumer gives up waits in `<consumer>-dead-letters` and goes back into the queue `<consumer>`, as SQS's
 StartMessageMoveTask does it, which the emulator lacks. What a relay sets aside came from a table's stream and has no
@@ -93,10 +93,13 @@ class Letter:
         return lines.append(f"\n    body    {shortened(body)}", "dim")
 
 
-def show(outputs: dict, queue: str, wanted: str) -> None:
+def show(outputs: dict, queue: str, wanted: str, delete: bool = False) -> None:
+    """All messages of a queue, or the one that is wanted; and deletes what was shown, if so asked."""
     # One client, because making one takes longer than a call.
     sqs = client("sqs")
     if not queue:
+        if delete:
+            raise Trouble("Which queue? `make dead-letters Q=<consumer> DELETE=1`; with ID=, one message of it.")
         _list(sqs, outputs)
         return
     name = find(queue, outputs["queues"])
@@ -104,15 +107,22 @@ def show(outputs: dict, queue: str, wanted: str) -> None:
         chosen = _chosen(letters, wanted, name)
         now = datetime.now().astimezone()
         hidden = _count(sqs, outputs["queues"][name]).hidden - len(letters)
-    console.print(f"{name}: {number(len(letters), 'message')}", markup=False)
-    for letter in chosen:
-        console.print(letter.show(now, whole=bool(wanted)))
+        console.print(f"{name}: {number(len(letters), 'message')}", markup=False)
+        for letter in chosen:
+            console.print(letter.show(now, whole=bool(wanted)))
+            if delete:
+                sqs.delete_message(QueueUrl=outputs["queues"][name], ReceiptHandle=letter.receipt)
+                letters.remove(letter)
+    if delete:
+        console.print(f"\n{number(len(chosen), 'message')} deleted from {name}", markup=False)
+        return
     if hidden > 0:
         console.print(f"  {hidden} more are being read by someone else, and come back within {HIDDEN // 60} minutes")
     if chosen:
-        console.print(
-            f"\n  make redrive Q={_consumer(name)}    # ID=<one of the ids> puts back that one only", markup=False
-        )
+        consumer = _consumer(name)
+        console.print(f"\n  make redrive Q={consumer}                  # puts them back", markup=False)
+        console.print(f"  make dead-letters Q={consumer} DELETE=1    # deletes them", markup=False)
+        console.print("  ID=<one of the ids> behind either: only that one", markup=False)
 
 
 def redrive(outputs: dict, queue: str, wanted: str) -> None:
