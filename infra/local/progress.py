@@ -1,6 +1,8 @@
 """Shows how the stacks get along: a live table on a terminal, a line per change elsewhere."""
 
+import os
 import re
+import sys
 import time
 from threading import Lock
 
@@ -13,7 +15,16 @@ COLOURS = {"waiting": "dim", "failed": "bold red", "skipped": "bold red"} | dict
     ("unchanged", "created", "updated", "passed"), "green"
 )
 
-console = Console(highlight=False, soft_wrap=True)
+
+class Terminal(Console):
+    """Takes a reader that has enough, as `head` has, for the end of what there is to say."""
+
+    def on_broken_pipe(self) -> None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
+console = Terminal(highlight=False, soft_wrap=True)
 # What is no part of an answer that may be piped on: trouble, and notes beside it.
 notes = Console(highlight=False, soft_wrap=True, stderr=True)
 

@@ -54,6 +54,12 @@ def test_a_step_that_fails_keeps_no_other_from_running_and_is_named_at_the_end(c
     assert "no way" in printed and "\ntest a ... ok\n" not in printed
 
 
+def test_a_step_that_fails_says_what_puts_it_right_where_a_command_does(capsys):
+    run(((Step("unformatted", python("exit(1)"), remedy="cargo fmt --all"), Step("fine", "true", remedy="rm -r x")),))
+    printed = capsys.readouterr().out
+    assert "`cargo fmt --all` puts it right." in printed and "rm -r x" not in printed
+
+
 def test_what_needs_the_system_is_skipped_when_it_is_not_up_and_the_rest_is_not():
     ended = run(
         ((Step("local system", python("exit(1)")),),),

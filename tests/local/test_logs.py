@@ -54,6 +54,12 @@ def message(line: str) -> str:
     return re.split(" {2,}", line)[2]
 
 
+def test_a_field_that_says_nothing_is_left_out(cloud, capsys):
+    entry = {"timestamp": NOW.isoformat(), "level": "INFO", "message": "refused", "cause": "", "status": 404}
+    [line] = printed(capsys, cloud(posts_get=[event(entry)]), function="posts-get")
+    assert "status=404" in line and "cause" not in line
+
+
 def test_a_line_says_when_how_bad_where_and_what_and_its_fields_by_name(cloud, capsys):
     entry = {
         "timestamp": "2026-05-04T14:29:59.123456789Z",

@@ -64,6 +64,7 @@ def start(tmp_path, emulator):
         settings = {
             "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}",
             "CARGO": str(CARGO),
+            "AWS_LAMBDA_MAX_CONCURRENCY": "1",
             "MADANG_WATCH": str(tmp_path),
             "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{emulator.server_port}/.rt/posts-list",
         }
@@ -124,15 +125,16 @@ def test_a_function_that_ends_by_itself_is_answered_for(start, emulator, tmp_pat
 
 def test_a_function_runs_with_its_own_environment_and_without_ours(start, tmp_path):
     function = tmp_path / "posts-list"
-    function.write_text('#!/bin/sh\necho "$TABLE, $QUOTED, ${CARGO-unset}" >"$0.seen"\nsleep 60\n')
+    seen = '"$TABLE, $QUOTED, ${CARGO-unset}, ${AWS_LAMBDA_MAX_CONCURRENCY-unset}"'
+    function.write_text(f'#!/bin/sh\necho {seen} >"$0.seen"\nsleep 60\n')
     function.chmod(0o755)
     process = start("\n".join(built(function)), environment={"TABLE": "posts", "QUOTED": "it's $HOME"})
-    seen = tmp_path / "posts-list.seen"
+    file = tmp_path / "posts-list.seen"
     for _ in range(PATIENCE * 20):
-        if seen.exists() and seen.read_text():
+        if file.exists() and file.read_text():
             break
         threading.Event().wait(0.05)
-    assert seen.read_text() == "posts, it's $HOME, unset\n"
+    assert file.read_text() == "posts, it's $HOME, unset, unset\n"
     assert process.poll() is None
 
 

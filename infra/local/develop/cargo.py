@@ -26,6 +26,8 @@ NAMES = {"relay": "posts-relay"}
 def main() -> None:
     # From here on Cargo is Cargo, for itself and for what it starts.
     os.environ.pop("CARGO", None)
+    # A function takes one request at a time, and says so at each start if it is told to.
+    os.environ.pop("AWS_LAMBDA_MAX_CONCURRENCY", None)
     arguments = sys.argv[1:]
     if arguments[:1] != ["run"]:
         os.execvp("cargo", ["cargo", *arguments])

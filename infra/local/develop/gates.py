@@ -40,6 +40,8 @@ class Step:
     name: str
     command: str
     needs_system: bool = False
+    # What puts it right, where a command does.
+    remedy: str = ""
     # What it prints when this machine lacks what it needs, and what that is.
     cannot: tuple[str, str] | None = None
 
@@ -69,7 +71,7 @@ class Result:
 # Side by side: what cargo runs, which waits for cargo's lock anyway, and what it does not.
 CHECKS = (
     (
-        Step("formatting", "cargo fmt --all --check"),
+        Step("formatting", "cargo fmt --all --check", remedy="cargo fmt --all"),
         # All targets with the features that tests turn on, and without them, as it goes to AWS.
         Step("lints", "cargo clippy --workspace --all-targets -- -D warnings"),
         Step("lints for aws", "cargo clippy --workspace --exclude system-tests --bins -- -D warnings"),
@@ -91,8 +93,8 @@ CHECKS = (
     (
         Step("templates", f"{PYTHON} -m pytest -q tests/templates --ignore tests/templates/test_permissions.py"),
         Step("local tools", f"{PYTHON} -m pytest -q tests/local"),
-        Step("python lints", f"{TOOLS}/ruff check ."),
-        Step("python formatting", f"{TOOLS}/ruff format --check ."),
+        Step("python lints", f"{TOOLS}/ruff check .", remedy=".local/check/bin/ruff check --fix ."),
+        Step("python formatting", f"{TOOLS}/ruff format --check .", remedy=".local/check/bin/ruff format ."),
         Step("python types", f"{TOOLS}/mypy -p infra.local"),
     ),
 )
@@ -225,6 +227,8 @@ class Gate:
             console.rule(f"{result.step.name}: {result.step.command}", style="red", align="left")
             said = PASSED.sub("", result.step.log.read_text(errors="replace"))
             console.print(said, markup=False, highlight=False)
+            if result.step.remedy:
+                console.print(f"`{result.step.remedy}` puts it right.\n", markup=False)
         tests = sum(result.tests for result in self.results)
         failures = sum(max(result.failures, 1) for result in failed)
         console.print(f"\n{tests} passed, {failures} failed")

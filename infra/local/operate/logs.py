@@ -77,7 +77,8 @@ class Line:
         line = Text.assemble((when, "dim"), " ", (f"{level:<5}", COLOURS.get(level, "")), " ", function)
         line.append(f"  {self.entry['message']}")
         for name in [*names, *(name for name in TAIL if name in self.entry)]:
-            line.append(f"  {name}=", "dim").append(_value(self.entry[name]), "dim" if name in TAIL else "")
+            if self.entry[name] != "":
+                line.append(f"  {name}=", "dim").append(_value(self.entry[name]), "dim" if name in TAIL else "")
         return line
 
 

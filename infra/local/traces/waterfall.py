@@ -171,7 +171,7 @@ def _remarks(row: Row, linked: Callable[[str], str | None]) -> Iterator[Text]:
     for link in span["links"]:
         if link["trace_id"] != span["trace_id"]:
             name, trace = linked(link["trace_id"]), xray_id(link["trace_id"])
-            yield Text(f"↗ {name}: make trace ID={trace}" if name else f"↗ {trace}, which has not arrived", "dim")
+            yield Text(f"↗ {name}: make trace ID={trace}" if name else f"↗ {trace}: no span of it was received", "dim")
 
 
 def reason(span: Span) -> str:
