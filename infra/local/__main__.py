@@ -201,6 +201,7 @@ def main() -> int:
         for option, meaning in OPTIONS.get(name, {}).items():
             command.add_argument(option, default="", help=meaning)
     arguments = parser.parse_args()
+    console.only_shows = arguments.command in ("logs", "trace")
     try:
         arguments.run(arguments)
     except Trouble as trouble:

@@ -17,11 +17,13 @@ COLOURS = {"waiting": "dim", "failed": "bold red", "skipped": "bold red"} | dict
 
 
 class Terminal(Console):
-    """Takes a reader that has enough, as `head` has, for the end of what there is to say."""
+    """What is printed may be cut off, as `head` does it: no failure of a command that only shows something."""
+
+    only_shows = False
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0)
+        raise SystemExit(0 if self.only_shows else 1)
 
 
 console = Terminal(highlight=False, soft_wrap=True)

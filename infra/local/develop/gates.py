@@ -20,7 +20,7 @@ from infra.local.progress import Progress, console, duration
 from infra.local.settings import LOCAL, LOGS, ROOT, Trouble
 
 FOLDER = LOGS / "gates"
-# What takes longer hangs, in seconds: from nothing, the longest step takes a fifth of that.
+# What takes longer hangs, in seconds: several times what the longest step takes.
 LONGEST = 20 * 60
 PYTHON = str(LOCAL / "venv" / "bin" / "python")
 TOOLS = LOCAL / "check" / "bin"
