@@ -43,8 +43,8 @@ def run(outputs: dict, at_least: int) -> None:
     requests that show it."""
     outputs = _with_services(outputs)
     began, cases, seed = time.monotonic(), 0, SEED
-    # What makes the requests and what answers them is one process each: two rounds at once take turns.
-    pool = ThreadPoolExecutor(max_workers=2)
+    # Each round is a process that makes requests and then waits for the answers: three keep two processors busy.
+    pool = ThreadPoolExecutor(max_workers=3)
     try:
         while cases < at_least:
             rounds = [pool.submit(_round, outputs, asker, seed) for asker in ASKERS]
