@@ -137,8 +137,8 @@ impl Watched {
             _ if values.is_empty() => None,
             "Sum" => Some(values.iter().sum()),
             "Maximum" => values.last().copied(),
-            // Of fewer than a hundred values the largest.
-            "p99" if values.len() < 100 => values.last().copied(),
+            // Of up to a hundred values the largest.
+            "p99" => Some(values[(values.len() * 99).div_ceil(100) - 1]),
             other => panic!("{other} of {} values", values.len()),
         }
     }

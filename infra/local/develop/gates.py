@@ -120,7 +120,7 @@ SYSTEM = (
             # What these change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
             Step(
                 "disruptive tests",
-                "cargo test --workspace --test disruptive -- --test-threads 16 --skip restart::",
+                "cargo test --workspace --test disruptive -- --test-threads 8 --skip restart::",
                 needs_system=True,
             ),
             Step("restart", "cargo test --workspace --test disruptive restart::", needs_system=True),
