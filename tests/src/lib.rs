@@ -58,6 +58,8 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// How long an effect may take before its test fails. Effects take well under a second; a machine that
 /// compiles beside the tests takes longer.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// That of the consumers' queues, in the templates.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long [`eventually`] pauses at most.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -212,7 +214,8 @@ impl System {
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
-        eventually(&format!("{queue} is worked off"), async || {
+        // What a function held when its time was over comes back after the queue's visibility time-out.
+        eventually_within(VISIBILITY_TIMEOUT + PATIENCE, &format!("{queue} is worked off"), async || {
             (self.messages(queue, &now).await == 0).then_some(())
         })
         .await;
@@ -539,13 +542,18 @@ fn difference(at: &str, actual: &Value, expected: &Value) -> Option<String> {
 /// Awaits a condition: tries until there is something, and fails the test with `what` when there is not. Pauses grow, because
 /// the local cloud works for each try on one core, and the tests that run meanwhile wait for it.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, probe).await
+}
+
+/// As [`eventually`], with a time of its own.
+async fn eventually_within<T>(patience: Duration, what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     let start = Instant::now();
     let mut pause = Duration::from_millis(25);
     loop {
         if let Some(found) = probe().await {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "not within {} s: {what}", PATIENCE.as_secs());
+        assert!(start.elapsed() < patience, "not within {} s: {what}", patience.as_secs());
         sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
