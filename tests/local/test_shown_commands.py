@@ -14,8 +14,7 @@ from markdown_it import MarkdownIt
 from test_repository_files import ROOT, find, named, tomllib
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-# What is written as `code` is a command if it begins with one of these and says more than that.
-# What begins with one of these is looked at here.
+# A command is checked here if it begins with one of these and has an argument.
 PROGRAMS = re.compile(r"(?:make|cargo|aws|sam|infra/local/bootstrap|\.local/venv/bin/\S+|python3) +\S")
 # AWS CLI: options of every command, and of those with pages (`aws help`).
 GLOBAL = {"cli-binary-format", "endpoint-url", "max-items", "output", "page-size", "profile", "query", "region"}
@@ -23,7 +22,7 @@ INNER = re.compile(r"\$\(([^()]*)\)")
 
 
 def written(document: Path) -> Iterator[str]:
-    """The lines of blocks, one that is continued as one, and what stands in the text as `code`."""
+    """Each line of the code blocks, and each piece of code in the text. A command over several lines is one line."""
     for token in MarkdownIt().parse(document.read_text()):
         if token.type == "code_block" or (token.type == "fence" and token.info == "sh"):
             text = ""
@@ -54,19 +53,14 @@ def commands(document: Path) -> Iterator[list[str]]:
                     command = []
 
 
-SHOWN = [
-    (document, command)
-    for document in find("*.md")
-    if document.name != "CHANGELOG.md"
-    for command in commands(document)
-]
+SHOWN = [(document, command) for document in find("*.md") for command in commands(document)]
 
 
-def shown(*program: str) -> list:
+def shown(program: str) -> list:
     return [
         pytest.param(command, id=f"{named(document)}: {' '.join(command)}")
         for document, command in SHOWN
-        if command[: len(program)] == list(program)
+        if command[0] == program
     ]
 
 
@@ -98,9 +92,8 @@ def test_cargo_is_asked_for_tests_that_exist(command):
 
 @pytest.mark.parametrize("command", shown("aws"))
 def test_the_aws_cli_knows_the_command_and_its_options(command):
-    if command[1] == "--endpoint-url":
-        del command[1:3]
-    service, operation, *arguments = command[1:]
+    # The address may come before the service.
+    service, operation, *arguments = command[3:] if command[1] == "--endpoint-url" else command[1:]
     model = botocore.session.get_session().get_service_model(service)
     operations = {xform_name(name, "-"): name for name in model.operation_names}
     assert operation in operations, f"{service} has no {operation}"
@@ -121,9 +114,9 @@ def test_sam_is_asked_for_an_environment_that_is_configured(command):
         assert command[command.index("--config-env") + 1] in configured
 
 
-@pytest.mark.parametrize("document", find("*.md"), ids=named)
-def test_a_file_that_a_command_names_exists(document):
-    words = {word for command in commands(document) for word in command}
+def test_a_file_that_a_command_names_exists():
+    words = {word for _, command in SHOWN for word in command}
     paths = {word for word in words if re.match(r"(?:events|functions|infra|tests)/[\w./-]+$", word)}
+    assert paths
     # An endpoint that CONTRIBUTING has the reader add.
     assert [path for path in paths if not (ROOT / path).exists() and "posts-title" not in path] == []

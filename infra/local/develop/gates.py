@@ -27,7 +27,7 @@ TOOLS = LOCAL / "check" / "bin"
 # What the last lines of cargo test and of pytest say.
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.MULTILINE)
 PYTEST = re.compile(r"^=*\s*(?:(\d+) failed, )?(\d+) passed\b.* in [\d.]+s", re.MULTILINE)
-# What cargo test says of a test that nobody has to look at.
+# The line that cargo test prints for a test that passed.
 PASSED = re.compile(r"^test .+ \.\.\. ok\n", re.MULTILINE)
 # What pytest -rs says of a test that cannot run here: how many, where, and why.
 LEFT_OUT = re.compile(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", re.MULTILINE)

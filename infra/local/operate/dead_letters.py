@@ -1,4 +1,4 @@
-"""Shows the messages that were given up, puts them back, and deletes those that nobody wants back.
+"""Shows the messages that were given up, and puts them back or deletes them.
 
 What a consumer gives up waits in `<consumer>-dead-letters` and goes back into the queue `<consumer>`, as SQS's
 StartMessageMoveTask does it, which the emulator lacks. What a relay sets aside came from a table's stream and has no
