@@ -102,9 +102,7 @@ def _with_services(outputs: dict) -> dict:
 def _service() -> Iterator[str]:
     """A service of a round's own in the registry, for as long as requests are made: nobody calls it."""
     cloud_map, name = client("servicediscovery"), f"fuzz-{secrets.token_hex(4)}"
-    namespaces = cloud_map.list_namespaces()["Namespaces"]
-    [namespace] = [namespace["Id"] for namespace in namespaces if namespace["Name"] == registry.NAMESPACE]
-    service = cloud_map.create_service(Name=name, NamespaceId=namespace)["Service"]["Id"]
+    service = cloud_map.create_service(Name=name, NamespaceId=registry.namespace(cloud_map))["Service"]["Id"]
     try:
         yield name
     finally:

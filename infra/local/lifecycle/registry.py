@@ -29,7 +29,12 @@ def read() -> dict[str, dict[str, dict[str, str]]]:
     return found
 
 
-def _of_the_namespace(cloud_map: Any) -> dict[str, Any]:
+def namespace(cloud_map: Any) -> str:
+    """The id of the services' namespace."""
     pages = cloud_map.get_paginator("list_namespaces").paginate()
-    [namespace] = [ns for page in pages for ns in page["Namespaces"] if ns["Name"] == NAMESPACE]
-    return {"Name": "NAMESPACE_ID", "Values": [namespace["Id"]], "Condition": "EQ"}
+    [found] = [each["Id"] for page in pages for each in page["Namespaces"] if each["Name"] == NAMESPACE]
+    return found
+
+
+def _of_the_namespace(cloud_map: Any) -> dict[str, Any]:
+    return {"Name": "NAMESPACE_ID", "Values": [namespace(cloud_map)], "Condition": "EQ"}
