@@ -102,31 +102,38 @@ SYSTEM = (
     (
         (
             Step("local system", f"{PYTHON} -m infra.local up"),
-            Step("system tests", "cargo test --workspace --test system -- --skip discovery::", needs_system=True),
+            Step(
+                "system tests",
+                "cargo test --workspace --test system -- --skip discovery:: --skip traces::",
+                needs_system=True,
+            ),
         ),
     ),
-    # Side by side, since both wait most of the time.
+    # Side by side, since all of them wait most of the time.
     (
         # These await answers within a second, which the orders of the tests above would delay.
         (Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),),
+        (Step("trace tests", "cargo test --workspace --test system traces::", needs_system=True),),
         (Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
     ),
     # One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
     (
         (
             Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
-            # Moves a service to a place of its own, for a while.
-            Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),
             # What these change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
             Step(
                 "disruptive tests",
-                "cargo test --workspace --test disruptive -- --test-threads 8 --skip restart::",
+                "cargo test --workspace --test disruptive -- --test-threads 12 --skip restart::",
                 needs_system=True,
             ),
             Step("restart", "cargo test --workspace --test disruptive restart::", needs_system=True),
-            # After the tests that made the functions write them.
-            Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),
         ),
+    ),
+    (
+        # Moves a service to a place of its own, for a while.
+        (Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),),
+        # After the tests that made the functions write them.
+        (Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),
     ),
 )
 

@@ -85,26 +85,43 @@ fn every_alarm_is_made_to_ring_here_or_it_is_said_why_not() {
 #[tokio::test]
 async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a_person() {
     // Hundreds of other orders in the same minute would hide these from a percentile.
-    let _turn = turn(&[PROCESSORS], &saga()).await;
+    let alone = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), 10).await;
+    let mut parked = None;
     with_faults(&system, async || {
-        tokio::join!(
+        let (left, ()) = tokio::join!(
             three_that_cannot_be_undone(&system, &buyer, &sku),
             one_that_is_stopped(&system, &buyer, &sku)
         );
+        parked = Some(left);
     })
     .await;
+    let (placed, orders) = parked.expect("the test has run");
+    drop(alone);
+
+    // The cause is mended: the faults are used up. What was parked this long has settled slowly.
+    sleep(OVER_A_MINUTE.saturating_sub(placed.elapsed())).await;
+    let _alone = turn(&[PROCESSORS], &saga()).await;
+    let redriven = Moment::now();
+    let sfn = aws_sdk_sfn::Client::new(&system.aws);
+    for id in &orders {
+        let redrive = sfn.redrive_execution().execution_arn(system.execution(&id.to_string()));
+        redrive.send().await.expect("RedriveExecution");
+    }
+    at_rest(&system, &orders).await;
+    rings(&system, "orders-settling-slowly", "orders-reject", "SettlingTime", redriven).await;
 }
 
-async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str) {
+/// Gives the orders, which wait for a person, and since when they have been placed.
+async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str) -> (Moment, Vec<Uuid>) {
     let before = Moment::now();
     buyer.orders(sku, 1, DECLINED).await;
     is_quiet(system, "orders-settling-slowly", "orders-reject", "SettlingTime", before).await;
 
-    let start = Moment::now();
+    let placed = Moment::now();
     let orders = join_all((0..3).map(async |_| {
         let key = new_sku("key");
         let id = order_id(buyer, &key);
@@ -113,28 +130,19 @@ async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str)
         id
     }))
     .await;
-    rings(system, "saga-steps-failing", "orders-abort", "StepFailures", start).await;
+    rings(system, "saga-steps-failing", "orders-abort", "StepFailures", placed).await;
     // The local cloud counts no executions that fail; the alarm counts these.
     let alarm = Alarm::named("order-executions-failing");
     assert_eq!(alarm.metric("ExecutionsFailed").dimensions, ["StateMachineArn"]);
     assert!(alarm.rings_at(3.0) && !alarm.rings_at(2.0), "as many as there are orders");
     for id in &orders {
         while system.execution_status(&id.to_string()).await != Some(ExecutionStatus::Failed) {
-            assert!(start.elapsed() < Duration::from_mins(3), "{id} is parked");
+            assert!(placed.elapsed() < Duration::from_mins(3), "{id} is parked");
             sleep(Duration::from_millis(500)).await;
         }
     }
-    rings(system, "orders-parked", "orders-park", "OrdersParked", start).await;
-
-    // The cause is mended: the faults are used up. What was parked this long has settled slowly.
-    sleep(OVER_A_MINUTE.saturating_sub(start.elapsed())).await;
-    let sfn = aws_sdk_sfn::Client::new(&system.aws);
-    for id in &orders {
-        let redrive = sfn.redrive_execution().execution_arn(system.execution(&id.to_string()));
-        redrive.send().await.expect("RedriveExecution");
-    }
-    at_rest(system, &orders).await;
-    rings(system, "orders-settling-slowly", "orders-reject", "SettlingTime", start).await;
+    rings(system, "orders-parked", "orders-park", "OrdersParked", placed).await;
+    (placed, orders)
 }
 
 async fn one_that_is_stopped(system: &System, buyer: &Person, sku: &str) {

@@ -74,5 +74,6 @@ async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle()
     })
     .await;
     system.get(&format!("/posts/{post}")).await.is_problem(404, "not-found");
+    system.worked_off("comments-on-post").await;
     eventually("the comment is gone", async || is_gone(&reader, post, comment).await.then_some(())).await;
 }

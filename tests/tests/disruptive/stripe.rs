@@ -278,9 +278,10 @@ fn signature(secret: &str, seconds_from_now: i64, body: &str) -> String {
 
 /// Runs a test while orders are paid at a Stripe of its own, and then at the sandbox again, whatever happens.
 async fn with_stripe(test: impl AsyncFnOnce(&Stripe)) {
-    let _turn = turn(&FUNCTIONS, &[]).await;
     let system = System::connect().await;
+    // It starts while others have their turn.
     let stripe = Stripe::start(&system).await;
+    let _turn = turn(&FUNCTIONS, &[]).await;
     let variables = HashMap::from([
         ("PAYMENT_PROVIDER".to_owned(), "stripe".to_owned()),
         ("STRIPE_API_URL".to_owned(), stripe.url.clone()),
