@@ -90,8 +90,8 @@ def before_load_schema(context, schema):
 
 
 def keep_limits_out_of_patterns(schema):
-    """Schemathesis counts a long text's limit into its pattern (`{0,65535}`), which takes a second and half a gigabyte each
-    time that it is compiled, and leaves the pattern alone where that is a group."""
+    """Schemathesis writes a text's limit into its pattern (`{0,65535}`), which then takes a second and half a gigabyte
+    each time that it is compiled. A pattern that is a group is left as it is."""
     for value in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(value, dict | list):
             keep_limits_out_of_patterns(value)
