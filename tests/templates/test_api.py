@@ -19,6 +19,26 @@ from stacks import (
     target,
 )
 
+# Written by hand a second time, because contract and template can be wrong together. Everyone may call these routes.
+OPEN = {
+    "GET /docs",
+    "GET /docs/{file}",
+    "GET /inventory",
+    "GET /inventory/{sku}",
+    "GET /openapi.json",
+    "GET /posts",
+    "GET /posts/{id}",
+    "GET /posts/{id}/author",
+    "GET /posts/{id}/comments",
+    "POST /payments/webhook",  # the function verifies the provider's signature
+}
+# AWS principals may call these with a signature. Every other route needs an access token.
+SIGNED = {
+    "DELETE /registry/{service}/instances/{id}",
+    "GET /internal/users/{id}",
+    "GET /registry/{service}",
+    "PUT /registry/{service}/instances/{id}",
+}
 EVERY_OPERATION = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
 ROUTES = pytest.mark.parametrize("stack, route", EVERY_ROUTE, ids=label)
 
@@ -51,6 +71,18 @@ def logical_id(function: str) -> str:
 def test_the_description_was_read():
     assert len(OPERATIONS) >= 36
     assert {operation.authorization for operation in OPERATIONS.values()} == {JWT, IAM, PUBLIC}
+
+
+@pytest.mark.parametrize("authorization, routes", [(PUBLIC, OPEN), (IAM, SIGNED)], ids=["open", "signed"])
+def test_a_route_that_takes_no_token_is_meant_to(authorization, routes):
+    found = {route for route, operation in OPERATIONS.items() if operation.authorization == authorization}
+    for route in found - routes:
+        fail(
+            f"{OPERATIONS[route].contract}: {route} has the authorization {authorization}. If that is intended, add "
+            f"it to tests/templates/test_api.py; otherwise let only signed-in callers call it (`.signed_in()`)."
+        )
+    for route in routes - found:
+        fail(f"tests/templates/test_api.py lists {route} as {authorization}, but no contract does: remove the line.")
 
 
 @EVERY_OPERATION
