@@ -1,16 +1,18 @@
-//! The published language: the events that services tell each other, and nothing else of any service.
+//! The published language: the events that services publish, and nothing else of any service.
 //!
-//! A service that publishes has an enum here, one variant an event type. Publisher and consumers read
-//! and write the same type, wrapped in [`kernel::event::CloudEvent`]. Beside the code lie
+//! Each publishing service has an enum here, with one variant per event type. Publisher and consumers use the same type,
+//! wrapped in [`kernel::event::CloudEvent`]. Beside the code are
 //!
-//! - `schemas/<type>.v<N>.json`: the JSON Schema of an event's whole envelope,
+//! - `schemas/<type>.v<N>.json`: the JSON Schema of an event with its envelope,
+//! - `released/`: every revision of a schema that was ever released. Nothing in it is changed; the tests refuse a schema that
+//!   rejects released events,
 //! - `examples/<type>.v<N>.json`: one event as it is on the bus,
 //! - `invoke/<function>.json`: an input for `cargo lambda invoke`.
 //!
-//! `tests/tests/offline/catalogue.rs` keeps them true.
+//! `make contract` writes the schemas, and `tests/tests/offline/catalogue.rs` fails if one of these files is out of date.
 //!
-//! An unknown field is ignored by consumers, so that a publisher can add one; removing or changing a
-//! field is a new schema version, published side by side.
+//! Consumers ignore unknown fields, so that a publisher can add one. Removing or changing a field takes a new schema version,
+//! published beside the old one.
 
 mod comment;
 mod goods;

@@ -277,7 +277,7 @@ pub struct Person {
 }
 
 impl Person {
-    /// Signs in; an error where the user pool refuses.
+    /// Signs in; an error if the user pool refuses.
     pub async fn sign_in(&mut self) -> Result<(), String> {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
         let answer = cognito

@@ -26,17 +26,17 @@ pub async fn page(page: &Page, _: &Request) -> Result<Reply, Problem> {
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
 }
 
-/// `GET /docs/{file}`: what the page consists of.
+/// `GET /docs/{file}`: the page's files.
 pub async fn file(_: &Page, request: &Request) -> Result<Reply, Problem> {
     let file = File::named(request.parameter("file")).ok_or_else(|| Problem::not_found("file"))?;
     answer(file, request)
 }
 
-/// Answers a file as the client can read it, or that the client has it already.
+/// Answers a file in an encoding that the client accepts, or 304.
 fn answer(file: &File, request: &Request) -> Result<Reply, Problem> {
     let accepted = request.headers().get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let compressed = takes_gzip(accepted.unwrap_or_default());
-    // What is compressed is another representation and has another tag (RFC 9110, section 8.8.3.3).
+    // A compressed file is another representation, with another tag (RFC 9110, section 8.8.3.3).
     let tag = format!("\"{}{}\"", file.version(), if compressed { "-gzip" } else { "" });
     let reply = if has(request.headers(), &tag) {
         Reply::not_modified()
@@ -49,7 +49,7 @@ fn answer(file: &File, request: &Request) -> Result<Reply, Problem> {
     Ok(reply
         .header(header::ETAG, HeaderValue::from_str(&tag).map_err(Problem::internal)?)
         .header(header::VARY, HeaderValue::from_static("accept-encoding"))
-        // Kept, and asked for again each time: a deployment is seen at once.
+        // Cached, but validated each time, so that a new deployment is seen at once.
         .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache")))
 }
 
@@ -75,7 +75,7 @@ fn takes_gzip(accepted: &str) -> bool {
     any
 }
 
-/// Whether `If-None-Match` names the tag (RFC 9110, section 13.1.2: a weak one is as good).
+/// Whether `If-None-Match` names the tag. A weak one matches too (RFC 9110, section 13.1.2).
 fn has(headers: &HeaderMap, tag: &str) -> bool {
     let Some(named) = headers.typed_get::<IfNoneMatch>() else { return false };
     tag.parse::<ETag>().is_ok_and(|tag| !named.precondition_passes(&tag))

@@ -1,4 +1,4 @@
-//! What is served, compressed when the function was built.
+//! The served files, compressed at build time.
 
 use std::{fmt::Write, io::Read};
 
@@ -29,7 +29,7 @@ macro_rules! file {
 /// The API's description.
 pub static OPENAPI: File = file!("openapi.json", "application/json");
 
-/// What the page consists of, beside itself: the viewer, Swagger UI, with its licence, and what is ours.
+/// The files of the page: the viewer, Swagger UI, with its licence, and our own.
 pub static FILES: [File; 7] = [
     file!("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
     file!("swagger-ui.css", "text/css; charset=utf-8"),
@@ -46,7 +46,7 @@ impl File {
         FILES.iter().find(|file| file.name == name)
     }
 
-    /// The file's version: its checksum and size, which is how a gzip file ends (RFC 1952, section 2.3.1).
+    /// The file's version: its checksum and size, the last bytes of a gzip file (RFC 1952, section 2.3.1).
     pub fn version(&self) -> String {
         let tail = &self.gzip[self.gzip.len() - 8..];
         tail.iter().fold(String::new(), |mut version, byte| {
@@ -56,7 +56,7 @@ impl File {
         })
     }
 
-    /// The content as it was before it was compressed, for the few who want that.
+    /// The uncompressed content, for clients that do not accept gzip.
     pub fn plain(&self) -> Result<Vec<u8>, Problem> {
         let mut content = Vec::new();
         GzDecoder::new(self.gzip).read_to_end(&mut content).map_err(Problem::internal)?;

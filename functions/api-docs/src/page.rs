@@ -1,4 +1,4 @@
-//! The page, with what it has to know of this deployment.
+//! The page, with the settings of this deployment.
 
 use std::env;
 
@@ -9,7 +9,7 @@ use runtime::{Error, environment};
 pub struct Page {
     /// The HTML.
     pub html: String,
-    /// What it may load and whom it may ask: its Content-Security-Policy.
+    /// Its Content-Security-Policy: what it may load, and where it may send requests.
     pub policy: String,
 }
 
@@ -18,7 +18,7 @@ impl Page {
     pub fn connect() -> Result<Self, Error> {
         let client = environment::required("USER_POOL_CLIENT_ID")?;
         let address = environment::required("IDENTITY_URL")?;
-        // The address that AWS clients are told in the emulator, where every service has the same.
+        // In the emulator all AWS services have the same address.
         let address = env::var("AWS_ENDPOINT_URL").unwrap_or(address);
         Ok(Self::new(&client, &address))
     }
@@ -28,7 +28,7 @@ impl Page {
             .replace("{{client}}", &escaped(client))
             .replace("{{identity}}", &escaped(address))
             .replace("{{viewer}}", env!("SWAGGER_UI"));
-        // Scripts and styles from here alone, none of them in the page itself. Swagger UI's pictures are data.
+        // Scripts and styles only from this origin, and none inline. Swagger UI's pictures are data URLs.
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' {address}; \
              base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,7 +37,7 @@ impl Page {
     }
 }
 
-/// A text as an attribute's value.
+/// A text, escaped as an attribute's value.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }

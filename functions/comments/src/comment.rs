@@ -9,7 +9,7 @@ use uuid::Uuid;
 /// A comment's text: 1 byte to 4 KiB.
 pub type Body = Prose<{ 4 * 1024 }>;
 
-/// Reads the body that commenting and changing a comment take: `{"body": …}`.
+/// Reads the body for creating and for changing a comment: `{"body": …}`.
 pub fn read_body(mut fields: Fields) -> Result<Body, Problem> {
     let body = fields.required("body");
     fields.finish(body)
@@ -36,7 +36,7 @@ pub struct Comment {
 }
 
 impl Comment {
-    /// Somebody comments on the post `post_id`, which `post_author_id` wrote.
+    /// Creates a comment on the post `post_id` by `post_author_id`.
     pub fn write(
         id: Uuid,
         (post_id, post_author_id): (Uuid, Uuid),
@@ -57,7 +57,7 @@ impl Comment {
         (comment, event)
     }
 
-    /// Its author changes it.
+    /// Changes it.
     #[must_use]
     pub fn edit(self, body: Body, now: Timestamp) -> (Self, CloudEvent<CommentEvent>) {
         let comment = Self { body, updated_at: now, version: self.version + 1, ..self };
@@ -66,12 +66,12 @@ impl Comment {
         (comment, event)
     }
 
-    /// It is deleted.
+    /// Deletes it.
     pub fn delete(&self, now: Timestamp) -> CloudEvent<CommentEvent> {
         CloudEvent::new(self.id, self.version + 1, now, CommentEvent::Deleted(self.changed()))
     }
 
-    /// Whether `user` may delete it: its author may, and the author of the post it is on.
+    /// Whether `user` may delete it: its author and the post's author may.
     pub fn may_be_deleted_by(&self, user: Uuid, post_author_id: Option<Uuid>) -> bool {
         self.author.id == user || post_author_id == Some(user)
     }

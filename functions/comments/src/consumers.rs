@@ -1,4 +1,4 @@
-//! What follows from events.
+//! The consumers of events.
 
 use events::{PostEvent, UserEvent};
 use kernel::clock::Timestamp;
@@ -10,7 +10,7 @@ use runtime::{
 
 use crate::store::Comments;
 
-/// Keeps the copy of the user's name, renames the user in their comments, deletes a deleted user's comments.
+/// Updates the copy of the user's name and the name in their comments; deletes a deleted user's comments.
 pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
     let event = &delivery.event;
     if user_copies::apply(comments.table(), event).await? == Standing::Overtaken {
@@ -34,7 +34,7 @@ pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Res
     }
 }
 
-/// Knows which posts exist and who wrote them; deletes a deleted post's comments.
+/// Keeps a copy of which posts exist and who wrote them; deletes a deleted post's comments.
 pub async fn on_post(comments: &Comments, delivery: &Delivery<PostEvent>) -> Result<Outcome, Failure> {
     let event = &delivery.event;
     if comments.apply_post(event).await? == Standing::Overtaken {

@@ -36,7 +36,7 @@ pub async fn create(
     let record = Record::new(comment, digest, author_sequence);
     let comment = match comments.create(&record, event).await? {
         Written::Done => record.comment,
-        // A repeat is answered as the first request was, whatever has become of the comment since.
+        // A repeat gets the answer of the first request, even if the comment has changed since.
         Written::Refused(Some(standing)) => {
             let first = standing.first_made(Record::origin, &record.request)?;
             Comment { created_at: first, updated_at: first, ..record.comment }
@@ -90,7 +90,7 @@ pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Pro
     Ok(Reply::no_content())
 }
 
-/// The caller, the post and the comment that a request is about.
+/// The caller, the post and the comment of a request.
 fn path(request: &Request) -> Result<(Uuid, Uuid, Uuid), Problem> {
     Ok((request.caller()?.id, request.id("id")?, request.id("comment_id")?))
 }

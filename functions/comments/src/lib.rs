@@ -1,11 +1,11 @@
-//! Comments: what people say about posts, oldest first, with a copy of their names.
+//! Comments on posts, oldest first, with a copy of their authors' names.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`comment`] | the aggregate: what a comment is and how it changes; no I/O |
 //! | [`store`] | comments in the table, beside copies of posts and users |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | [`consumers`] | what follows from events |
+//! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod comment;

@@ -22,7 +22,7 @@ pub struct Record {
     pub comment: Comment,
     /// The digest of the request that wrote it.
     pub request: String,
-    /// The version of the author's profile that the name is from.
+    /// The version of the author's profile from which the name was copied.
     author_sequence: u64,
     /// The partition of the index `by_author`.
     author_id: Uuid,
@@ -31,8 +31,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// A new comment, written by the request with this digest, with a name from version `author_sequence`
-    /// of its author's profile.
+    /// A new comment, created by the request with this digest, with the name from version `author_sequence` of the author's
+    /// profile.
     pub fn new(comment: Comment, request: String, author_sequence: u64) -> Self {
         Self {
             request,
@@ -49,7 +49,7 @@ impl Record {
     }
 }
 
-/// What this service knows of a post.
+/// This service's copy of a post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostCopy {
     /// The post.
@@ -58,14 +58,14 @@ pub struct PostCopy {
     pub author_id: Uuid,
     /// Whether it has been deleted.
     pub deleted: bool,
-    /// The version of the post that this was copied from.
+    /// The version of the post that was copied.
     pub sequence: u64,
     /// When DynamoDB may remove the copy of a deleted post (time to live).
     pub expires_at: Option<i64>,
 }
 
 impl PostCopy {
-    /// What an event tells of its post.
+    /// The copy that an event results in.
     pub fn of(event: &CloudEvent<PostEvent>) -> Self {
         let (author_id, deleted) = match &event.payload {
             PostEvent::Created(post) | PostEvent::Updated(post) => (post.author_id, false),
@@ -105,7 +105,7 @@ impl Comments {
         &self.table
     }
 
-    /// The post, 404 where this service knows of none, and what it knows of a user.
+    /// The copies of a post and of a user; 404 if there is none of the post.
     pub async fn post_and_user(
         &self,
         post: Uuid,
@@ -117,12 +117,12 @@ impl Comments {
         Ok((existing(items.take(&post)?)?, user))
     }
 
-    /// 404 where this service knows of no such post.
+    /// 404 if there is no copy of the post.
     pub async fn require_post(&self, post: Uuid) -> Result<(), Problem> {
         existing(self.table.get(post_key(post)).await?).map(drop)
     }
 
-    /// The comment, for a caller who wants to change it, and who wrote its post; 404 where there is none.
+    /// The comment, for a change by the caller, and the author of its post; 404 if there is none.
     pub async fn find(
         &self,
         post: Uuid,
@@ -158,7 +158,7 @@ impl Comments {
         self.table.create(key(post_id, id), record, event).await
     }
 
-    /// Stores an edit over version `read`; 412 where it is no longer the current one.
+    /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
     pub async fn save(
         &self,
         read: u64,
@@ -176,7 +176,7 @@ impl Comments {
         self.table.save(key(*post_id, *id), read, &edited, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a comment; 409 where it changed at the same moment.
+    /// Deletes a comment; 409 if another request changed it at the same time.
     pub async fn delete(&self, record: &Record, event: CloudEvent<CommentEvent>) -> Result<(), Problem> {
         let Comment { id, post_id, version, .. } = record.comment;
         let written = self.table.bury(key(post_id, id), version, Some(record.origin()), event).await?;
@@ -200,12 +200,12 @@ impl Comments {
         Query { index: "by_author", partition: ("author_id", author.to_string()), ..Self::of_post(author) }
     }
 
-    /// Writes what an event tells of its post, unless something later is known already.
+    /// Updates the copy of a post from an event, unless it is from a later one already.
     pub async fn apply_post(&self, event: &CloudEvent<PostEvent>) -> Result<Standing, table::Error> {
         self.table.put_copy(post_key(event.subject), &PostCopy::of(event), event.sequence).await
     }
 
-    /// Deletes a comment with its author or its post.
+    /// Deletes a comment because its author or its post was deleted.
     pub async fn delete_with(
         &self,
         comment: Key,

@@ -26,7 +26,7 @@ pub async fn list(inventory: &Inventory, request: &Request) -> Result<Reply, Pro
 
 /// `GET /inventory/{sku}`.
 pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
-    // Nothing is listed under what is no SKU.
+    // No item has an id that is not a SKU.
     let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
     let item = inventory.find(&sku).await?;
     Ok(Reply::ok(&item)?.etag(item.version))
@@ -36,7 +36,7 @@ pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
 /// `If-Match`.
 pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
     request.require_group("admin")?;
-    // Dots alone are steps of a path for a browser, which would never come to such an item.
+    // Browsers resolve `.` and `..` in a path, so that they could never reach such an item.
     let sku = Sku::parse(request.parameter("sku")).filter(|sku| !sku.as_str().chars().all(|c| c == '.'));
     let sku = sku.ok_or_else(|| {
         let detail = "must be 1 to 64 letters, digits, dots, underscores and hyphens, and not dots alone";
@@ -58,7 +58,7 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     }
     let read = inventory.find(&sku).await?;
     request.require_match(read.version)?;
-    // What is read here may be promised by now: the write looks again.
+    // The item can be reserved after this read, so the write checks again.
     let item = inventory.edit(&sku, read.version, listing).await?;
     Ok(Reply::ok(&item)?.etag(item.version))
 }

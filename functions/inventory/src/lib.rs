@@ -1,9 +1,9 @@
-//! Inventory: what there is to buy, what it costs, and what is promised to orders.
+//! Inventory: stock items, their prices, and the reservations of orders.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`stock`] | stock items: what there is of a thing, and what each movement does to it; no I/O |
-//! | [`reservation`] | what the orders saga asks for, decided: promise, take back, sell; no I/O |
+//! | [`stock`] | stock items, and what each movement does to them; no I/O |
+//! | [`reservation`] | the decisions that the order saga asks for: reserve, release, commit; no I/O |
 //! | [`store`] | stock items and reservations in the table |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | [`tasks`] | the steps of the order saga |

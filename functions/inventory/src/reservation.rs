@@ -1,7 +1,7 @@
-//! What an order is promised of the stock: decided without I/O, from what stands in the table.
+//! The reservation of an order: decided without I/O, from the records in the table.
 //!
-//! Each decision is true when it is asked for again, and in any order: what is done already is an answer,
-//! and taking back a promise that was never made leaves a tombstone that refuses it when it comes late.
+//! Each decision is idempotent, and right in any order: "already done" is an answer, and releasing a reservation that was never
+//! made leaves a tombstone, which refuses it if it comes late.
 
 use std::{error, fmt};
 
@@ -23,8 +23,7 @@ use crate::stock::{Movement, StockItem};
 pub struct Basket(Vec<Item>);
 
 impl Basket {
-    /// The most items that an order may have. A transaction takes a hundred writes, one of which is the
-    /// reservation's.
+    /// Maximum number of items in an order. A transaction takes a hundred writes, one of which is the reservation's.
     pub const MAX: usize = 50;
 
     /// The items.
@@ -49,78 +48,78 @@ impl TryFrom<Vec<Item>> for Basket {
     }
 }
 
-/// An order, as far as the stock is concerned.
+/// The part of an order that inventory needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct Order {
     /// The order's id.
     pub order_id: Uuid,
-    /// What it asks for.
+    /// The ordered items.
     pub items: Basket,
-    /// What the buyer expects it to cost, if they said so.
+    /// The total that the buyer expects, if the order has one.
     pub expected_total: Option<Money>,
 }
 
-/// What is promised to an order, and for how much.
+/// The reserved items, and their price.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
-    /// The items, at the prices of the moment of the promise.
+    /// The items, at the prices of the time of the reservation.
     pub lines: Vec<PricedItem>,
-    /// What they cost together.
+    /// The total.
     pub total: Money,
 }
 
-/// Where a reservation stands.
+/// The status of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "UPPERCASE")]
 pub enum State {
-    /// The items are promised to the order.
+    /// The items are reserved for the order.
     Held(Promise),
     /// The items have left the stock.
     Committed(Promise),
-    /// Nothing is promised, and nothing will be: a tombstone.
+    /// Nothing is reserved, and nothing will be: a tombstone.
     Released {
         /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
         expires_at: i64,
     },
 }
 
-/// What an order is promised of the stock, if anything.
+/// The reservation of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reservation {
     /// The order.
     pub order_id: Uuid,
-    /// 1 when it is made, one more with each change.
+    /// 1 when it is created, one more with each change.
     pub version: u64,
-    /// Where it stands.
+    /// Its status.
     #[serde(flatten)]
     pub state: State,
 }
 
-/// Items that move together, all of them or none.
+/// Items that are moved together, all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Moved {
-    /// What happens to them.
+    /// The movement.
     pub movement: Movement,
     /// The items.
     pub lines: Vec<PricedItem>,
 }
 
-/// What is to be written, in one transaction.
+/// The writes of one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Transition {
-    /// The reservation as it will be, in the place of the version before.
+    /// The reservation after the transaction, which replaces the version before it.
     pub reservation: Reservation,
-    /// What happens to the stock; nothing where a promise is refused before it was made.
+    /// The movement of stock; `None` if the reservation is released before it was made.
     pub moved: Option<Moved>,
 }
 
-/// Why an order's items cannot leave the stock. It cannot happen while the saga keeps to its order: only a
-/// person can tell what was done to the table.
+/// Why an order's items cannot leave the stock. This cannot happen if the saga's steps run in order; an operator has to find
+/// out what was done to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NotHeld {
-    /// They were never promised.
+    /// They were never reserved.
     NeverReserved,
-    /// The promise has been taken back.
+    /// The reservation was released.
     Released,
 }
 
@@ -136,9 +135,9 @@ impl fmt::Display for NotHeld {
 impl error::Error for NotHeld {}
 
 impl Reservation {
-    /// Promises an order its items: what it is promised and, unless it has been already, what to write.
+    /// Reserves an order's items. Returns the reserved items and, unless that was done before, what to write.
     ///
-    /// `stock` has the items that were found of those the order asks for.
+    /// `stock` has the ordered items that exist.
     pub fn reserve(
         present: Option<&Self>,
         stock: &[StockItem],
@@ -181,8 +180,8 @@ impl Reservation {
         Ok((promise, Some(Transition { reservation, moved: Some(moved) })))
     }
 
-    /// Takes the promise back: what to write, unless that has been done. What had left the stock returns to
-    /// it; what was never promised never will be.
+    /// Releases the reservation. Returns what to write, unless that was done before. Items that had left the stock return to it,
+    /// and a reservation that was never made can never be made.
     pub fn release(present: Option<&Self>, order_id: Uuid, now: Timestamp) -> Option<Transition> {
         let moved = match present.map(|reservation| &reservation.state) {
             Some(State::Held(Promise { lines, .. })) => Some((Movement::Release, lines)),
@@ -199,7 +198,7 @@ impl Reservation {
         Some(Transition { reservation, moved })
     }
 
-    /// Takes what was promised out of the stock: what to write, unless that has been done.
+    /// Takes the reserved items out of the stock. Returns what to write, unless that was done before.
     pub fn commit(present: Option<&Self>) -> Result<Option<Transition>, NotHeld> {
         let present = present.ok_or(NotHeld::NeverReserved)?;
         match &present.state {
@@ -219,7 +218,7 @@ impl Reservation {
 }
 
 impl Transition {
-    /// What others are told: nothing where nothing moves.
+    /// The event to publish: `None` if nothing moves.
     pub fn event(&self) -> Option<InventoryEvent> {
         let Moved { movement, lines } = self.moved.as_ref()?;
         let item = |line: &PricedItem| Item { sku: line.sku.clone(), quantity: line.quantity };
@@ -232,8 +231,8 @@ impl Transition {
         })
     }
 
-    /// What the transaction does, by the conditions that guard it: the stock as it will be where `standing`
-    /// is the reservation before this one and every item can move, and none otherwise.
+    /// The effect of the transaction under its conditions: the stock afterwards if `standing` is the reservation before this one
+    /// and every item can be moved, otherwise `None`.
     pub fn apply(&self, standing: Option<&Reservation>, stock: &[StockItem]) -> Option<Vec<StockItem>> {
         if standing.map_or(0, |standing| standing.version) + 1 != self.reservation.version {
             return None;
@@ -304,7 +303,7 @@ mod tests {
         reservation(version, State::Released { expires_at: NOW + TOMBSTONE_LIFE })
     }
 
-    /// What is written, what others are told, and how many of the tea are (on hand, reserved, available).
+    /// What is written, the event, and the counts of the tea: (on hand, reserved, available).
     fn outcome(
         transition: &Transition,
         standing: Option<&Reservation>,

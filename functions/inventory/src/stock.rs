@@ -1,4 +1,4 @@
-//! Stock items: what there is of a thing, and what each movement does to it.
+//! Stock items, and what each movement does to them.
 
 use std::hash::{Hash, Hasher};
 
@@ -12,10 +12,10 @@ use kernel::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a thing is called: 1 to 200 characters.
+/// The name of an item: 1 to 200 characters.
 pub type Name = Line<200>;
 
-/// The most of a thing that an administrator can say there is.
+/// Maximum `on_hand` that an administrator can set.
 const MAX_ON_HAND: u64 = 1_000_000_000;
 
 /// What an administrator says of a thing.
@@ -85,13 +85,13 @@ impl Hash for StockItem {
 /// What happens to some of a thing for an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Movement {
-    /// They are promised to the order.
+    /// They are reserved for the order.
     Reserve,
-    /// The promise is taken back.
+    /// The reservation is released.
     Release,
-    /// They leave, as promised.
+    /// They leave the stock, as reserved.
     Commit,
-    /// They come back after they had left.
+    /// They return to the stock.
     Restock,
 }
 
@@ -101,13 +101,13 @@ impl Movement {
 }
 
 impl StockItem {
-    /// A thing is listed for the first time.
+    /// A new item.
     pub fn list(sku: Sku, listing: Listing) -> Self {
         let Listing { name, unit_price, on_hand } = listing;
         Self { sku, name, unit_price, on_hand, reserved: 0, available: on_hand, version: 1 }
     }
 
-    /// An administrator changes it; 409 where fewer would be on hand than are promised.
+    /// Changes the item as an administrator; 409 if fewer would be on hand than are reserved.
     pub fn edit(self, listing: Listing) -> Result<Self, Problem> {
         let Listing { name, unit_price, on_hand } = listing;
         let Some(available) = on_hand.checked_sub(self.reserved) else {
@@ -120,8 +120,8 @@ impl StockItem {
         Ok(Self { name, unit_price, on_hand, available, version: self.version + 1, ..self })
     }
 
-    /// The item after a movement of `line`, or none where the movement cannot be: there are too few, or the
-    /// price that is promised is not the item's.
+    /// The item after a movement of `line`; `None` if the movement is not possible: there are too few, or the reserved price is
+    /// not the item's.
     #[must_use]
     pub fn after(&self, movement: Movement, line: &PricedItem) -> Option<Self> {
         let quantity = u64::from(line.quantity.get());

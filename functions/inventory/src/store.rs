@@ -21,8 +21,7 @@ use crate::{
     stock::{Listing, Movement, StockItem},
 };
 
-/// The one partition of the index that lists all stock items. A promise leaves the index alone, since it
-/// holds keys only.
+/// The one partition of the index of all stock items. A reservation does not write to the index, because that has only keys.
 const CATALOGUE: &str = "all";
 
 /// A stock item as it is stored.
@@ -46,7 +45,7 @@ struct ReservationRecord<'a> {
     outbox: Option<CloudEvent<InventoryEvent>>,
 }
 
-/// What the index `catalogue` says of a stock item.
+/// A stock item's entry in the index `catalogue`.
 #[derive(Deserialize)]
 struct CatalogueRow {
     #[serde(flatten)]
@@ -54,16 +53,16 @@ struct CatalogueRow {
     sku: Sku,
 }
 
-/// What became of a transition.
+/// The result of a transition.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is written.
+    /// It was written.
     Done,
-    /// Something has changed since it was decided.
+    /// Something changed after it was decided.
     Lost(Lost),
 }
 
-/// What had changed since a transition was decided.
+/// What changed after a transition was decided.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lost(Vec<String>);
 
@@ -73,7 +72,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// The stock and what is promised of it.
+/// The stock and its reservations.
 #[derive(Clone, Debug)]
 pub struct Inventory {
     table: Table,
@@ -87,7 +86,7 @@ fn reservation_key(order: Uuid) -> Key {
     Key::new(format!("order#{order}"), "reservation")
 }
 
-/// [`StockItem::after`] in DynamoDB's words: what a movement changes, and what must hold for it.
+/// [`StockItem::after`] as DynamoDB expressions: a movement's change, and its condition.
 const fn expressions(movement: Movement) -> (&'static str, &'static str) {
     match movement {
         Movement::Reserve => (
@@ -117,12 +116,12 @@ impl Inventory {
         Ok(Self { table: Table::connect().await? })
     }
 
-    /// The stock item; 404 where there is none.
+    /// The stock item; 404 if there is none.
     pub async fn find(&self, sku: &Sku) -> Result<StockItem, Problem> {
         self.table.get(stock_key(sku)).await?.ok_or_else(|| Problem::not_found("stock item"))
     }
 
-    /// A page of all stock items by SKU, and the last SKU of it where there are more.
+    /// A page of all stock items by SKU, and its last SKU if there are more.
     pub async fn list(
         &self,
         after: Option<String>,
@@ -146,7 +145,7 @@ impl Inventory {
         Ok((items, rows.items.pop().filter(|_| rows.more).map(|row| row.sku)))
     }
 
-    /// Lists a new item; 412 where it is listed already.
+    /// Lists a new item; 412 if it is listed already.
     pub async fn create(&self, item: &StockItem) -> Result<(), Problem> {
         let record = StockRecord { key: stock_key(&item.sku), item, catalogue: CATALOGUE };
         match self.table.put::<StockItem>(&record, Condition::absent()).await? {
@@ -158,8 +157,8 @@ impl Inventory {
         }
     }
 
-    /// Changes version `read` of an item, whatever is promised of it meanwhile, and answers the item as it
-    /// is then; 412 where it is no longer that version, 409 where more is promised than would be on hand.
+    /// Changes version `read` of an item, even if it was reserved meanwhile, and returns the item afterwards; 412 if it no longer
+    /// has that version, 409 if more is reserved than would be on hand.
     pub async fn edit(&self, sku: &Sku, read: u64, listing: Listing) -> Result<StockItem, Problem> {
         let change = Change::new(
             "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
@@ -180,7 +179,7 @@ impl Inventory {
         }
     }
 
-    /// What is promised to an order, if anything, and the items of the stock that it asks for, in one read.
+    /// The reservation of an order, if there is one, and the stock items that it asks for, in one read.
     pub async fn reservation_and_stock(
         &self,
         order: Uuid,
@@ -197,12 +196,12 @@ impl Inventory {
         Ok((items.take(&reservation)?, found))
     }
 
-    /// What is promised to an order, if anything.
+    /// The reservation of an order, if there is one.
     pub async fn reservation(&self, order: Uuid) -> Result<Option<Reservation>, table::Error> {
         self.table.get(reservation_key(order)).await
     }
 
-    /// Writes a transition: the reservation, its event and all the stock that moves, or nothing of it.
+    /// Writes a transition: the reservation, its event and every moved item, or nothing of it.
     pub async fn write(&self, transition: &Transition, now: Timestamp) -> Result<Outcome, table::Error> {
         let Transition { reservation, moved } = transition;
         let Reservation { order_id, version, .. } = *reservation;
@@ -227,7 +226,7 @@ impl Inventory {
         })
     }
 
-    /// Moving some of a stock item, as part of a transaction.
+    /// The movement of one stock item, as part of a transaction.
     fn moving(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
         let (change, condition) = expressions(movement);
         let change = Change::new(change).value("quantity", u64::from(line.quantity.get()));
@@ -246,7 +245,7 @@ mod tests {
     use super::*;
     use crate::stock::tests::{given, line};
 
-    /// What DynamoDB makes of an item by the expressions of a movement; none where its condition fails.
+    /// An item after DynamoDB has applied the expressions of a movement; `None` if the condition fails.
     fn interpreted(item: &StockItem, movement: Movement, line: &PricedItem) -> Option<StockItem> {
         let quantity = u64::from(line.quantity.get());
         let (change, condition) = expressions(movement);
@@ -276,7 +275,7 @@ mod tests {
             };
             let result = match sign {
                 "+" => count(left) + count(right),
-                // DynamoDB would store a negative number, which no condition may let happen.
+                // DynamoDB would store a negative number, which the conditions must prevent.
                 _ => count(left).checked_sub(count(right)).unwrap(),
             };
             *match target {

@@ -1,8 +1,7 @@
-//! The steps of the order saga: promise an order its items, take the promise back, take them out of the
-//! stock.
+//! The steps of the order saga: reserve an order's items, release them, take them out of the stock.
 //!
-//! Each reads, decides, and writes under the condition that what it read still stands; where that is no
-//! longer so, it reads and decides again.
+//! Each reads, decides, and writes on the condition that nothing has changed since the read. If something has, it reads and
+//! decides again.
 
 use std::time::Duration;
 
@@ -19,26 +18,26 @@ use crate::{
     store::{Inventory, Outcome},
 };
 
-/// How often a step decides anew before it leaves that to the state machine, which waits longer.
+/// Maximum attempts of a step, before the state machine retries it after a longer pause.
 const ATTEMPTS: u32 = 5;
-/// The time that another attempt needs: without it, what the table's error says goes to the state machine.
+/// The time that another attempt needs. With less left, the state machine gets the table's error.
 const ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
-/// The order that a step is about.
+/// The order that a step handles.
 #[derive(Debug, Deserialize)]
 pub struct OrderId {
     /// Its id.
     pub order_id: Uuid,
 }
 
-/// `ReserveInventory`: promises an order its items, all of them or none, and answers what they cost.
+/// `ReserveInventory`: reserves an order's items, all of them or none, and returns their price.
 pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, Failure> {
     let order = &task.input;
     let decide = async || {
         let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
         match Reservation::reserve(present.as_ref(), &stock, order) {
-            // A batch of reads is not one moment: what seems to be gone may have been promised to this very
-            // order in between, by an invocation that was given up for late.
+            // A batch read is not a snapshot: an item that seems to be gone can have been reserved for this same order by an
+            // earlier invocation, which timed out.
             Err(refusal) if present.is_none() => match inventory.reservation(order.order_id).await? {
                 None => Err(refusal.into()),
                 present => Ok(Reservation::reserve(present.as_ref(), &stock, order)?),
@@ -49,7 +48,7 @@ pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promis
     settle(inventory, task, decide).await
 }
 
-/// `ReleaseInventory`: takes the promise back, and refuses one that comes later.
+/// `ReleaseInventory`: releases the reservation, and prevents a late one.
 pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
     let order = task.input.order_id;
     let decide = async || {
@@ -59,7 +58,7 @@ pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done
     settle(inventory, task, decide).await
 }
 
-/// `CommitInventory`: takes what was promised out of the stock.
+/// `CommitInventory`: takes the reserved items out of the stock.
 pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
     let order = task.input.order_id;
     let decide = async || {
@@ -69,7 +68,7 @@ pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done,
     settle(inventory, task, decide).await
 }
 
-/// Decides, and writes what was decided, until nothing has changed between the two.
+/// Decides and writes, until nothing has changed between the two.
 async fn settle<I, T>(
     inventory: &Inventory,
     task: &Task<I>,
@@ -83,8 +82,7 @@ async fn settle<I, T>(
             Ok(Outcome::Done) => return Ok(answer),
             Ok(Outcome::Lost(_)) if attempt < ATTEMPTS => {}
             Ok(Outcome::Lost(lost)) => return Err(Failure::transient(lost.to_string())),
-            // Such as another transaction at work on one of the items (TransactionConflict): it takes
-            // milliseconds.
+            // Such as a conflict with another transaction (TransactionConflict), which takes milliseconds.
             Err(table::Error::Unavailable(_)) if attempt < ATTEMPTS && task.time_left() > ATTEMPT_TIME => {}
             Err(error) => return Err(error.into()),
         }

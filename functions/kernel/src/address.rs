@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::{FromField, Invalid};
 
-/// The longest value of an attribute in Cloud Map.
+/// The maximum length of an attribute's value in Cloud Map.
 const MAX_LENGTH: usize = 1024;
 
-/// The address that a service's paths begin after: `https://api.example/v1`.
+/// A base URL, to which a service's paths are appended: `https://api.example/v1`.
 ///
-/// `https` only, since requests carry a signature and answers carry people's data; `http` to this machine, for
-/// a copy of a service that runs on it. Neither a user nor a query or a fragment, and no slash at its end.
+/// Only `https`, because requests carry a signature and answers carry personal data; `http` only to this machine, where
+/// a copy of a service may run. It has no user, no query, no fragment, and no slash at its end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct BaseUrl(String);
@@ -23,7 +23,7 @@ pub struct BaseUrl(String);
 #[serde(try_from = "String", into = "String")]
 pub struct FunctionArn(String);
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(&'static str);
 
@@ -49,7 +49,7 @@ impl FromStr for BaseUrl {
         if text.len() > MAX_LENGTH {
             return Err(Malformed("must have at most 1,024 characters"));
         }
-        // `Uri` cuts a fragment off and says nothing.
+        // `Uri` drops a fragment silently.
         let uri: Uri = match text.parse() {
             Ok(uri) if !text.contains('#') => uri,
             _ => return Err(Malformed("must be a URL such as https://api.example, without a fragment")),
@@ -146,7 +146,7 @@ macro_rules! text {
 text!(BaseUrl);
 text!(FunctionArn);
 
-/// Addresses as JSON Schema says them: the form of what is checked on reading.
+/// The JSON Schema of addresses: what a pattern can express of the checks above.
 #[cfg(feature = "contract")]
 mod contract {
     use std::borrow::Cow;

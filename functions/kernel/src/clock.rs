@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A point in time, written as RFC 3339 in UTC with six digits of fraction.
 ///
-/// The fixed width makes the text sort as the times do, so that it can stand in a DynamoDB sort key.
+/// Because of the fixed width, texts sort like times and can be used in a DynamoDB sort key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Timestamp(jiff::Timestamp);
@@ -18,7 +18,7 @@ impl Timestamp {
         Self::from_microsecond(now.as_microsecond())
     }
 
-    /// The moment `microseconds` after 1970-01-01T00:00:00Z, or the epoch itself where that is out of
+    /// The moment `microseconds` after 1970-01-01T00:00:00Z, or the epoch itself if that is out of
     /// range (the years −9999 to 9999).
     pub fn from_microsecond(microseconds: i64) -> Self {
         Self(jiff::Timestamp::from_microsecond(microseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH))
@@ -34,12 +34,12 @@ impl Timestamp {
         self.0.as_millisecond()
     }
 
-    /// How long ago it was: nothing where it is still to come, as a clock elsewhere may say.
+    /// How long ago it was. Zero if it is in the future, because another machine's clock may be ahead.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
 
-    /// How long after `earlier` it is: nothing where it is before.
+    /// The time since `earlier`. Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         let microseconds = self.0.as_microsecond().saturating_sub(earlier.0.as_microsecond());
         Duration::from_micros(microseconds.try_into().unwrap_or_default())
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_has_a_fixed_width_and_sorts_as_the_times_do() {
+    fn text_has_a_fixed_width_and_sorts_like_the_times() {
         let early = Timestamp::from_microsecond(1_700_000_000_000_000);
         let late = Timestamp::from_microsecond(1_700_000_000_000_001);
         assert_eq!(early.to_string(), "2023-11-14T22:13:20.000000Z");
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_since_a_later_moment_is_none() {
+    fn the_time_since_a_later_moment_is_zero() {
         let (early, late) = (Timestamp::from_microsecond(1), Timestamp::from_microsecond(3));
         assert_eq!(late.since(early), Duration::from_micros(2));
         assert_eq!(early.since(late), Duration::ZERO);

@@ -1,8 +1,7 @@
-//! What an endpoint promises, in words that a document can be made of.
+//! The contract of an endpoint, from which `infra/openapi.json` is generated.
 //!
-//! Compiled with the feature `contract` alone, which no function that goes to AWS has. Each service's `contract` module tells
-//! its endpoints with [`operation!`](crate::operation) and the types that its handlers read and answer; `system-tests`
-//! makes `infra/openapi.json` of them.
+//! Compiled only with the feature `contract`, which no deployed function has. Each service's `contract` module describes its
+//! endpoints with [`operation!`](crate::operation) and the types that its handlers read and answer.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
@@ -15,11 +14,11 @@ use crate::{
     problem::{FieldError, Kind, Problem},
 };
 
-/// Makes the schema of a type.
+/// Generates the schema of a type.
 pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// Begins an [`Operation`]: the function that serves it, its method, its path, and the handler that answers it, which has to
-/// exist.
+/// Begins an [`Operation`]: the function that serves it, its method, its path, and its handler. Does not compile without
+/// that handler.
 #[macro_export]
 macro_rules! operation {
     ($function:literal, $method:literal, $path:literal, $handler:path) => {{
@@ -28,20 +27,20 @@ macro_rules! operation {
     }};
 }
 
-/// Who may ask.
+/// Who may call an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Anybody.
+    /// Everyone, without credentials.
     Everyone,
-    /// Who sends an access token of the user pool.
+    /// Callers with an access token of the user pool.
     SignedIn,
-    /// Who signs the request as an AWS principal that may (`SigV4`).
+    /// AWS principals that may invoke the route and sign the request (`SigV4`).
     Principal,
     /// The payment provider, which signs the body.
     Provider,
 }
 
-/// Where a parameter stands.
+/// Where a parameter is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the path.
@@ -57,26 +56,26 @@ pub enum Place {
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
-    /// Where it stands.
+    /// Where it is sent.
     pub place: Place,
     /// Whether a request without it is refused.
     pub required: bool,
-    /// What it says.
+    /// Its meaning.
     pub description: String,
-    /// What it may be.
+    /// The schema of its value.
     pub schema: SchemaOf,
-    /// For example.
+    /// An example of its value.
     pub example: Value,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Clone, Debug)]
 pub struct Body {
-    /// What it may be.
+    /// Its schema.
     pub schema: SchemaOf,
-    /// Whether fields that the schema does not name are ignored; they are refused otherwise.
+    /// Whether unknown fields are ignored; otherwise they are refused.
     pub open: bool,
-    /// For example.
+    /// An example.
     pub example: Value,
 }
 
@@ -85,44 +84,44 @@ pub struct Body {
 pub struct Content {
     /// Its media type.
     pub media_type: &'static str,
-    /// What it is.
+    /// Its schema.
     pub schema: SchemaOf,
-    /// For example.
+    /// An example.
     pub example: Value,
 }
 
 /// A header of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The version of what is answered, for `If-Match`.
+    /// The version of the aggregate in the answer, for `If-Match`.
     ETag,
-    /// Where what was made is found, for example.
+    /// The path of the created entity: an example.
     Location(&'static str),
     /// The version of a file, for `If-None-Match`.
     FileTag,
 }
 
-/// What can be asked next with a part of an answer.
+/// An operation that can be called next with values from an answer (an OpenAPI link).
 #[derive(Clone, Copy, Debug)]
 pub struct Link {
     /// The operation, by its id.
     pub operation: &'static str,
-    /// Its parameters, each with where its value comes from: `("id", "$response.body#/id")`.
+    /// Its parameters, each with the expression of its value: `("id", "$response.body#/id")`.
     pub parameters: &'static [(&'static str, &'static str)],
 }
 
-/// An answer to a request that went well.
+/// An answer to a successful request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: u16,
     /// When it is given.
     pub description: &'static str,
-    /// The body, in each of the media types that it may have; none where there is no body.
+    /// The body, in each media type that it may have; empty if there is no body.
     pub content: Vec<Content>,
     /// The headers that it always has.
     pub headers: Vec<Header>,
-    /// What can be asked next.
+    /// What can be called next.
     pub links: Vec<Link>,
 }
 
@@ -147,25 +146,24 @@ pub struct Operation {
     pub id: &'static str,
     /// What it does, in a few words.
     pub summary: &'static str,
-    /// What else there is to know.
+    /// Further explanation; may be empty.
     pub description: &'static str,
-    /// Who may ask.
+    /// Who may call it.
     pub access: Access,
-    /// The group of the user pool that a caller has to be in.
+    /// The group of the user pool that a caller must be in.
     pub group: Option<&'static str>,
     /// The parameters.
     pub parameters: Vec<Parameter>,
-    /// The body, where it takes one.
+    /// The body, if it takes one.
     pub body: Option<Body>,
-    /// The answers to a request that goes well.
+    /// The answers to a successful request.
     pub answers: Vec<Answer>,
-    /// The problems that are its own. Those that any request can meet, [`Kind::Internal`] and [`Kind::Unavailable`],
-    /// are always among them.
+    /// The problems that it can answer. [`Kind::Internal`] and [`Kind::Unavailable`] are always among them.
     pub problems: Vec<Kind>,
 }
 
 impl Operation {
-    /// An endpoint that anybody may ask.
+    /// An endpoint that everyone may call.
     pub fn new(
         function: &'static str,
         method: &'static str,
@@ -189,69 +187,69 @@ impl Operation {
         }
     }
 
-    /// Its id, and what it does in a few words.
+    /// Sets its id, and what it does in a few words.
     #[must_use]
     pub fn named(self, id: &'static str, summary: &'static str) -> Self {
         Self { id, summary, ..self }
     }
 
-    /// What else there is to know.
+    /// Adds further explanation.
     #[must_use]
     pub fn about(self, description: &'static str) -> Self {
         Self { description, ..self }
     }
 
-    /// Only who is signed in may ask.
+    /// Only signed-in callers may call it.
     #[must_use]
     pub fn signed_in(self) -> Self {
         Self { access: Access::SignedIn, ..self }.refuses(&[Kind::Unauthenticated])
     }
 
-    /// Only who has a profile may ask.
+    /// Only callers with a profile may call it.
     #[must_use]
     pub fn with_profile(self) -> Self {
         self.signed_in().refuses(&[Kind::ProfileRequired, Kind::ProfileDeleted])
     }
 
-    /// Only members of a group of the user pool may ask.
+    /// Only members of a group of the user pool may call it.
     #[must_use]
     pub fn for_group(self, group: &'static str) -> Self {
         Self { group: Some(group), ..self.signed_in() }.refuses(&[Kind::Forbidden])
     }
 
-    /// Only AWS principals may ask.
+    /// Only AWS principals may call it.
     #[must_use]
     pub fn for_principals(self) -> Self {
-        // API Gateway refuses who has not signed with 403; the handlers do not depend on that.
+        // API Gateway answers unsigned requests with 403; the handlers do not depend on that.
         Self { access: Access::Principal, ..self }.refuses(&[Kind::Unauthenticated])
     }
 
-    /// Only the payment provider may ask.
+    /// Only the payment provider may call it.
     #[must_use]
     pub fn for_the_provider(self) -> Self {
         Self { access: Access::Provider, ..self }.refuses(&[Kind::Unauthenticated])
     }
 
-    /// What it refuses, and how.
+    /// Adds problems that it can answer.
     #[must_use]
     pub fn refuses(mut self, kinds: &[Kind]) -> Self {
         self.problems.extend(kinds);
         self
     }
 
-    /// A part of the path, which names something that may not be there.
+    /// Adds a parameter of the path. It can name something that does not exist.
     #[must_use]
     pub fn path<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
         self.parameter::<T>(Place::Path, true, name, description, json!(example)).refuses(&[Kind::NotFound])
     }
 
-    /// A parameter of the query.
+    /// Adds a parameter of the query.
     #[must_use]
     pub fn query<T: JsonSchema>(self, name: &'static str, description: &str, example: Value) -> Self {
         self.parameter::<T>(Place::Query, false, name, description, example).refuses(&[Kind::Invalid])
     }
 
-    /// A header that may be sent.
+    /// Adds a header that may be sent.
     #[must_use]
     pub fn header<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
         self.parameter::<T>(Place::Header, false, name, description, json!(example))
@@ -270,7 +268,7 @@ impl Operation {
         self
     }
 
-    /// It answers page by page.
+    /// It answers one page of a list.
     #[must_use]
     pub fn by_pages(self) -> Self {
         self.query::<Limit>("limit", "How many items the page has at most.", json!(DEFAULT_LIMIT))
@@ -282,7 +280,7 @@ impl Operation {
             )
     }
 
-    /// It creates, and does so once however often a request is sent with the same key.
+    /// It creates something, and only once for all requests with the same idempotency key.
     #[must_use]
     pub fn creates(self) -> Self {
         self.takes_a_key(
@@ -291,7 +289,7 @@ impl Operation {
         )
     }
 
-    /// It creates what there can be one of only, however often it is asked.
+    /// It creates something that exists at most once per caller.
     #[must_use]
     pub fn creates_the_only_one(self) -> Self {
         self.takes_a_key(
@@ -305,7 +303,7 @@ impl Operation {
             .refuses(&[Kind::Unreadable, Kind::IdempotencyKeyReused])
     }
 
-    /// It changes the version that `If-Match` names, which has to be the present one.
+    /// It changes the version that `If-Match` names, which must be the current one.
     #[must_use]
     pub fn changes_a_version(self) -> Self {
         self.parameter::<Versions>(Place::Header, true, "If-Match", IF_MATCH, json!(FIRST)).refuses(&[
@@ -315,7 +313,7 @@ impl Operation {
         ])
     }
 
-    /// It can be asked for one version alone, or for whichever is the present one.
+    /// It acts on the version that `If-Match` names, or without that header on the current one.
     #[must_use]
     pub fn may_name_a_version(self) -> Self {
         self.header::<Versions>("If-Match", IF_MATCH, FIRST).refuses(&[
@@ -325,7 +323,7 @@ impl Operation {
         ])
     }
 
-    /// It makes something new with `If-None-Match: *`, and changes what is there with `If-Match`.
+    /// It creates something with `If-None-Match: *`, and changes something that exists with `If-Match`.
     #[must_use]
     pub fn creates_or_changes(self) -> Self {
         self.header::<Versions>("If-Match", IF_MATCH, FIRST)
@@ -340,7 +338,7 @@ impl Operation {
         self.refuses(&[Kind::Unreadable, Kind::TooLarge, Kind::UnsupportedMediaType, Kind::Invalid])
     }
 
-    /// It takes a JSON body whatever it is said to be, and of which more may be there than is read.
+    /// It takes a JSON body with any `Content-Type` and with unknown fields.
     #[must_use]
     pub fn takes_as_sent<T: JsonSchema>(mut self, example: Value) -> Self {
         self.body = Some(Body { schema: subschema::<T>, open: true, example });
@@ -353,7 +351,7 @@ impl Operation {
         self.answers_as::<T>("application/json", status, description, example)
     }
 
-    /// It answers with a body of a media type, of one or another where it is said again for the same status.
+    /// It answers with a body of a media type. Called again for the same status, it adds another media type.
     #[must_use]
     pub fn answers_as<T: JsonSchema>(
         mut self,
@@ -386,7 +384,7 @@ impl Operation {
         self
     }
 
-    /// What can be asked next with the last answer.
+    /// Adds an operation that can be called next with values from the last answer.
     #[must_use]
     pub fn leads_to(
         mut self,
@@ -400,7 +398,7 @@ impl Operation {
     }
 }
 
-/// When a problem of this kind is answered.
+/// The condition under which a problem of this kind is answered.
 pub fn meaning(kind: Kind) -> &'static str {
     match kind {
         Kind::Unreadable => "the body, or a header, is not what it claims to be",
@@ -426,7 +424,7 @@ pub fn meaning(kind: Kind) -> &'static str {
     }
 }
 
-/// A problem of this kind, for example.
+/// An example of a problem of this kind.
 pub fn example(kind: Kind) -> Problem {
     match kind {
         Kind::Invalid => Problem::invalid(vec![FieldError {
@@ -460,7 +458,7 @@ fn subschema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// Types of which nothing but the schema is wanted.
+/// Types that exist for their schema alone.
 macro_rules! schema_only {
     ($($(#[$doc:meta])* $name:ident = $schema:tt;)*) => {$(
         $(#[$doc])*
@@ -484,11 +482,11 @@ macro_rules! schema_only {
 
 schema_only! {
     Limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT};
-    // A cursor is opaque: that it is unpadded base64url is all there is to say.
+    // A cursor is opaque: clients know only that it is unpadded base64url.
     PageCursor = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9_-]+$"};
     // With or without quotes, as the header is read.
     Key = {"type": "string", "pattern": "^([!#-~][!-~]{0,254}|\"[!-~]{1,255}\")$"};
-    // Any list of entity tags (RFC 9110, section 13.1.1); no version is a weak one or has anything but digits.
+    // Any list of entity tags (RFC 9110, section 13.1.1), although only digits without `W/` can match a version.
     Versions = {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, (W/)?\"[!#-~]*\")*)$"};
     Anything = {"type": "string", "const": "*"};
 }

@@ -8,15 +8,15 @@ use crate::{clock::Timestamp, id};
 /// The version of the CloudEvents specification that the envelope follows.
 pub const SPECVERSION: &str = "1.0";
 
-/// What a `traceparent` looks like, as a regular expression.
+/// The form of a `traceparent`, as a regular expression.
 #[cfg(feature = "contract")]
 const TRACEPARENT: &str = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$";
 
-/// What happens in one service, as an enum of its event types: it knows its names and its publisher.
+/// The events of one service: an enum that knows their names and their publisher.
 pub trait Payload: Serialize {
     /// The publishing service, as CloudEvents and EventBridge `source`: `madang.<service>`.
     const SOURCE: &'static str;
-    /// What the aggregate's id, an event's `subject`, is called where it stands among others: `post_id`.
+    /// The name of the aggregate's id, an event's `subject`, among other ids: `post_id`.
     const SUBJECT: &'static str;
     /// The names of its events.
     const TYPES: &'static [&'static str];

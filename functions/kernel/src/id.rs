@@ -8,11 +8,12 @@ pub fn new() -> Uuid {
     Uuid::now_v7()
 }
 
-/// The identifier that the given parts always lead to: SHA-256 of the parts, in the layout of a UUIDv7.
+/// An identifier derived from the given parts: SHA-256 of the parts, in the layout of a UUIDv7. The same parts always give
+/// the same identifier.
 ///
-/// A repeated request thereby finds what the first one made, without a table of keys. The timestamp
-/// field holds digest bits too: a time in it would differ on each repeat. So no order may be read from an
-/// identifier; lists are ordered by the time stored beside it.
+/// So a repeated request finds what the first one created, without a table of keys. The timestamp field holds digest bits
+/// too, because a time in it would differ on each repeat. Identifiers therefore have no order; lists are ordered by the time
+/// that is stored beside them.
 pub fn derived(parts: &[&[u8]]) -> Uuid {
     let mut digest = Sha256::new();
     for part in parts {
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_parts_lead_to_the_same_id_and_others_to_another() {
+    fn the_same_parts_give_the_same_id_and_other_parts_another() {
         assert_eq!(derived(&[b"user", b"key"]), derived(&[b"user", b"key"]));
         assert_ne!(derived(&[b"user", b"key"]), derived(&[b"user", b"other"]));
         assert_ne!(derived(&[b"ab", b"c"]), derived(&[b"a", b"bc"]));

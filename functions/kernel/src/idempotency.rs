@@ -1,9 +1,9 @@
 //! Idempotent creation, after the IETF draft "The Idempotency-Key HTTP Header Field".
 //!
-//! The identifier of what a request creates is derived from (user, endpoint, key), and what is created
-//! keeps a digest of the request. Creation is one conditional write; when it finds something already
-//! there, the digest tells a repeat from another request under the same key. The entity is its own
-//! idempotency record: no lock that could expire, nothing that could stay "in progress".
+//! The identifier of the entity that a request creates is derived from (user, endpoint, key), and the entity stores a
+//! digest of the request. Creation is one conditional write. If the entity exists already, the digest tells a repeat from
+//! another request with the same key. The entity is its own idempotency record: there is no lock that could expire, and
+//! nothing that could stay "in progress".
 //!
 //! ```
 //! use kernel::idempotency::{IdempotencyKey, creation_id, digest};
@@ -13,7 +13,7 @@
 //! let first = creation_id(user, "POST /orders", Some(&key));
 //! let repeat = creation_id(user, "POST /orders", Some(&key));
 //! assert_eq!(first, repeat);
-//! // Under that id the second write finds the first one's order. The digests say whether it is the same request.
+//! // The second write finds the first one's order under that id. The digests tell whether it is the same request.
 //! assert_ne!(digest(&["tea"]), digest(&["coffee"]));
 //! # Ok::<(), kernel::problem::Problem>(())
 //! ```
@@ -55,13 +55,13 @@ impl IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// A digest of the key, for what cannot have an identifier derived from it.
+    /// A digest of the key, for entities whose identifier cannot be derived from it.
     pub fn digest(&self) -> String {
         digest(&self.0)
     }
 }
 
-/// The identifier of what a request creates: derived from the key where there is one, new where not.
+/// The identifier of the entity that a request creates: derived from the key if there is one, otherwise new.
 pub fn creation_id(user: Uuid, endpoint: &str, key: Option<&IdempotencyKey>) -> Uuid {
     match key {
         Some(IdempotencyKey(key)) => id::derived(&[user.as_bytes(), endpoint.as_bytes(), key.as_bytes()]),
@@ -69,9 +69,9 @@ pub fn creation_id(user: Uuid, endpoint: &str, key: Option<&IdempotencyKey>) -> 
     }
 }
 
-/// A digest of what a request asks for: SHA-256 of its validated form as JSON, in unpadded base64url.
+/// A digest of a request: SHA-256 of its validated form as JSON, in unpadded base64url.
 ///
-/// White space and the order of fields do not count, since the request has been read into a type before.
+/// White space and the order of fields make no difference, because the request has been parsed into a type.
 pub fn digest(request: &impl Serialize) -> String {
     // Serialising a plain struct of strings and numbers into memory does not fail.
     let bytes = serde_json::to_vec(request).unwrap_or_default();

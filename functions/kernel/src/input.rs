@@ -1,8 +1,7 @@
 //! Reading a JSON body field by field.
 //!
-//! `serde` stops at the first mistake and cannot tell the pointer of a missing field; a client deserves
-//! the whole list. [`Fields`] takes the fields one by one, notes what is wrong with each and complains
-//! about those nobody asked for.
+//! `serde` stops at the first mistake and does not know the pointer of a missing field, but a client should get the whole
+//! list. [`Fields`] takes the fields one by one, collects what is wrong with each, and rejects unknown fields.
 //!
 //! ```
 //! use kernel::{input::Fields, text::Line};
@@ -30,7 +29,7 @@ pub trait FromField: Sized {
 pub enum Invalid {
     /// The field itself.
     Itself(String),
-    /// Fields of the object, or items of the array, that it holds: their pointers begin there.
+    /// Fields of the object, or items of the array, in it. Their pointers are relative to it.
     Inside(Vec<FieldError>),
 }
 
@@ -40,7 +39,7 @@ impl Invalid {
         Self::Itself(detail.into())
     }
 
-    /// What is wrong, seen from the body, where the field stands at `pointer`.
+    /// What is wrong, with pointers from the root of the body. The field itself is at `pointer`.
     fn at(self, pointer: &str) -> Vec<FieldError> {
         match self {
             Self::Itself(detail) => vec![FieldError { pointer: pointer.to_owned(), detail }],
@@ -68,8 +67,8 @@ impl FromField for bool {
     }
 }
 
-/// A whole number. One written with a fraction of nothing but zeros is whole as well, which is what JSON Schema says and
-/// what some languages write; past 2^53 such a number would not be exact.
+/// A whole number. `3.0` is one too: JSON Schema says so, and some languages write integers like that. Beyond 2^53 such a
+/// number would not be exact.
 pub fn whole(value: &Value) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     value.as_i64().or_else(|| {
@@ -79,7 +78,7 @@ pub fn whole(value: &Value) -> Option<i64> {
     })
 }
 
-/// An array, each item of which is read and whose mistakes are told by their places.
+/// Reads every item of an array, and reports each mistake at its index.
 impl<T: FromField> FromField for Vec<T> {
     fn from_field(value: Value) -> Result<Self, Invalid> {
         let Value::Array(values) = value else {
@@ -115,7 +114,7 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Reads a body: 400 where it is not UTF-8 or not JSON, 422 where it is not an object.
+    /// Reads a body: 400 if it is not UTF-8 or not JSON, 422 if it is not an object.
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
         let text =
             std::str::from_utf8(body).map_err(|_| Problem::new(Kind::Unreadable, "the body is not UTF-8"))?;
@@ -140,8 +139,8 @@ impl Fields {
         }
     }
 
-    /// Takes a field that may be missing: `Some(None)` where it is.
-    #[allow(clippy::option_option, reason = "invalid, missing and there are three things")]
+    /// Takes a field that may be missing: `Some(None)` if it is.
+    #[allow(clippy::option_option, reason = "invalid, missing and present are three things")]
     pub fn optional<T: FromField>(&mut self, name: &str) -> Option<Option<T>> {
         match self.left.remove(name) {
             Some(value) => self.check(name, T::from_field(value)).map(Some),
@@ -153,7 +152,7 @@ impl Fields {
         read.map_err(|invalid| self.errors.extend(invalid.at(&pointer(name)))).ok()
     }
 
-    /// Gives back what was read when all of it was valid and nothing else was sent; 422 otherwise.
+    /// Returns what was read if all of it is valid and the body has no other field; 422 otherwise.
     pub fn finish<T: Complete>(self, read: T) -> Result<T::Values, Problem> {
         self.complete(read).map_err(|invalid| Problem::invalid(invalid.at("")))
     }
@@ -171,17 +170,17 @@ impl Fields {
     }
 }
 
-/// The JSON pointer of a field of the body (RFC 6901, section 3), cut where a name is absurdly long.
+/// The JSON pointer of a field of the body (RFC 6901, section 3). A name is cut after 100 characters.
 fn pointer(name: &str) -> String {
     let name: String = name.chars().take(100).collect();
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// Fields as [`Fields::required`] gives them, which together make a request once all are there.
+/// One or more fields as [`Fields::required`] returns them.
 pub trait Complete {
     /// The fields' values.
     type Values;
-    /// All values, or none where one is missing.
+    /// All values, or `None` if one is missing.
     fn complete(self) -> Option<Self::Values>;
 }
 

@@ -9,27 +9,27 @@ use crate::input::{Fields, FromField, Invalid, whole};
 /// An amount of one currency: `{"amount": 1250, "currency": "USD"}` is 12.50 US dollars.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Money {
-    /// Minor units: how many of them make one major unit is the currency's business (ISO 4217).
+    /// Minor units, such as cents. ISO 4217 says how many make one major unit of the currency.
     pub amount: i64,
     /// The currency, by its ISO 4217 code.
     pub currency: Currency,
 }
 
-/// Why amounts cannot be added up.
+/// Why amounts cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoSum {
-    /// They are of several currencies.
+    /// They have different currencies.
     MixedCurrencies,
     /// The sum is larger than [`Money::LARGEST_TOTAL`].
     TooLarge,
 }
 
 impl Money {
-    /// The largest total there is: 2^53 − 1 minor units. What reads JSON numbers as floating point, Step Functions'
-    /// JSONata among it, cannot tell larger integers apart (RFC 8259, section 6).
+    /// The maximum total: 2^53 − 1 minor units. Programs that read JSON numbers as floating point, such as Step Functions'
+    /// JSONata, cannot tell larger integers apart (RFC 8259, section 6).
     pub const LARGEST_TOTAL: i64 = 9_007_199_254_740_991;
 
-    /// Adds up amounts, each taken so many times; none where there is nothing to add up.
+    /// The sum of amounts times quantities; `None` if there are no amounts.
     pub fn total(parts: impl IntoIterator<Item = (Self, u32)>) -> Result<Option<Self>, NoSum> {
         parts.into_iter().try_fold(None, |sum: Option<Self>, (price, times)| {
             if sum.is_some_and(|sum| sum.currency != price.currency) {
@@ -43,7 +43,7 @@ impl Money {
     }
 }
 
-/// Reads a price or a total: a positive amount, no larger than a total can be, of a currency that exists.
+/// Reads a price or a total: an amount from 1 to [`Money::LARGEST_TOTAL`] in a currency that exists.
 impl FromField for Money {
     fn from_field(value: Value) -> Result<Self, Invalid> {
         let mut fields = Fields::of(value)?;
@@ -76,7 +76,7 @@ impl FromField for Code {
     }
 }
 
-/// What is read has to be a currency of the present list; what is written may be one of a later list.
+/// A request must use a currency of the present list; an answer may contain one of a later list.
 #[cfg(feature = "contract")]
 impl schemars::JsonSchema for Money {
     fn schema_name() -> std::borrow::Cow<'static, str> {

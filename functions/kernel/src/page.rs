@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
-/// How many items a page has where the request does not say.
+/// The number of items on a page if the request has no `limit`.
 pub const DEFAULT_LIMIT: u32 = 20;
-/// How many items a page has at most.
+/// The maximum number of items on a page.
 pub const MAX_LIMIT: u32 = 100;
 
 /// One page of a list.
@@ -36,7 +36,7 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-/// Reads the query parameter `limit`: 1 to 100, 20 where it is missing.
+/// Reads the query parameter `limit`: 1 to 100, and 20 if it is missing.
 pub fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
     let Some(text) = parameter else {
         return Ok(DEFAULT_LIMIT);
@@ -47,9 +47,9 @@ pub fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
     }
 }
 
-/// Where a page ended: the sort key of its last item, and which list it belongs to.
+/// Where a page ended: the sort key of its last item, and the list that it belongs to.
 ///
-/// The position is a key, not an offset: items that come and go elsewhere neither repeat nor skip one.
+/// The position is a key, not an offset, so that no item is repeated or skipped when others come or go.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
@@ -67,7 +67,7 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
     }
 
-    /// Reads the query parameter `cursor`: the position it holds, when it was made for this list.
+    /// Reads the query parameter `cursor`: its position, if it was made for this list.
     pub fn decode(list: &str, parameter: Option<&str>) -> Result<Option<String>, Problem> {
         let Some(text) = parameter else {
             return Ok(None);

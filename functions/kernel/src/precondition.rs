@@ -1,7 +1,7 @@
 //! Versions as entity tags (RFC 9110, sections 8.8.3 and 13.1).
 //!
-//! A thing's entity tag is its version in quotes: version 3 is `"3"`. A change says with `If-Match`
-//! which version it was made from, so that two people who edit at once cannot overwrite each other.
+//! The entity tag of an aggregate is its version in quotes: version 3 is `"3"`. A change names in `If-Match` the version
+//! that it is based on, so that two people who edit at once cannot overwrite each other.
 //!
 //! ```
 //! use http::HeaderMap;
@@ -25,7 +25,7 @@ pub fn entity_tag(version: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{version}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
 }
 
-/// Checks `If-Match` against the current version: 428 where it is missing, 412 where it names others.
+/// Checks `If-Match` against the current version: 428 if it is missing, 412 if it names other versions only.
 pub fn require_match(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
     if !headers.contains_key(IfMatch::name()) {
         return Err(required());
@@ -35,8 +35,8 @@ pub fn require_match(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
     if passes { Ok(()) } else { Err(stale()) }
 }
 
-/// Whether the client wants to create, and not to replace what is there: `If-None-Match: *`. With `If-Match` beside it no
-/// state of the thing would do, since that one asks for something that is there (RFC 9110, section 13.2.2).
+/// Whether the request may create something, but not replace it: `If-None-Match: *`. `If-Match` beside it is a
+/// contradiction, because that requires something to exist (RFC 9110, section 13.2.2).
 pub fn creates_only(headers: &HeaderMap) -> Result<bool, Problem> {
     if headers.get(IF_NONE_MATCH).is_none_or(|value| value.as_bytes() != b"*") {
         return Ok(false);
@@ -58,7 +58,7 @@ fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     })
 }
 
-/// Whether a header's value is `*` or a list of entity tags, which [`IfMatch`] itself does not ask.
+/// Whether a header's value is `*` or a list of entity tags, which [`IfMatch`] itself does not check.
 fn is_list_of_tags(value: &[u8]) -> bool {
     let mut left = value.trim_ascii();
     if left == b"*" {
@@ -78,13 +78,13 @@ fn is_list_of_tags(value: &[u8]) -> bool {
     }
 }
 
-/// The answer to a change that does not say which version it was made from. It does not name the current one: a client that
-/// sends a tag without having read what it stands for overwrites what others wrote.
+/// The answer to a change that does not name the version that it is based on. The answer does not name the current version
+/// either: a client that sends it without having read that version would overwrite the changes of others.
 pub fn required() -> Problem {
     Problem::new(Kind::VersionRequired, "send If-Match with the ETag of your last GET")
 }
 
-/// The answer to a change made from another version than the current one, which may be an older one or none that ever was.
+/// The answer to a change that is based on another version than the current one: an older one, or one that never existed.
 pub fn stale() -> Problem {
     Problem::new(
         Kind::StaleVersion,

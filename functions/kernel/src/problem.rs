@@ -108,12 +108,12 @@ impl Kind {
         self.describe().0
     }
 
-    /// The problem type's last part: what logs and metrics count by.
+    /// The last part of the problem type, by which logs and metrics name it.
     pub const fn name(self) -> &'static str {
         self.describe().1
     }
 
-    /// The `type` member: a URI that names the kind and need not lead anywhere (RFC 9457, section 3.1.1).
+    /// The `type` member: a URI that names the kind and does not have to resolve (RFC 9457, section 3.1.1).
     pub fn uri(self) -> String {
         format!("urn:madang:problem:{}", self.name())
     }
@@ -135,11 +135,11 @@ pub struct Problem {
     pub kind: Kind,
     /// What the client is told. Never an inner error's text.
     pub detail: String,
-    /// The invalid fields, where `kind` is [`Kind::Invalid`].
+    /// The invalid fields, if `kind` is [`Kind::Invalid`].
     pub errors: Vec<FieldError>,
     /// What the operator is told, in the log.
     pub cause: Option<Box<dyn Error + Send + Sync>>,
-    /// Seconds after which trying again makes sense, sent as `Retry-After`.
+    /// Seconds after which a retry makes sense, sent as `Retry-After`.
     pub retry_after: Option<u32>,
 }
 
@@ -164,7 +164,7 @@ impl Problem {
         Self::new(Kind::Conflict, "another request changed it at the same time; try again")
     }
 
-    /// 400 for a body that is not JSON, naming where. The parser's own message could quote the body.
+    /// 400 for a body that is not JSON, with the position. The parser's own message could quote the body.
     pub fn malformed_json(line: usize, column: usize) -> Self {
         Self::new(Kind::Unreadable, format!("the body is not JSON (line {line}, column {column})"))
     }
@@ -197,7 +197,7 @@ impl Problem {
         )
     }
 
-    /// 403 for a caller whose profile is gone while the token still lives.
+    /// 403 for a caller whose profile was deleted while the access token is still valid.
     pub fn profile_deleted() -> Self {
         Self::new(Kind::ProfileDeleted, "your profile has been deleted; to come back, sign up again")
     }
@@ -213,7 +213,7 @@ impl Problem {
         }
     }
 
-    /// 503; the cause is for the log only. A call that was not answered may have been carried out, so the words do not claim
+    /// 503; the cause is for the log only. A call without an answer may have been carried out, so the detail does not claim
     /// that nothing was changed.
     pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self {

@@ -1,31 +1,30 @@
-//! What the steps of the order saga refuse, by public names that never change.
+//! Why the steps of the order saga refuse, with public names that never change.
 //!
-//! A step answers, refuses, or fails. A refusal is final: it is never tried again, and the state machine
-//! and the order's `reason` go by its name. Everything else (a time-out, a throttled table, a crash) may go
-//! well at the next attempt.
+//! A step succeeds, refuses, or fails. A refusal is final: it is never retried, and its name decides how the state machine
+//! goes on and which `reason` the order gets. Any other failure (a time-out, a throttled table, a crash) is retried.
 
 /// A step's refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
-    /// The buyer has no profile, or no longer.
+    /// The buyer has no profile, or it was deleted.
     UserNotFound,
-    /// There is not enough of something.
+    /// An item is not available in the ordered quantity.
     OutOfStock,
-    /// There is no such thing.
+    /// An item does not exist.
     UnknownSku,
     /// The total is not the one that the buyer expected.
     PriceChanged,
-    /// The things' prices are of several currencies.
+    /// The items' prices have different currencies.
     MixedCurrencies,
-    /// The total is larger than amounts can be.
+    /// The total is larger than [`Money::LARGEST_TOTAL`](crate::money::Money::LARGEST_TOTAL).
     TotalTooLarge,
-    /// The card, or the bank behind it, says no.
+    /// The payment method was declined.
     Declined,
-    /// The order has been cancelled or is being undone: a step that comes late finds it so.
+    /// The order is cancelled or is being compensated, so that a late step must not act.
     Cancelled,
     /// The order has been confirmed: it cannot be undone any more.
     AlreadyConfirmed,
-    /// The order waits for a person.
+    /// The order waits for an operator.
     NeedsAttention,
 }
 

@@ -1,5 +1,5 @@
-//! Text that cannot be empty, too long or full of control characters. It is otherwise kept exactly as
-//! it was sent: emoji, right-to-left marks and white space included, and not normalised.
+//! Text that is not blank, not too long and free of control characters. Otherwise it is kept exactly as it was sent, with
+//! emoji, right-to-left marks and white space, and is not normalised.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,13 +11,13 @@ use crate::input::{FromField, Invalid};
 #[serde(transparent)]
 pub struct Line<const MAX: usize>(String);
 
-/// Text of many lines: 1 to `MAX` bytes of UTF-8, not blank, no control characters but line breaks and tabs.
+/// Text of several lines: 1 to `MAX` bytes of UTF-8, not blank, no control characters but line breaks and tabs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Prose<const MAX: usize>(String);
 
 impl<const MAX: usize> Line<MAX> {
-    /// Takes the text, or says what is wrong with it.
+    /// Checks the text, or says what is wrong with it.
     pub fn parse(text: String) -> Result<Self, String> {
         if text.trim().is_empty() {
             Err("must not be blank".to_owned())
@@ -37,7 +37,7 @@ impl<const MAX: usize> Line<MAX> {
 }
 
 impl<const MAX: usize> Prose<MAX> {
-    /// Takes the text, or says what is wrong with it.
+    /// Checks the text, or says what is wrong with it.
     pub fn parse(text: String) -> Result<Self, String> {
         if text.trim().is_empty() {
             Err("must not be blank".to_owned())
@@ -68,7 +68,7 @@ impl<const MAX: usize> FromField for Prose<MAX> {
     }
 }
 
-/// Text as JSON Schema says it: what [`Line::parse`] and [`Prose::parse`] check.
+/// The JSON Schema of texts: what [`Line::parse`] and [`Prose::parse`] check.
 #[cfg(feature = "contract")]
 mod contract {
     use std::borrow::Cow;
@@ -77,8 +77,8 @@ mod contract {
 
     use super::{Line, Prose};
 
-    /// A character that is neither white space nor a control character stands somewhere, and no control character
-    /// but the `allowed` ones anywhere.
+    /// Requires one character that is neither white space nor a control character, and forbids all control characters but
+    /// the `allowed` ones.
     fn pattern(allowed: &str) -> String {
         let controls = match allowed {
             "" => "\\u0000-\\u001f",
@@ -111,7 +111,7 @@ mod contract {
             format!("Prose{MAX}").into()
         }
 
-        // The limit is one of bytes, which JSON Schema has no word for: a text of so many characters may be too long.
+        // The limit counts bytes, and `maxLength` counts characters: a text that the schema accepts may still be too long.
         fn json_schema(_: &mut SchemaGenerator) -> Schema {
             json_schema!({
                 "type": "string",

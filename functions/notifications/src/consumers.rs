@@ -1,18 +1,16 @@
-//! What follows from events.
+//! The consumers of events.
 //!
 //! # Mail is sent at least once
 //!
-//! SES takes no idempotency key, so a notification can be mailed twice, and only in these ways:
+//! SES takes no idempotency key, so a notification can be mailed twice, but only in these cases:
 //!
-//! - The function dies after SES took the mail and before `emailed_at` is written. The event is delivered
-//!   again after its visibility time-out, finds the lease expired, and mails once more.
-//! - SES took the mail but its answer was lost or late; the SDK then tries again by itself, and the event is
-//!   delivered again where its last attempt failed too.
-//! - `emailed_at` could not be written, and the same event comes a second time, from the bus, after the
-//!   lease has expired.
+//! - The function dies after SES accepted the mail and before `emailed_at` is written. The event is delivered again after its
+//!   visibility time-out, the lease has expired, and the mail is sent once more.
+//! - SES accepted the mail but its answer was lost or late. The SDK retries by itself, and the event is delivered again if the
+//!   last attempt failed too.
+//! - `emailed_at` could not be written, and the bus delivers the same event a second time after the lease has expired.
 //!
-//! Two deliveries at the same time do not do it: one of them holds the lease, the other is tried again later
-//! and finds `emailed_at`.
+//! Two concurrent deliveries cannot cause it: one of them holds the lease, the other is retried later and finds `emailed_at`.
 
 use events::{CommentEvent, NotificationEvent, OrderEvent, UserEvent};
 use kernel::{clock::Timestamp, event::CloudEvent};
@@ -31,7 +29,7 @@ use crate::{
     store::{Mail, Notifications, Record},
 };
 
-/// Keeps the copy of the user's name, welcomes a new user, deletes what is kept for a deleted one.
+/// Updates the copy of the user's name, welcomes a new user, deletes a deleted user's notifications and settings.
 pub async fn on_user(
     notifications: &Notifications,
     delivery: &Delivery<UserEvent>,
@@ -40,7 +38,7 @@ pub async fn on_user(
     let standing = user_copies::apply(notifications.table(), event).await?;
     match &event.payload {
         UserEvent::Created(user) => {
-            // A rename may overtake the welcome and does not replace it; a deletion does.
+            // A user whose rename arrived first is welcomed all the same; a deleted user is not.
             if standing == Standing::Overtaken && notifications.is_deleted(user.id).await? {
                 return Ok(Outcome::AlreadyApplied);
             }
@@ -48,8 +46,8 @@ pub async fn on_user(
         }
         UserEvent::Updated(_) if standing == Standing::Overtaken => Ok(Outcome::AlreadyApplied),
         UserEvent::Updated(_) => Ok(Outcome::Applied),
-        // Nothing overtakes a deletion. Both are done again in the cascade's second pass, for what was being
-        // written during the first.
+        // No event follows a deletion. Both are repeated in the cascade's second pass, for items that were written during the
+        // first.
         UserEvent::Deleted(user) => {
             notifications.delete_settings(user.id).await?;
             let delete = async |notification| notifications.table().delete(notification).await;
@@ -58,7 +56,7 @@ pub async fn on_user(
     }
 }
 
-/// Tells a post's author about a comment of another person.
+/// Notifies a post's author of a comment by someone else.
 pub async fn on_comment(
     notifications: &Notifications,
     delivery: &Delivery<CommentEvent>,
@@ -72,7 +70,7 @@ pub async fn on_comment(
     tell(notifications, event, comment.post_author_id, about).await
 }
 
-/// Tells a buyer what becomes of an order.
+/// Notifies a buyer of an order's progress.
 pub async fn on_order(
     notifications: &Notifications,
     delivery: &Delivery<OrderEvent>,
@@ -85,7 +83,7 @@ pub async fn on_order(
     tell(notifications, event, buyer, About::order(&event.payload)).await
 }
 
-/// Stores a notification as a consequence of an event, in the same trace, unless that was done before.
+/// Stores the notification of an event, in the same trace, unless that was done before.
 async fn tell<P>(
     notifications: &Notifications,
     cause: &CloudEvent<P>,
@@ -99,7 +97,7 @@ async fn tell<P>(
     })
 }
 
-/// Mails a notification to who wants mail.
+/// Mails a notification to an owner who wants mail.
 pub async fn email(
     (notifications, users, mailer): &(Notifications, UsersClient, Mailer),
     delivery: &Delivery<NotificationEvent>,
@@ -108,7 +106,7 @@ pub async fn email(
     let Some(notification) = notifications.to_mail(created.user_id, created.id).await? else {
         return Ok(Outcome::AlreadyApplied);
     };
-    // Asked before the lease is taken, so that a users service that is down holds none.
+    // Before the lease is taken, so that no lease is held while the users service is down.
     let user = users.get(created.user_id, delivery.time_left()).await;
     let Some(user) = user.map_err(|error| Failure::Temporary(error.into()))? else {
         return Ok(Outcome::AlreadyApplied);
@@ -120,14 +118,14 @@ pub async fn email(
     };
     let about = &notification.about;
     if let Err(failure) = mailer.send(&user.email, &about.subject(), &about.message()).await {
-        // Where this fails too, the next delivery waits until the lease has expired.
+        // If this fails too, the next delivery waits until the lease has expired.
         if let Err(error) = notifications.release_mail(&notification, lease).await {
             let cause = Failure::from(error);
             tracing::warn!(notification_id = %created.id, %cause, "the lease stays until it expires");
         }
         return Err(failure);
     }
-    // The mail is on its way: another attempt, for the sake of the note, would send it again.
+    // The mail was sent. Failing here would lead to a retry, which would send it again.
     if let Err(error) = notifications.mark_mailed(&notification, Timestamp::now()).await {
         let cause = Failure::from(error);
         tracing::error!(notification_id = %created.id, %cause, "mailed, but not noted as such");

@@ -58,8 +58,7 @@ impl NotificationView {
     }
 }
 
-/// `GET /notifications`, newest first; with `?unread=true` those alone that are unread. Who has no profile
-/// has none.
+/// `GET /notifications`, newest first; with `?unread=true` only unread ones. A caller without a profile has none.
 pub async fn list(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?.id;
     let unread = unread_only(request.query("unread"))?;
@@ -83,14 +82,14 @@ pub async fn list(notifications: &Notifications, request: &Request) -> Result<Re
     Reply::ok(&Listing { page: Page { items, next_cursor }, unread_count })
 }
 
-/// Reads the query parameter `unread`: false where it is missing.
+/// Reads the query parameter `unread`: false if it is missing.
 fn unread_only(parameter: Option<&str>) -> Result<bool, Problem> {
     parameter.map_or(Ok(false), |text| {
         text.parse().map_err(|_| Problem::invalid_field("/unread", "must be true or false"))
     })
 }
 
-/// `POST /notifications/{id}/read`. Repeating it changes nothing.
+/// `POST /notifications/{id}/read`. A repeat changes nothing.
 pub async fn read(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?.id, request.id("id")?);
     let notification = notifications.find_own(caller, id).await?;
@@ -100,7 +99,7 @@ pub async fn read(notifications: &Notifications, request: &Request) -> Result<Re
     Ok(Reply::no_content())
 }
 
-/// `POST /notifications/read-all`: whatever has come so far.
+/// `POST /notifications/read-all`: marks all present notifications as read.
 pub async fn read_all(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?.id;
     notifications.own_settings(caller).await?;
@@ -108,13 +107,13 @@ pub async fn read_all(notifications: &Notifications, request: &Request) -> Resul
     Ok(Reply::no_content())
 }
 
-/// `GET /notifications/preferences`: version 0, without mail, for who has never set any.
+/// `GET /notifications/preferences`: version 0, without mail, if the caller has never set any.
 pub async fn preferences(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let settings = notifications.settings(request.caller()?.id).await?;
     Ok(Reply::ok(&settings.preferences())?.etag(settings.version))
 }
 
-/// `PUT /notifications/preferences`. The first ones replace version 0, or are made with `If-None-Match: *`.
+/// `PUT /notifications/preferences`. The first ones replace version 0, or are created with `If-None-Match: *`.
 pub async fn set_preferences(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?.id;
     let preferences = Preferences::read(request.json()?)?;

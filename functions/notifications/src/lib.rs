@@ -1,11 +1,11 @@
-//! Notifications: what a person should know of, in a list and, for those who want it, by mail.
+//! Notifications: a list for each user and, for those who want it, mail.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`notification`] | what a notification says, when it counts as read, who is told of what; no I/O |
+//! | [`notification`] | the text of a notification, its recipient, and when it counts as read; no I/O |
 //! | [`store`] | notifications and settings in the table |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | [`consumers`] | what follows from events |
+//! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;

@@ -1,13 +1,13 @@
-//! What a notification says, when it counts as read, and who is told of what.
+//! The text of a notification, its recipient, and when it counts as read.
 
 use events::{CommentCreated, NotificationCreated, NotificationEvent, OrderEvent, UserNamed};
 use kernel::{clock::Timestamp, event::CloudEvent, id, input::Fields, problem::Problem};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a notification is about. A further kind is a variant here, with its name and its words.
+/// The subject of a notification. A new kind is a new variant, with its name and its texts.
 ///
-/// Names are as they were when it happened: a notification tells the past.
+/// Names are those of the time of the event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum About {
@@ -55,12 +55,12 @@ pub enum About {
 }
 
 impl About {
-    /// A new user is welcomed.
+    /// The welcome of a new user.
     pub fn registration(user: &UserNamed) -> Self {
         Self::Welcome { name: user.name.clone() }
     }
 
-    /// A post's author is told of a comment, unless it is the author's own.
+    /// The notification of a post's author about a comment, unless it is the author's own.
     pub fn comment(comment: &CommentCreated) -> Option<Self> {
         (comment.author_id != comment.post_author_id).then(|| Self::Comment {
             post_id: comment.post_id,
@@ -69,7 +69,7 @@ impl About {
         })
     }
 
-    /// A buyer is told what becomes of an order.
+    /// The notification of a buyer about an order.
     pub fn order(event: &OrderEvent) -> Self {
         let order_id = event.summary().id;
         match event {
@@ -94,7 +94,7 @@ impl About {
         }
     }
 
-    /// What it is about in one line: a mail's subject.
+    /// The text in one line: a mail's subject.
     pub fn subject(&self) -> String {
         match self {
             Self::Welcome { name } => format!("Welcome to Madang, {name}"),
@@ -107,7 +107,7 @@ impl About {
         }
     }
 
-    /// What it says: a mail's text.
+    /// The text: a mail's body.
     pub fn message(&self) -> String {
         match self {
             Self::Welcome { name } => {
@@ -134,7 +134,7 @@ impl About {
     }
 }
 
-/// Why an order was not carried out. A reason that is not known here is a newer one.
+/// Why an order was not carried out. A reason that is unknown here is newer than this code.
 fn in_words(reason: &str) -> &'static str {
     match reason {
         "user_not_found" => "there is no profile any more",
@@ -153,20 +153,20 @@ fn in_words(reason: &str) -> &'static str {
 pub struct Notification {
     /// The notification's id.
     pub id: Uuid,
-    /// Whose it is.
+    /// Its owner.
     pub user_id: Uuid,
     /// What it is about.
     #[serde(flatten)]
     pub about: About,
-    /// When it came here, which may be later than what it is about.
+    /// When it was stored, which can be later than its event.
     pub created_at: Timestamp,
-    /// When its owner marked it as read, one by one.
+    /// When its owner marked this one as read.
     pub read_at: Option<Timestamp>,
 }
 
 impl Notification {
-    /// `user` is told of something that the event `cause` says. The id is derived from both, so that an
-    /// event that comes twenty times leads to one notification.
+    /// A notification for `user` about the event `cause`. Its id is derived from both, so that an event that is delivered twenty
+    /// times leads to one notification.
     pub fn tell(
         cause: Uuid,
         user: Uuid,

@@ -3,13 +3,13 @@
 //!
 //! | sort key | item |
 //! |---|---|
-//! | `user` | what the users' events told of the owner ([`user_copies`]) |
-//! | `settings` | [`Settings`]: up to when all is read, and the preferences |
+//! | `user` | the copy of the owner's profile ([`user_copies`]) |
+//! | `settings` | [`Settings`]: the time up to which everything is read, and the preferences |
 //! | `notification#<id>` | a [`Record`] |
 //!
-//! The index `by_time` has all of the owner's notifications, the index `unread` those that were not marked
-//! one by one. Reading all of them moves the watermark `read_until` and touches no notification: it is one
-//! write, however many there are, and those up to the watermark do not count as unread.
+//! The index `by_time` has all of the owner's notifications, the index `unread` those that were not marked one by one. Marking
+//! all as read moves the watermark `read_until` and writes no notification: it is one write, however many there are, and those
+//! up to the watermark do not count as unread.
 
 use events::NotificationEvent;
 use kernel::{
@@ -31,9 +31,8 @@ use crate::notification::{Notification, Preferences};
 
 /// How long a notification is kept, in seconds: 90 days. DynamoDB removes it then, read or not.
 pub const NOTIFICATION_LIFE: i64 = 90 * 24 * 60 * 60;
-/// How long the right to mail a notification lasts, in seconds: longer than the function that holds it can
-/// live (15 s), and no longer than need be, since a delivery that meets it is given up after five attempts,
-/// between which lie 30 s at most.
+/// How long the lease for mailing a notification lasts, in seconds. Longer than the time-out of the function that holds it
+/// (15 s), but short, because a delivery that meets it is given up after five attempts within 30 s.
 const MAIL_LEASE: i64 = 20;
 
 /// A notification as it is stored.
@@ -44,7 +43,7 @@ pub struct Record {
     pub notification: Notification,
     /// When it was mailed.
     pub emailed_at: Option<Timestamp>,
-    /// Until when one delivery alone may mail it, in seconds since 1970.
+    /// The end of the lease for mailing it, in seconds since 1970.
     email_lease_until: Option<i64>,
     /// The sort key of the index `by_time`.
     pub created: String,
@@ -69,11 +68,11 @@ impl Record {
     }
 }
 
-/// What a person has set: nothing at first.
+/// A user's settings, empty at first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Notifications that came no later than this count as read.
+    /// Notifications that were stored no later than this count as read.
     pub read_until: Option<Timestamp>,
     /// Whether notifications are mailed.
     pub email: bool,
@@ -82,7 +81,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What the person wants.
+    /// The preferences.
     pub fn preferences(&self) -> Preferences {
         Preferences { email: self.email }
     }
@@ -93,12 +92,12 @@ impl Settings {
 pub enum Mail {
     /// It may, and no other until `lease`.
     Granted {
-        /// When the right ends, in seconds since 1970.
+        /// The end of the lease, in seconds since 1970.
         lease: i64,
     },
-    /// Another delivery may, at this moment.
+    /// Another delivery holds the lease.
     Taken,
-    /// It has been mailed, or is gone.
+    /// It was mailed or deleted.
     NotNeeded,
 }
 
@@ -135,7 +134,7 @@ impl Notifications {
         &self.table
     }
 
-    /// Whether a user is known here to be deleted.
+    /// Whether the copy of a user says that the user was deleted.
     pub async fn is_deleted(&self, user: Uuid) -> Result<bool, table::Error> {
         let copy: Option<UserCopy> = self.table.get(user_copies::key(user)).await?;
         Ok(user_copies::refuse_deleted(copy.as_ref()).is_err())
@@ -176,7 +175,7 @@ impl Notifications {
         after: Option<String>,
         limit: u32,
     ) -> Result<Found<Record>, table::Error> {
-        // One more than the page, to see whether the next one would begin below the watermark.
+        // One more than the page, to know whether the next one would begin below the watermark.
         let found = self.table.query(&Query { after, limit: limit + 1, ..unread_of(user) }).await?;
         Ok(cut(found, read_until, limit as usize))
     }
@@ -197,7 +196,7 @@ impl Notifications {
         self.table.create(key(user_id, id), record, event).await
     }
 
-    /// A notification of a registered caller; 404 where it is not theirs.
+    /// A notification of a registered caller; 404 if it is not theirs.
     pub async fn find_own(&self, caller: Uuid, id: Uuid) -> Result<Notification, Problem> {
         let record: Option<Record> = self.of_registered(caller, key(caller, id)).await?;
         Ok(record.ok_or_else(|| Problem::not_found("notification"))?.notification)
@@ -208,9 +207,9 @@ impl Notifications {
         Ok(self.of_registered(caller, settings_key(caller)).await?.unwrap_or_default())
     }
 
-    /// An item of a caller who wants to change it: 403 where there is no profile, or none any more.
+    /// An item, for a change by the caller; 403 if the caller's profile does not exist or was deleted.
     ///
-    /// Whose `user.created` is still on its way here, a second or so after `POST /users`, has none yet.
+    /// For a second or so after `POST /users`, until `user.created` arrives here, it does not exist yet.
     async fn of_registered<T>(&self, caller: Uuid, item: Key) -> Result<Option<T>, Problem>
     where
         T: serde::de::DeserializeOwned,
@@ -226,7 +225,7 @@ impl Notifications {
         Ok(items.take(&item)?)
     }
 
-    /// Marks a notification as read; 404 where it has gone meanwhile.
+    /// Marks a notification as read; 404 if it was deleted meanwhile.
     pub async fn mark_read(&self, notification: &Notification, now: Timestamp) -> Result<(), Problem> {
         #[derive(Serialize)]
         struct Read {
@@ -239,7 +238,7 @@ impl Notifications {
         written.done_or(|| Problem::not_found("notification"))
     }
 
-    /// Counts all that came up to `now` as read. The watermark never turns back.
+    /// Marks everything up to `now` as read. The watermark never moves back.
     pub async fn mark_all_read(&self, user: Uuid, now: Timestamp) -> Result<(), table::Error> {
         #[derive(Serialize)]
         struct AllRead {
@@ -252,8 +251,7 @@ impl Notifications {
         Ok(())
     }
 
-    /// Stores preferences over version `read`, and gives their new version; 412 where `read` is no longer
-    /// the current one.
+    /// Replaces version `read` of the preferences, and returns the new version; 412 if `read` is no longer the current one.
     pub async fn save_preferences(
         &self,
         user: Uuid,
@@ -266,7 +264,7 @@ impl Notifications {
             preferences: Preferences,
             version: u64,
         }
-        // The item may be there without preferences, for its watermark.
+        // The item can exist without preferences, because of its watermark.
         let unchanged = match read {
             0 => Condition::new("attribute_not_exists(#version)"),
             read => Condition::version(read),
@@ -277,12 +275,12 @@ impl Notifications {
         Ok(changed.version)
     }
 
-    /// Forgets a person's settings.
+    /// Deletes a user's settings.
     pub async fn delete_settings(&self, user: Uuid) -> Result<(), table::Error> {
         self.table.delete(settings_key(user)).await
     }
 
-    /// The notification, where its owner wants mail and has not had it yet.
+    /// The notification, if its owner wants mail and it was not mailed yet.
     pub async fn to_mail(&self, user: Uuid, id: Uuid) -> Result<Option<Notification>, table::Error> {
         let (settings, record) = (settings_key(user), key(user, id));
         let mut items = self.table.read(&[settings.clone(), record.clone()]).await?;
@@ -292,7 +290,7 @@ impl Notifications {
         Ok(unsent.map(|record| record.notification))
     }
 
-    /// Asks for the right to mail a notification.
+    /// Takes the lease for mailing a notification.
     pub async fn claim_mail(
         &self,
         notification: &Notification,
@@ -313,7 +311,7 @@ impl Notifications {
         })
     }
 
-    /// Gives the right to mail a notification back, for another delivery to take at once.
+    /// Returns the lease, so that another delivery can take it at once.
     pub async fn release_mail(&self, notification: &Notification, lease: i64) -> Result<(), table::Error> {
         let own = Condition::new("#email_lease_until = :own").value("own", lease);
         let released = Lease { email_lease_until: 0 };
@@ -322,7 +320,7 @@ impl Notifications {
         Ok(())
     }
 
-    /// Notes that a notification was mailed, where it has not gone meanwhile.
+    /// Records that a notification was mailed, unless it was deleted meanwhile.
     pub async fn mark_mailed(&self, notification: &Notification, now: Timestamp) -> Result<(), table::Error> {
         #[derive(Serialize)]
         struct Mailed {
@@ -341,12 +339,12 @@ struct Lease {
     email_lease_until: i64,
 }
 
-/// Behind the sort key of everything that came at `time`: an id has no character as large as `~`.
+/// A sort key after all notifications of `time`, because no id has a character as large as `~`.
 fn last_key_of(time: Timestamp) -> String {
     format!("{time}#~")
 }
 
-/// A page of at most `limit` notifications, newest first, that ends where all is read.
+/// A page of at most `limit` notifications, newest first, that ends at the watermark.
 fn cut(mut found: Found<Record>, read_until: Option<Timestamp>, limit: usize) -> Found<Record> {
     let unread = found.items.partition_point(|record| !record.notification.is_read(read_until));
     let more = unread > limit || (unread == found.items.len() && found.more);

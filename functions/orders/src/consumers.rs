@@ -1,4 +1,4 @@
-//! What follows from events.
+//! The consumers of events.
 
 use events::UserEvent;
 use runtime::{
@@ -9,7 +9,7 @@ use runtime::{
 
 use crate::store::Orders;
 
-/// Knows who has a profile. A deleted user's orders stay: they are the books.
+/// Keeps a copy of who has a profile. A deleted user's orders are kept, because they are business records.
 pub async fn on_user(orders: &Orders, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
     Ok(match user_copies::apply(orders.table(), &delivery.event).await? {
         Standing::Latest => Outcome::Applied,

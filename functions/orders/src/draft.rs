@@ -1,4 +1,4 @@
-//! What `POST /orders` takes.
+//! The body of `POST /orders`.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use kernel::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The most items that an order may have.
+/// Maximum number of items in an order.
 const MAX_ITEMS: usize = OrderItems::MOST_ITEMS;
 
 /// An order as its buyer asks for it.
@@ -55,7 +55,7 @@ impl FromField for Items {
             return Err(Invalid::new(format!("must have 1 to {MAX_ITEMS} items")));
         }
         let items = Vec::<Item>::from_field(value)?;
-        // Refused rather than added up: what was meant is the buyer's to say.
+        // Refused and not added up: only the buyer knows what was meant.
         let mut seen = HashSet::new();
         let repeated = items.iter().enumerate().filter(|(_, item)| !seen.insert(&item.sku));
         let errors: Vec<FieldError> = repeated

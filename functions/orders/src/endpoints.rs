@@ -27,9 +27,9 @@ use crate::{
     tasks,
 };
 
-/// The longest that placing an order waits for its execution to be started.
+/// Maximum wait for the start of an order's execution.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
-/// What is kept of the function's time to answer in.
+/// The part of the function's time that is kept for the answer.
 const KEPT: Duration = Duration::from_millis(500);
 
 /// An order as its buyer sees it. Prices are null until the inventory has said them.
@@ -71,7 +71,7 @@ impl<'a> View<'a> {
         let lines = order.prices.as_ref().map(|prices| &prices.lines);
         let price = |sku| lines?.iter().find(|line| &line.sku == sku).map(|line| line.unit_price);
         let items = order.draft.items.as_slice().iter();
-        // The reason of an order that is still being undone is told when it is settled.
+        // While an order is being compensated, its reason is not shown yet.
         let decided = order.status != Status::Pending;
         Self {
             id: order.id,
@@ -110,7 +110,7 @@ pub async fn place(
             start(workflow, &record.order, request).await;
             record.order
         }
-        // A repeat is answered as the first request was, whatever has become of the order since.
+        // A repeat gets the answer of the first request, even if the order has changed since.
         Written::Refused(Some(standing)) => {
             let first = standing.first_made(Record::origin, &record.request)?;
             Order { created_at: first, updated_at: first, ..record.order }
@@ -121,8 +121,7 @@ pub async fn place(
     Ok(Reply::accepted_at(&View::of(&order), &location)?.etag(order.version))
 }
 
-/// Starts the saga. The order is accepted whether or not that goes well: the reconciler starts what was not
-/// started.
+/// Starts the saga. The order is accepted even if that fails, because the reconciler starts it later.
 async fn start(workflow: &Workflow, order: &Order, request: &Request) {
     let (name, input) = (order.execution(), tasks::SagaInput::of(order));
     let wait = LONGEST_WAIT.min(request.time_left().saturating_sub(KEPT));
@@ -152,7 +151,7 @@ pub async fn get(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
     Ok(Reply::ok(&View::of(&order))?.etag(order.version))
 }
 
-/// `POST /orders/{id}/cancel`, the caller's own. What the saga has done so far it undoes.
+/// `POST /orders/{id}/cancel`, the caller's own. The saga compensates what it has done so far.
 pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?, request.id("id")?);
     let read = orders.find_to_change(id, caller.id).await?;

@@ -1,14 +1,14 @@
-//! Orders: what people want from the stock, and the saga that settles each of them.
+//! Orders, and the saga that settles each of them.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`order`] | the aggregate: what an order is and how it changes; no I/O |
-//! | [`draft`] | what `POST /orders` takes |
+//! | [`draft`] | the body of `POST /orders` |
 //! | [`store`] | orders in the table, beside copies of users |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | [`tasks`] | the saga's steps that are the orders' own |
-//! | [`reconciler`] | starts what was not started, and anew what ended without settling its order |
-//! | [`consumers`] | what follows from events |
+//! | [`tasks`] | the steps of the saga that orders itself runs |
+//! | [`reconciler`] | starts executions that were not started, and new ones if an execution ended without settling its order |
+//! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;

@@ -1,9 +1,9 @@
 //! The aggregate: what an order is and how it changes.
 //!
-//! An order is pending until one of three things is decided, each by a conditional write of the same item,
-//! so that one of them wins: it is confirmed (the saga's pivot), it is cancelled (by its buyer), or it is
-//! aborted (the saga's decision to reject it, made before anything is undone). A confirmed order goes
-//! forward only, an aborted or cancelled one is undone only, whatever repeats, overtakes or ends on the way.
+//! An order is pending until one of three decisions is made, each by a conditional write of the same item, so that exactly one
+//! wins: it is confirmed (the saga's pivot), cancelled (by its buyer), or aborted (the saga's decision to reject it, made
+//! before anything is compensated). A confirmed order only goes forward and an aborted or cancelled one is only compensated,
+//! whatever is repeated, delayed or interrupted.
 
 use events::{OrderEvent, OrderSummary, PricedItem};
 use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use crate::draft::Draft;
 
-/// How many executions of the state machine an order gets before a person has to look at it.
+/// Maximum executions of the state machine for an order, before an operator has to look at it.
 pub const MAX_ATTEMPTS: u32 = 3;
-/// How long the reconciler leaves an order alone after an execution should have been started, in seconds:
-/// longer than the function that starts it can live.
+/// How long the reconciler leaves an order alone after an execution should have started, in seconds. Longer than the time-out
+/// of the function that starts it.
 const GRACE: i64 = 30;
 
 /// What has been decided about an order.
@@ -62,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason that a step's error gives, by the error's name.
+    /// The reason for a step's error, by the error's name.
     pub fn of_error(name: Option<&str>) -> Self {
         match name.and_then(Refusal::from_name) {
             Some(Refusal::UserNotFound) => Self::UserNotFound,
@@ -83,12 +83,12 @@ impl Reason {
     }
 }
 
-/// What an order costs, as the inventory says.
+/// The price of an order, as inventory calculated it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prices {
-    /// Each item with what one of it costs.
+    /// Each item with its unit price.
     pub lines: Vec<PricedItem>,
-    /// All of it.
+    /// The sum.
     pub total: Money,
 }
 
@@ -99,25 +99,24 @@ pub struct Order {
     pub id: Uuid,
     /// Who placed it.
     pub buyer_id: Uuid,
-    /// What was asked for.
+    /// The ordered items.
     #[serde(flatten)]
     pub draft: Draft,
-    /// What has been decided.
+    /// Its status.
     pub status: Status,
-    /// What it costs, once the inventory has said so.
+    /// Its price, once inventory has calculated it.
     pub prices: Option<Prices>,
-    /// Why it will not be delivered. On a pending order: it is aborted, and being undone.
+    /// Why it will not be delivered. A pending order with a reason is aborted, and is being compensated.
     pub reason: Option<Reason>,
-    /// Whether it waits for a person, whatever its status.
+    /// Whether it waits for an operator. Independent of its status.
     pub parked: bool,
-    /// The last visit of the state machine to the state that parks the order, or takes it up again. None
-    /// where the reconciler parked it.
+    /// The last visit of the state machine to the state that parks or resumes the order. `None` if the reconciler parked it.
     pub visit: Option<Visit>,
-    /// Which execution of the state machine is the latest, from 1.
+    /// The number of the latest execution of the state machine, from 1.
     pub attempt: u32,
-    /// Whether everything that follows from its status has been done.
+    /// Whether everything that follows from its status is done.
     pub settled: bool,
-    /// When the reconciler looks at it at the earliest.
+    /// When the reconciler may look at it.
     pub check_at: Timestamp,
     /// When it was placed.
     pub created_at: Timestamp,
@@ -127,10 +126,10 @@ pub struct Order {
     pub version: u64,
 }
 
-/// What becomes of an order.
+/// The result of a decision about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// What should be done has been done before.
+    /// It was decided before.
     Already,
     /// It changes.
     Change(Box<Changed>),
@@ -141,7 +140,7 @@ pub enum Decision {
 pub struct Changed {
     /// The order after it.
     pub order: Order,
-    /// What others are told, where there is something to tell.
+    /// The event to publish, if there is one.
     pub event: Option<CloudEvent<OrderEvent>>,
 }
 
@@ -155,12 +154,12 @@ impl Decision {
     }
 }
 
-/// What a visit to the state that parks an order comes to.
+/// The result of a visit to the state that parks an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parking {
-    /// The order waits for a person.
+    /// The order waits for an operator.
     Waits(Decision),
-    /// A person has had the execution go on: so does the order.
+    /// An operator redrove the execution, so the order is resumed.
     GoesOn(Decision),
 }
 
@@ -169,20 +168,20 @@ pub enum Parking {
 pub struct Visit {
     /// The execution, by its name.
     pub execution: String,
-    /// Which of its visits: another one each time it comes there, the same when a visit is repeated.
+    /// The id of the visit: the same if the visit is retried, another for the next visit.
     pub entry: String,
 }
 
-/// How the latest execution of an order fares.
+/// The status of an order's latest execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Execution {
     /// It was never started.
     Unknown,
-    /// It is on its way.
+    /// It is running.
     Alive,
-    /// It has done all of its work.
+    /// It has succeeded.
     Succeeded,
-    /// It ended before that.
+    /// It ended without success.
     Ended,
 }
 
@@ -191,13 +190,13 @@ pub enum Execution {
 pub enum Reconciliation {
     /// Nothing.
     Leave,
-    /// Starts the latest execution, which was never started.
+    /// Starts the latest execution, which was not started.
     Start,
     /// Changes the order, then starts its next execution.
     StartNext(Decision),
-    /// Writes that all is done.
+    /// Records that everything is done.
     Settle(Decision),
-    /// Leaves the order to a person.
+    /// Leaves the order to an operator.
     Park(Decision),
 }
 
@@ -206,7 +205,7 @@ pub enum Reconciliation {
 pub struct TooLate(pub Status);
 
 impl Order {
-    /// Somebody places an order.
+    /// A new order.
     pub fn place(id: Uuid, buyer_id: Uuid, draft: Draft, now: Timestamp) -> (Self, CloudEvent<OrderEvent>) {
         let order = Self {
             id,
@@ -241,8 +240,7 @@ impl Order {
         }
     }
 
-    /// Whether the saga's way forward is still open: refused where the order is confirmed already, or is
-    /// being undone.
+    /// Checks that the saga may still go forward. Refused if the order is confirmed already, or is being compensated.
     pub fn may_proceed(&self) -> Result<(), Refusal> {
         match self.status {
             Status::Confirmed => Err(Refusal::AlreadyConfirmed),
@@ -251,7 +249,7 @@ impl Order {
         }
     }
 
-    /// The pivot: from here on the order goes forward only.
+    /// The pivot: from here on the order only goes forward.
     pub fn confirm(&self, prices: Prices, now: Timestamp) -> Result<Decision, Refusal> {
         match self.may_proceed() {
             Err(Refusal::AlreadyConfirmed) => Ok(Decision::Already),
@@ -268,8 +266,8 @@ impl Order {
         }
     }
 
-    /// The pivot's other side: decides that the order will not be confirmed, and why, before anything is
-    /// undone. The first reason stays.
+    /// The opposite of the pivot: decides that the order will not be confirmed, and why, before anything is compensated. The
+    /// first reason is kept.
     pub fn abort(&self, reason: Reason, prices: Option<Prices>, now: Timestamp) -> Result<Decision, Refusal> {
         match self.may_proceed() {
             Err(Refusal::AlreadyConfirmed) => Err(Refusal::AlreadyConfirmed),
@@ -285,8 +283,8 @@ impl Order {
         }
     }
 
-    /// All is undone: a pending order is rejected, a cancelled one settled as it is. Refused for an order
-    /// that nobody decided to undo.
+    /// Settles an order after its compensations: a pending one is rejected, a cancelled one stays cancelled. Refused if it was
+    /// neither aborted nor cancelled.
     pub fn reject(&self, now: Timestamp) -> Result<Decision, Refusal> {
         if self.settled && self.may_proceed() == Err(Refusal::Cancelled) {
             return Ok(Decision::Already);
@@ -302,7 +300,7 @@ impl Order {
         }
     }
 
-    /// The buyer cancels: wins or loses against confirmation, by the write that follows.
+    /// The buyer cancels. The write that follows decides whether this wins against a confirmation.
     pub fn cancel(&self, now: Timestamp) -> Result<Decision, TooLate> {
         if self.status == Status::Cancelled {
             return Ok(Decision::Already);
@@ -315,9 +313,8 @@ impl Order {
         Ok(cancelled.tells(OrderEvent::Cancelled))
     }
 
-    /// An execution comes to where it can do no more, and leaves the order to a person. It fails with that,
-    /// so when the same execution comes again, that person has had it go on, and the order goes on too. A
-    /// repeat of the same visit finds what it did.
+    /// An execution gave up and leaves the order to an operator. The execution fails after that. If it visits the state again,
+    /// an operator has redriven it, so the order is resumed. A retry of the same visit changes nothing.
     pub fn park(&self, visit: &Visit, now: Timestamp) -> Parking {
         let last = self.visit.as_ref();
         if self.settled || (last == Some(visit) && !self.parked) {
@@ -333,11 +330,11 @@ impl Order {
         if last.is_some_and(|last| last.execution == visit.execution) {
             return Parking::GoesOn(Self { parked: false, ..visited }.in_silence());
         }
-        // It waits already: another execution parked it, or the reconciler.
+        // It waits already: the reconciler or another execution parked it.
         Parking::Waits(visited.in_silence())
     }
 
-    /// What is to be done about an order that has not been settled for a while.
+    /// Decides what to do about an order that has not been settled for a while.
     pub fn reconcile(&self, execution: Execution, now: Timestamp) -> Reconciliation {
         if self.settled || now < self.check_at {
             return Reconciliation::Leave;
@@ -345,7 +342,7 @@ impl Order {
         let undecided = self.status == Status::Pending;
         match execution {
             Execution::Alive => Reconciliation::Leave,
-            // Step Functions forgets an execution after 90 days: a person's order is not started anew by that.
+            // Step Functions forgets an execution after 90 days, which is no reason to start a parked order again.
             Execution::Unknown if self.parked => Reconciliation::Leave,
             Execution::Unknown => Reconciliation::Start,
             Execution::Succeeded if !undecided => {

@@ -1,7 +1,7 @@
-//! Starts what was accepted and never started, and anew what ended without settling its order.
+//! Starts executions of accepted orders that were not started, and new ones if an execution ended without settling its order.
 //!
-//! An execution can end without a word to anybody: stopped, timed out, lost. Every step is idempotent by
-//! order id, so the next execution finishes what the last one began. What is alive is not touched.
+//! An execution can end unnoticed: stopped, timed out, lost. Every step is idempotent by order id, so the next execution
+//! finishes what the last one began. Running executions are left alone.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ use crate::{
     tasks::SagaInput,
 };
 
-/// How many orders are read at once.
+/// The number of orders that are read at once.
 const PAGE: u32 = 100;
-/// How many orders are looked after at once: Step Functions answers some tens of questions a second.
+/// Maximum number of orders that are handled concurrently: Step Functions answers some tens of requests a second.
 const WIDTH: usize = 8;
-/// The next run goes on when less time than this is left.
+/// If less time than this is left, the next run goes on.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
-/// Looks after every order that is due. One that cannot be helped holds up no other.
+/// Handles every order that is due. A failure with one does not hold up the others.
 pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Result<(), Error> {
     let now = Timestamp::now();
     let (mut after, mut failed) = (None, 0_u32);
@@ -61,13 +61,13 @@ async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timest
     }
     let work = async {
         annotate("order_id", order.id);
-        // Boxed: it would be part of two more futures.
+        // Boxed, because it would be part of two more futures.
         help(orders, workflow, &order, now).boxed_local().await
     };
     telemetry::continuing("reconcile", traceparent.as_deref(), work).await
 }
 
-/// Does what the order needs, in its own trace.
+/// Handles one order, in its own trace.
 async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestamp) -> Result<(), Error> {
     let execution = match workflow.standing(&order.execution()).await? {
         Standing::Unknown => Execution::Unknown,
@@ -84,7 +84,7 @@ async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestam
         },
         Reconciliation::Settle(decision) => write(orders, order, decision).await.map(drop),
         Reconciliation::Park(decision) => {
-            // Before the order is written: an alarm too many is better than one too few.
+            // Counted before the write, because an alarm too many is better than one too few.
             ORDERS_PARKED.one();
             tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
             write(orders, order, decision).await.map(drop)
@@ -92,8 +92,7 @@ async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestam
     }
 }
 
-/// Stores what was decided about the order as it was read; none where it has changed since, which means
-/// that somebody is at work on it.
+/// Stores a decision about the order that was read; `None` if it has changed since, because then something else handles it.
 async fn write(orders: &Orders, read: &Order, decision: Decision) -> Result<Option<Order>, Error> {
     let unchanged = |order: &Order| order.version == read.version;
     let decide = |order: &Order| {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::order::{Changed, Decision, Order};
 
-/// How often a decision is made anew where the order changed at the same time.
+/// Maximum retries when the order changes concurrently.
 const ATTEMPTS: u64 = 5;
 /// The one partition of the index `open`.
 const OPEN: &str = "open";
@@ -30,18 +30,18 @@ pub struct Record {
     pub order: Order,
     /// The digest of the request that placed it.
     pub request: String,
-    /// The place in the trace of who placed it, in which every execution of its saga is.
+    /// The trace context of the request that placed it; every execution of its saga is in that trace.
     traceparent: Option<String>,
     /// The sort key of the index `by_buyer`.
     pub created: String,
-    /// The partition of the index `open`: there until the order is settled.
+    /// The partition of the index `open`; present until the order is settled.
     open: Option<String>,
     /// The sort key of the index `open`.
     due: String,
 }
 
 impl Record {
-    /// An order that the request with this digest placed, as part of the work that is under way.
+    /// A new order, placed by the request with this digest, in the present trace.
     pub fn new(order: Order, request: String) -> Self {
         Self::placed(order, request, traceparent())
     }
@@ -64,7 +64,7 @@ impl Record {
     }
 }
 
-/// What the index `open` says of an order: its key, and when it is due.
+/// An order's entry in the index `open`: its key, and when it is due.
 #[derive(Debug, Deserialize)]
 pub struct Due {
     #[serde(flatten)]
@@ -101,17 +101,17 @@ impl Orders {
         &self.table
     }
 
-    /// What this service knows of a user.
+    /// This service's copy of a user.
     pub async fn user(&self, user: Uuid) -> Result<Option<UserCopy>, table::Error> {
         self.table.get(user_copies::key(user)).await
     }
 
-    /// The buyer's own order; 404 where there is none, or it is another's.
+    /// The buyer's own order; 404 if there is none, or it is another's.
     pub async fn find(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
         own(self.read(key(order)).await?, buyer).map(|record| record.order)
     }
 
-    /// The buyer's own order, for a change: 403 where the buyer's profile has been deleted.
+    /// The buyer's own order, for a change: 403 if the buyer's profile has been deleted.
     pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Record, Problem> {
         let (order, user) = (key(order), user_copies::key(buyer));
         let mut items = self.table.read(&[order.clone(), user.clone()]).await?;
@@ -124,7 +124,7 @@ impl Orders {
         Ok(self.table.get::<Stored<Record>>(key).await?.and_then(Stored::live))
     }
 
-    /// A page of a buyer's orders, newest first, with the place where it ends if there are more.
+    /// A page of a buyer's orders, newest first, with the position of its end if there are more.
     pub async fn list(
         &self,
         buyer: Uuid,
@@ -164,7 +164,7 @@ impl Orders {
         Ok(written)
     }
 
-    /// The order, for a step of the saga: an order that has an execution is there.
+    /// The order, for a step of the saga: an order with an execution exists.
     pub async fn get(&self, order: Uuid) -> Result<Order, table::Error> {
         Ok(self.existing(order).await?.order)
     }
@@ -174,7 +174,7 @@ impl Orders {
         record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
     }
 
-    /// Decides about an order as it stands and stores the decision.
+    /// Makes a decision about an order and stores it.
     pub async fn decide<D, E>(
         &self,
         order: Uuid,
@@ -186,8 +186,7 @@ impl Orders {
         self.decide_from(self.existing(order).await?, decide).await
     }
 
-    /// Like [`Self::decide`], for an order that has been read. Where it has changed since, it is read again and
-    /// the decision made anew.
+    /// Like [`Self::decide`], for an order that has been read. If it has changed since, this reads it and decides again.
     pub async fn decide_from<D, E>(
         &self,
         mut record: Record,
@@ -203,14 +202,14 @@ impl Orders {
             if self.replace(&record, order.clone(), event).await? {
                 return Ok((answer, order));
             }
-            // The first to come back after a clash should not clash again.
+            // With a pause, so that the retry does not conflict again.
             tokio::time::sleep(Duration::from_millis(20 * attempt)).await;
             record = self.existing(order.id).await?;
         }
         Err(table::Error::Unavailable("the order kept changing".into()).into())
     }
 
-    /// Stores a change of the order that was read; false where it has changed since.
+    /// Stores a change of the order that was read; false if it has changed since.
     async fn replace(
         &self,
         read: &Record,
@@ -227,8 +226,7 @@ impl Orders {
         Ok(written)
     }
 
-    /// A page of what the reconciler should look at: orders that are not settled, those that have been due
-    /// longest first, and whether there are more behind them.
+    /// A page of the orders that the reconciler should handle: not settled, those due longest first, and whether there are more.
     pub async fn due(
         &self,
         now: Timestamp,
@@ -251,14 +249,14 @@ impl Orders {
         Ok((due, more))
     }
 
-    /// The order that is due, with its place in a trace.
+    /// The order that is due, with its trace context.
     pub async fn get_due(&self, due: &Due) -> Result<Option<(Order, Option<String>)>, table::Error> {
         let record = self.read(due.key.clone()).await?;
         Ok(record.map(|record| (record.order, record.traceparent)))
     }
 }
 
-/// Counts what an order has come to.
+/// Counts the result of a decision.
 fn count(order: &Order, event: &OrderEvent) {
     match event {
         OrderEvent::Confirmed(_) => ORDERS_CONFIRMED.one(),
@@ -266,7 +264,7 @@ fn count(order: &Order, event: &OrderEvent) {
         OrderEvent::Rejected(summary) => {
             ORDERS_REJECTED.one_of(summary.reason.clone().unwrap_or_default());
         }
-        // Placed is counted where it is stored, parked where somebody is told.
+        // Placed orders are counted when they are stored, parked ones when an operator is alerted.
         OrderEvent::Placed(_) | OrderEvent::NeedsAttention(_) => return,
     }
     SETTLING_TIME.took(order.updated_at.since(order.created_at));

@@ -1,4 +1,4 @@
-//! The saga's steps that are the orders' own.
+//! The steps of the saga that orders itself runs.
 
 use events::{Item, PricedItem};
 use kernel::saga::Refusal;
@@ -18,7 +18,7 @@ use crate::{
     store::Orders,
 };
 
-/// What an execution of the state machine starts with.
+/// The input of an execution of the state machine.
 #[derive(Debug, Serialize)]
 pub struct SagaInput<'a> {
     order_id: Uuid,
@@ -30,7 +30,7 @@ pub struct SagaInput<'a> {
 }
 
 impl<'a> SagaInput<'a> {
-    /// What the execution for an order starts with, in the trace of the work that starts it.
+    /// The input of an order's execution, in the present trace.
     pub fn of(order: &'a Order) -> Self {
         Self {
             order_id: order.id,
@@ -95,7 +95,7 @@ pub struct Settled {
     reason: Option<Reason>,
 }
 
-/// Does the buyer exist, and is the order still to be worked on?
+/// Checks that the buyer exists and that the saga may still go forward.
 pub async fn validate_user(
     (orders, users): &(Orders, UsersClient),
     task: &Task<ValidateUser>,
@@ -124,7 +124,7 @@ pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, Failu
     Ok(Aborted { reason: order.reason })
 }
 
-/// Settles an order of which all is undone.
+/// Settles an order after its compensations.
 pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Failure> {
     let now = Timestamp::now();
     let decide = |order: &Order| Ok(((), order.reject(now)?));
@@ -132,7 +132,7 @@ pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Fai
     Ok(Settled { status: order.status, reason: order.reason })
 }
 
-/// Leaves the order to a person, or takes it up again after one.
+/// Parks the order for an operator, or resumes it after one.
 pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, Failure> {
     let Park { order_id, error, visit } = &task.input;
     let now = Timestamp::now();
@@ -144,7 +144,7 @@ pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, Failure> {
     };
     let (waits, _) = orders.decide::<_, Failure>(*order_id, decide).await?;
     if waits {
-        // For every visit, a repeated one too: an alarm too many is better than one too few.
+        // Counted for every visit, retries included, because an alarm too many is better than one too few.
         ORDERS_PARKED.one();
         tracing::error!(%order_id, cause = error, "parked");
         return Err(Refusal::NeedsAttention.into());

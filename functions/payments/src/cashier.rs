@@ -1,4 +1,4 @@
-//! Carries out what [`payment`] decides, over the table and the provider.
+//! Carries out the decisions of [`payment`], with the table and the provider.
 
 use kernel::clock::Timestamp;
 use runtime::{Error, task::Failure};
@@ -10,11 +10,11 @@ use crate::{
     store::Payments,
 };
 
-/// How many things are done for one command at most. Four are enough where nobody else is at work, and each
-/// write that is lost to another one takes two more.
+/// Maximum actions for one command. Four are enough without concurrent writes, and each write that loses to another takes two
+/// more.
 const STEPS: u32 = 16;
 
-/// The payments and who moves the money.
+/// The payments and their provider.
 pub struct Cashier {
     /// The payments.
     pub payments: Payments,
@@ -30,7 +30,7 @@ impl Cashier {
         Ok(Self { payments, provider })
     }
 
-    /// Carries out a command. Answers what stands when it is done.
+    /// Carries out a command. Returns the record afterwards.
     pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<Record, Failure> {
         let mut record = self.payments.find(order_id).await?;
         let mut said = None;
@@ -74,12 +74,12 @@ impl Cashier {
     }
 }
 
-/// Whether what was prepared under `reference` is of use to the record: another call may have been first.
+/// Whether the record uses what was prepared under `reference`: a concurrent call may have been first.
 fn is_of(record: &Record, reference: &str) -> bool {
     matches!(record, Record::Payment(payment) if payment.provider_reference.as_deref() == Some(reference))
 }
 
-/// A refusal's log line has no place for the bank's reason.
+/// Logs the bank's reason, for which a refusal's log line has no field.
 fn tell_decline(record: &Record) {
     if let Record::Payment(payment @ Payment { status: Status::Declined, .. }) = record {
         let code = payment.decline_code.as_deref().unwrap_or_default();

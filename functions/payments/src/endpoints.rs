@@ -56,7 +56,7 @@ pub(crate) struct Received {
 pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Problem> {
     let (caller, order_id) = (request.caller()?.id, request.id("id")?);
     match payments.find(order_id).await? {
-        // Another person's payment is none that the caller may know of.
+        // The caller must not learn that someone else's payment exists.
         Record::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
         _ => {
             let detail = "no order of yours with this id has a payment; that of a pending order may follow";
@@ -65,8 +65,7 @@ pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Proble
     }
 }
 
-/// `POST /payments/webhook`, by the provider. A webhook is a hint and no more: what it says of a payment is
-/// not believed but asked for.
+/// `POST /payments/webhook`, by the provider. A webhook is only a hint: the payment's status is read from the provider.
 pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Problem> {
     let body = request.bytes()?;
     let signature = request.headers().get(webhook::SIGNATURE).and_then(|value| value.to_str().ok());
@@ -86,7 +85,7 @@ pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Prob
     if !matches!(record, Record::Payment(_)) {
         tracing::info!(event_id = notice.event_id, "the webhook is about no payment that is known");
     }
-    // After its effect: what is cut off in between is sent again, and has its effect then.
+    // After its effect, so that a webhook whose handling was interrupted takes effect when it is sent again.
     cashier.payments.remember(&notice.event_id, now).await?;
     received()
 }
@@ -95,7 +94,7 @@ fn received() -> Result<Reply, Problem> {
     Reply::ok(&Received { received: true })
 }
 
-/// The provider sends again what was not answered with a success.
+/// The provider sends a webhook again unless the answer is a success.
 fn failed(failure: Failure) -> Problem {
     match failure {
         Failure::Refused(refusal) => Problem::internal(refusal.name()),

@@ -1,14 +1,14 @@
-//! Payments: the money of orders, held, taken and let go through a provider.
+//! Payments: authorizes, captures, cancels and refunds the money of orders through a provider.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`payment`] | the aggregate: what a payment is, how it changes, and what a step does next; no I/O |
-//! | [`store`] | payments in the table, beside the webhooks that have been heard |
-//! | [`cashier`] | carries out what [`payment`] decides, over the table and the provider |
-//! | [`provider`] | who moves the money: one of the next two |
-//! | [`sandbox`] | the built-in bank that moves none |
+//! | [`store`] | payments in the table, beside the webhooks that were handled |
+//! | [`cashier`] | carries out the decisions of [`payment`], with the table and the provider |
+//! | [`provider`] | the payment provider: one of the next two |
+//! | [`sandbox`] | the built-in bank, which moves no money |
 //! | [`stripe`] | Stripe's API |
-//! | [`webhook`] | the provider's messages: their signature and what they are about |
+//! | [`webhook`] | the provider's webhooks: their signature and their payment |
 //! | [`tasks`] | the steps of the order saga |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |

@@ -1,14 +1,14 @@
 //! The aggregate: what a payment is, how it changes, and what a step of the saga does next.
 //!
-//! A step is a walk: [`next`] looks at what stands in the table and at what the provider said since that
-//! was read, and names one thing to do. Whoever carries it out asks again with what came of it, until there
-//! is nothing left to do. Every answer follows from what stands, never from what an earlier attempt meant to
-//! do, so a step may be cut off anywhere, run twice, and race with any other.
+//! A step is a loop: [`next`] looks at the record in the table and at what the provider has answered since it was read, and
+//! returns one action. The caller carries it out and calls again with the result, until nothing is left to do. The action
+//! depends only on the present record, never on the intention of an earlier attempt. So a step can be interrupted anywhere,
+//! run twice, and race with any other.
 //!
-//! What keeps money from staying held:
-//! - the provider is asked to hold money only for a payment that stands in the table,
-//! - what is cancelled in the table has been cancelled at the provider before, where a late hold is refused,
-//! - an order whose payment was cancelled before there was one has a tombstone: none can begin any more.
+//! Why no money stays held:
+//! - the provider holds money only for a payment that is in the table,
+//! - a payment is cancelled at the provider, which refuses a late hold from then on, before it is cancelled in the table,
+//! - an order whose payment was cancelled before it began has a tombstone, so that none can begin.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What is to be paid, as the saga asks for it.
+/// The saga's request for a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 pub struct Purchase {
     /// The order.
@@ -60,22 +60,22 @@ pub enum ProviderName {
     Stripe,
 }
 
-/// How the payment stands at the provider, in the provider's own books.
+/// The status of the payment at the provider.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum IntentStatus {
-    /// Nothing is held, but may yet be: not confirmed, or still on its way.
+    /// Nothing is held yet: it is not confirmed, or still in progress.
     Open,
     /// The money is held.
     Held,
-    /// The bank says no.
+    /// It was declined.
     Declined {
         /// Why, by the provider's decline code.
         code: String,
     },
     /// The money was taken.
     Captured,
-    /// Nothing is held, and nothing can be any more.
+    /// Nothing is held, and nothing can be held any more.
     Cancelled,
     /// The money was taken and given back.
     Refunded,
@@ -94,12 +94,12 @@ impl fmt::Display for IntentStatus {
     }
 }
 
-/// What came of asking the provider to get ready for a payment. No money is held by it.
+/// The result of preparing a payment at the provider, which holds no money yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Prepared {
-    /// It is ready; this is its name for the payment.
+    /// It is prepared; this is the provider's reference.
     Intent(String),
-    /// It will not: it does not know the payment method, or does not take such amounts.
+    /// It is refused: the provider does not know the payment method, or does not accept the amount.
     Declined {
         /// Why, by the provider's error code.
         code: String,
@@ -119,11 +119,11 @@ pub struct Payment {
     pub payment_method: String,
     /// Who moves the money.
     pub provider: ProviderName,
-    /// The provider's name for the payment; none where it declined before it gave one.
+    /// The provider's name for the payment; none if it declined before it gave one.
     pub provider_reference: Option<String>,
     /// How it stands.
     pub status: Status,
-    /// Why it was declined, where it was.
+    /// Why it was declined, if it was.
     pub decline_code: Option<String>,
     /// When it began.
     pub created_at: Timestamp,
@@ -132,7 +132,7 @@ pub struct Payment {
 }
 
 impl Payment {
-    /// A payment begins, with what the provider has prepared for it.
+    /// A new payment, with what the provider has prepared.
     pub fn begin(purchase: Purchase, provider: ProviderName, prepared: Prepared, now: Timestamp) -> Self {
         let (provider_reference, status, decline_code) = match prepared {
             Prepared::Intent(reference) => (Some(reference), Status::Pending, None),
@@ -153,9 +153,9 @@ impl Payment {
         }
     }
 
-    /// The payment after the provider has said how it stands there; none where that changes nothing.
+    /// The payment with the status at the provider; `None` if that changes nothing.
     ///
-    /// Only ways forward: a word that comes late never turns a payment back.
+    /// Only forward: a late answer never turns a payment back.
     #[must_use]
     pub fn after(&self, said: &IntentStatus) -> Option<Self> {
         let status = match (self.status, said) {
@@ -175,7 +175,7 @@ impl Payment {
         Some(Self { status, decline_code, version: self.version + 1, ..self.clone() })
     }
 
-    /// The event of the change that made the payment what it is; none where that says nothing to others.
+    /// The event of the latest change; `None` if that change publishes nothing.
     pub fn event(&self, now: Timestamp) -> Option<CloudEvent<PaymentEvent>> {
         let amount = PaymentAmount { order_id: self.order_id, amount: self.amount };
         let payload = match self.status {
@@ -189,64 +189,63 @@ impl Payment {
     }
 }
 
-/// What stands in the table for an order.
+/// The record of an order's payment in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Record {
     /// Nothing.
     None,
     /// Its payment.
     Payment(Payment),
-    /// That there was no payment when it was cancelled, and that there will be none.
+    /// A tombstone: it was cancelled before it began, and will never begin.
     Tombstone,
 }
 
-/// What is wanted.
+/// What a step or webhook asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Hold the money: `AuthorizePayment`.
     Authorize(Purchase),
-    /// Take what is held: `CapturePayment`.
+    /// Capture what is held: `CapturePayment`.
     Capture,
-    /// Let go of what is held, give back what was taken: `CancelPayment`, which undoes the other two.
+    /// Release what is held, refund what was captured: `CancelPayment`, the compensation of the other two.
     Cancel,
-    /// Note how the payment stands at the provider.
+    /// Record the status of the payment at the provider.
     Synchronize,
 }
 
-/// What the provider is asked for.
+/// A request to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
     /// To hold the money.
     Authorize,
-    /// To take what is held.
+    /// To capture what is held.
     Capture,
-    /// To let go of what is held, or give back what was taken; whatever is gone already is gone.
+    /// To release what is held, or refund what was captured. Nothing happens if that was done before.
     Cancel,
     /// How the payment stands.
     Status,
 }
 
-/// The next thing to do.
+/// The next action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Next {
-    /// Have the provider prepare, then write what [`Payment::begin`] gives, where nothing stands.
+    /// Have the provider prepare a payment, then write the result of [`Payment::begin`] if there is no record.
     Begin(Purchase),
-    /// Ask the provider, and come back with its word and the same record.
+    /// Send a request to the provider, and call again with its answer and the same record.
     Ask(Request),
-    /// Write this over the version before it, with its event, and come back with what stands then.
+    /// Replace the version before this one, with its event, and call again with the record afterwards.
     Write(Box<Payment>),
-    /// Write a tombstone where nothing stands, and come back with what stands then.
+    /// Write a tombstone if there is no record, and call again with the record afterwards.
     Bury,
-    /// Nothing: it is as it should be.
+    /// Nothing: the command is done.
     Done,
-    /// Nothing: it will never be as it should.
+    /// Nothing: the command is refused.
     Refuse(Refusal),
-    /// Nothing now: a later attempt, or a person, has to look at it.
+    /// Nothing now: a retry, or an operator, has to handle it.
     Fail(String),
 }
 
-/// The next thing to do for a command, with the record as it was last read or written, and what the
-/// provider has said since then.
+/// The next action for a command, from the record as it was last read or written and the provider's answer since then.
 pub fn next(command: &Command, record: &Record, said: Option<&IntentStatus>) -> Next {
     match (command, record) {
         (Command::Authorize(purchase), Record::None) => Next::Begin(purchase.clone()),
@@ -273,7 +272,7 @@ fn authorize(purchase: &Purchase, payment: &Payment, said: Option<&IntentStatus>
     }
 }
 
-/// Takes what [`authorize`] has held.
+/// Captures what [`authorize`] has held.
 fn capture(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     match payment.status {
         Status::Captured => Next::Done,
@@ -282,17 +281,17 @@ fn capture(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     }
 }
 
-/// Undoes [`authorize`] and [`capture`], wherever they are.
+/// Compensates [`authorize`] and [`capture`], at whatever point they are.
 fn cancel(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     let done = match payment.status {
         Status::Cancelled | Status::Refunded => true,
-        // Declined it stays. The provider is told all the same, so that nobody tries the intent again.
+        // It stays declined. It is cancelled at the provider all the same, so that no one can try the intent again.
         Status::Declined => payment.provider_reference.is_none() || said == Some(&IntentStatus::Cancelled),
         Status::Pending | Status::Authorized | Status::Captured => false,
     };
     match said {
         _ if done => Next::Done,
-        // Only the provider's word that the money is free makes it so.
+        // Only the provider's answer proves that the money is free.
         None | Some(IntentStatus::Cancelled | IntentStatus::Refunded) => ask(Request::Cancel, payment, said),
         Some(said) => unsettled(payment, said),
     }
@@ -306,7 +305,7 @@ fn synchronize(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     }
 }
 
-/// Asks the provider, and writes what it says.
+/// Reads the status from the provider, and writes it.
 fn ask(request: Request, payment: &Payment, said: Option<&IntentStatus>) -> Next {
     let Some(said) = said else { return Next::Ask(request) };
     payment.after(said).map_or_else(|| unsettled(payment, said), |changed| Next::Write(Box::new(changed)))

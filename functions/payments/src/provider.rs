@@ -1,4 +1,4 @@
-//! Who moves the money: a bank that is built in, or Stripe.
+//! The payment provider: the built-in sandbox, or Stripe.
 
 use std::{error, fmt};
 
@@ -15,12 +15,12 @@ use crate::{
     stripe::Stripe,
 };
 
-/// Why a provider could not be asked.
+/// Why a request to a provider failed.
 #[derive(Debug)]
 pub enum Error {
-    /// It does not answer, or not now: whether the call took effect is not known, and is to be asked.
+    /// It did not answer, so that it is not known whether the call took effect.
     Unavailable(Box<dyn error::Error + Send + Sync>),
-    /// It refuses the call as it is: a wrong key, a payment it does not know.
+    /// It refused the call: a wrong key, or a payment that it does not know.
     Broken(Box<dyn error::Error + Send + Sync>),
 }
 
@@ -55,7 +55,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// The provider that the function's environment names.
+/// The provider that the function's environment chooses.
 pub enum Provider {
     /// The built-in bank.
     Sandbox(Sandbox),
@@ -64,8 +64,8 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Connects to the provider that the environment variable `PAYMENT_PROVIDER` names: `sandbox` or
-    /// `stripe`. Only the one that is used costs anything.
+    /// Connects to the provider that the environment variable `PAYMENT_PROVIDER` names: `sandbox` or `stripe`. The other one
+    /// is not set up.
     pub async fn connect(table: &Table) -> Result<Self, runtime::Error> {
         match environment::required("PAYMENT_PROVIDER")?.as_str() {
             "sandbox" => Ok(Self::Sandbox(Sandbox::new(table.clone()))),
@@ -74,7 +74,7 @@ impl Provider {
         }
     }
 
-    /// Its name, as payments keep it.
+    /// Its name, as it is stored in payments.
     pub fn name(&self) -> ProviderName {
         match self {
             Self::Sandbox(_) => ProviderName::Sandbox,
@@ -82,7 +82,7 @@ impl Provider {
         }
     }
 
-    /// The secret that its webhooks are signed with; none where it sends none.
+    /// The secret that its webhooks are signed with; none if it sends none.
     pub fn webhook_secret(&self) -> Option<&str> {
         match self {
             Self::Sandbox(_) => None,
@@ -90,7 +90,7 @@ impl Provider {
         }
     }
 
-    /// Gets ready for a payment: no money is held. A repeat for the same order gives the same reference.
+    /// Prepares a payment, which holds no money yet. A repeat for the same order returns the same reference.
     pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.prepare(purchase)),
@@ -98,7 +98,7 @@ impl Provider {
         }
     }
 
-    /// Drops what was prepared for an order that has been cancelled in the meantime.
+    /// Drops what was prepared for an order that was cancelled in the meantime.
     pub async fn discard(&self, order_id: Uuid, reference: &str) -> Result<(), Error> {
         match self {
             // It keeps nothing before money is held.
@@ -107,8 +107,8 @@ impl Provider {
         }
     }
 
-    /// Asks for something and answers how the payment stands then, whatever that is. Each request is true
-    /// when repeated: one that was carried out before changes nothing.
+    /// Carries out a request and returns the status of the payment afterwards. Requests are idempotent: one that was carried out
+    /// before changes nothing.
     pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
         if payment.provider != self.name() {
             let cause = format!("the payment is with {:?}, not {:?}", payment.provider, self.name());

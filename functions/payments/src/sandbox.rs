@@ -1,7 +1,7 @@
 //! The built-in bank: it moves no money, knows Stripe's test payment methods, and answers the same each time.
 //!
-//! Its books stand in the payments table, one item a payment, beside the payments and apart from them: what
-//! it holds does not follow from what this service believes.
+//! Its books are in the payments table, one item per payment, but apart from the payments: what the bank holds does not depend
+//! on what this service has recorded.
 
 use kernel::money::Money;
 use runtime::table::{Condition, Key, Table, Written};
@@ -13,7 +13,7 @@ use crate::{
     provider::Error,
 };
 
-/// How often a request is tried while others change the same intent.
+/// Maximum attempts of a request while others change the same intent.
 const ATTEMPTS: u32 = 5;
 
 /// Stripe's code for a payment method that does not exist.
@@ -24,14 +24,14 @@ const UNKNOWN: &str = "resource_missing";
 pub struct Intent {
     /// How much.
     pub amount: Money,
-    /// How it stands: it is in no book before money is held or declined.
+    /// Its status. There is no entry before money is held or declined.
     #[serde(flatten)]
     pub status: IntentStatus,
     /// 1 when it is entered, one more with each change.
     pub version: u64,
 }
 
-/// What a request makes of an intent; none where it changes nothing.
+/// An intent after a request; `None` if the request changes nothing.
 pub fn carry_out(
     request: Request,
     standing: Option<&Intent>,
@@ -42,7 +42,7 @@ pub fn carry_out(
         (Request::Authorize, None) => confirm(payment_method),
         (Request::Capture, Some(IntentStatus::Held)) => IntentStatus::Captured,
         (Request::Cancel, Some(IntentStatus::Captured)) => IntentStatus::Refunded,
-        // What was not confirmed yet can no longer be.
+        // An intent that was not confirmed yet cannot be confirmed any more.
         (
             Request::Cancel,
             None | Some(IntentStatus::Open | IntentStatus::Held | IntentStatus::Declined { .. }),
@@ -52,7 +52,7 @@ pub fn carry_out(
     Some(Intent { amount, status, version: standing.map_or(0, |intent| intent.version) + 1 })
 }
 
-/// What the bank says to a payment method, in Stripe's words.
+/// The bank's answer to a payment method, with Stripe's names.
 fn confirm(payment_method: &str) -> IntentStatus {
     let code = match payment_method {
         "pm_card_visa" => return IntentStatus::Held,
@@ -88,15 +88,15 @@ impl Sandbox {
         Self { table }
     }
 
-    /// Nothing to be done: its name for a payment follows from the order's id.
+    /// Does nothing: the reference of a payment is derived from the order's id.
     pub fn prepare(&self, purchase: &Purchase) -> Prepared {
         Prepared::Intent(format!("sandbox_{}", purchase.order_id))
     }
 
-    /// Carries out a request and answers how the payment stands then.
+    /// Carries out a request and returns the status of the payment afterwards.
     pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
         let key = key(payment.order_id);
-        // A payment that is to be authorized is mostly a new one: no reason to read before writing.
+        // A payment to authorize is usually new, so that a read before the write is not needed.
         let mut standing: Option<Item> = match request {
             Request::Authorize => None,
             _ => self.table.get(key.clone()).await?,
@@ -121,7 +121,7 @@ impl Sandbox {
     }
 }
 
-/// Helps who mistypes a payment method: a decline does not say what would have been accepted.
+/// Logs the accepted payment methods after a typing error, because a decline does not name them.
 fn explain(payment: &Payment, status: &IntentStatus) {
     if matches!(status, IntentStatus::Declined { code } if code == UNKNOWN) {
         tracing::info!(

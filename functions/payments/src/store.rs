@@ -1,4 +1,4 @@
-//! Payments in the table, one item each, beside the webhooks that have been heard.
+//! Payments in the table, one item each, beside the webhooks that were handled.
 
 use kernel::clock::Timestamp;
 use runtime::{
@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::payment::{Payment, Record};
 
-/// How long a webhook is remembered, in seconds: two days. Its signature is good for five minutes, so only
-/// the provider itself can send it again later, and then it only leads to another look.
+/// How long a webhook is remembered, in seconds: two days. Its signature is valid for five minutes, so that only the provider
+/// itself can send it again later, which only reads the status once more.
 const WEBHOOK_LIFE: i64 = 2 * 24 * 60 * 60;
 
 /// The payments.
@@ -21,7 +21,7 @@ pub struct Payments {
     table: Table,
 }
 
-/// What begins a record: no event comes with it.
+/// The start of a record, which publishes no event.
 #[derive(Serialize)]
 struct Item<'a> {
     #[serde(flatten)]
@@ -30,7 +30,7 @@ struct Item<'a> {
     stored: Stored<&'a Payment>,
 }
 
-/// A webhook that has been heard.
+/// A webhook that was handled.
 #[derive(Serialize, Deserialize)]
 struct Heard {
     #[serde(flatten)]
@@ -65,25 +65,25 @@ impl Payments {
         &self.table
     }
 
-    /// What stands for an order.
+    /// The record of an order's payment.
     pub async fn find(&self, order_id: Uuid) -> Result<Record, table::Error> {
         Ok(record(self.table.get(key(order_id)).await?))
     }
 
-    /// Stores a payment that begins, where nothing stands. Answers what stands then.
+    /// Stores a new payment if there is no record. Returns the record afterwards.
     pub async fn begin(&self, payment: Payment) -> Result<Record, table::Error> {
         let order_id = payment.order_id;
         let written = self.put(order_id, Stored::Live(&payment)).await?;
         Ok(written.unwrap_or(Record::Payment(payment)))
     }
 
-    /// Stores that there will be no payment, where nothing stands. Answers what stands then.
+    /// Stores that there will be no payment, if there is no record. Returns the record afterwards.
     pub async fn bury(&self, order_id: Uuid, now: Timestamp) -> Result<Record, table::Error> {
         let tombstone = Tombstone { version: 1, origin: None, expires_at: now.as_second() + TOMBSTONE_LIFE };
         Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(Record::Tombstone))
     }
 
-    /// Stores a change over the version before it, with its event. Answers what stands then.
+    /// Replaces the version before this one, with the event. Returns the record afterwards.
     pub async fn change(&self, payment: Payment, now: Timestamp) -> Result<Record, table::Error> {
         let (key, read) = (key(payment.order_id), payment.version - 1);
         match self.table.replace(key, read, &payment, payment.event(now)).await? {
@@ -92,7 +92,7 @@ impl Payments {
         }
     }
 
-    /// Whether a webhook has been heard before.
+    /// Whether a webhook was handled before.
     pub async fn has_heard(&self, event_id: &str) -> Result<bool, table::Error> {
         let heard: Option<IgnoredAny> = self.table.get(webhook_key(event_id)).await?;
         Ok(heard.is_some())
@@ -101,11 +101,11 @@ impl Payments {
     /// Remembers a webhook.
     pub async fn remember(&self, event_id: &str, now: Timestamp) -> Result<(), table::Error> {
         let heard = Heard { key: webhook_key(event_id), expires_at: now.as_second() + WEBHOOK_LIFE };
-        // Somebody heard it at the same time: just as well.
+        // It was handled concurrently, which is just as well.
         self.table.put::<IgnoredAny>(&heard, Condition::absent()).await.map(drop)
     }
 
-    /// Writes where nothing stands; answers what stands there instead, where something does.
+    /// Writes a record if there is none. Returns the present one otherwise.
     async fn put(&self, order_id: Uuid, stored: Stored<&Payment>) -> Result<Option<Record>, table::Error> {
         let item = Item { key: key(order_id), stored };
         match self.table.put(&item, Condition::absent()).await? {

@@ -1,12 +1,12 @@
-//! Stripe's API, as far as a payment that is held first and taken later needs it: a `PaymentIntent` is
-//! created, confirmed, captured, cancelled or refunded, and asked for.
+//! Stripe's API, as far as payments with a separate capture need it: a `PaymentIntent` is created, confirmed, captured,
+//! cancelled, refunded and read.
 //!
-//! What is made at Stripe, an intent or a refund, has an `Idempotency-Key` that follows from the order: a
-//! repeat makes no second one. What moves an intent on has none. Stripe refuses a move that does not fit the
-//! intent's status, which makes a repeat harmless, whereas under a key it repeats its first answer for a
-//! day, a failure of its own included: nothing could be captured until then.
+//! Calls that create something, an intent or a refund, have an `Idempotency-Key` that is derived from the order, so that a
+//! repeat does not create a second one. Calls that change an intent's status have none. Stripe refuses a change that does not
+//! fit the status, so that a repeat is harmless. With a key Stripe would repeat its first answer for a day, even if that was
+//! a failure of its own, and nothing could be captured until then.
 //!
-//! Where a call is refused or nobody knows what became of it, the intent itself is asked how it stands.
+//! If a call is refused, or its result is not known, the intent itself is read.
 
 use std::time::Duration;
 
@@ -22,16 +22,16 @@ use crate::{
     provider::Error,
 };
 
-/// The version of the API whose fields are read here: not the account's, which somebody may raise.
+/// The version of the API whose fields are read here. Not that of the account, which someone may raise.
 const API_VERSION: &str = "2024-06-20";
 
-/// How long a connection may take.
+/// Time-out of a connection.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long a call may take. A step makes four at most in the twenty seconds that it has.
+/// Time-out of a call. A step makes four at most in the twenty seconds that it has.
 const CALL: Duration = Duration::from_secs(4);
 
-/// The account's keys, as they stand in the secret.
+/// The account's keys, in the form of the secret.
 #[derive(Deserialize)]
 pub struct Keys {
     /// The key of the API.
@@ -47,17 +47,17 @@ pub struct Stripe {
     keys: Keys,
 }
 
-/// What is read of a `PaymentIntent`.
+/// The fields of a `PaymentIntent` that are read.
 #[derive(Debug, Deserialize)]
 struct PaymentIntent {
     id: String,
     status: String,
     last_payment_error: Option<ApiError>,
-    /// Its id only, where it was not asked for.
+    /// Only its id, unless it was requested.
     latest_charge: Option<Value>,
 }
 
-/// What is read of an error.
+/// The fields of an error that are read.
 #[derive(Debug, Default, Deserialize)]
 struct ApiError {
     #[serde(default, rename = "type")]
@@ -73,8 +73,7 @@ impl ApiError {
         self.decline_code.or(self.code).unwrap_or_else(|| "card_declined".to_owned())
     }
 
-    /// Why nothing can be prepared, where that is the buyer's to mend: the payment method, or an amount
-    /// that no card is charged with.
+    /// Why nothing can be prepared, if the buyer can fix it: the payment method, or an amount that cards cannot be charged with.
     fn unacceptable(&self) -> Option<String> {
         let code = self.code.as_deref().unwrap_or("payment_method_invalid");
         let of_the_amount = ["amount_too_small", "amount_too_large"].contains(&code);
@@ -88,13 +87,13 @@ struct Failed {
     error: ApiError,
 }
 
-/// An answer of Stripe's that says something about the call.
+/// An answer of Stripe to the call itself.
 enum Answer<T> {
     Done(T),
     Refused(StatusCode, ApiError),
 }
 
-/// A refusal that nothing explains.
+/// A refusal without an explanation.
 fn broken(status: StatusCode, error: &ApiError) -> Error {
     let (kind, code) = (&error.kind, error.code.as_deref().unwrap_or("-"));
     let param = error.param.as_deref().unwrap_or("-");
@@ -110,11 +109,11 @@ impl PaymentIntent {
             }
             "succeeded" => IntentStatus::Captured,
             "canceled" => IntentStatus::Cancelled,
-            // Every intent is made with a payment method: without one it is because that was declined.
+            // Every intent is created with a payment method. If it has none, that one was declined.
             "requires_payment_method" => {
                 IntentStatus::Declined { code: self.last_payment_error.unwrap_or_default().decline() }
             }
-            // The bank wants the buyer to confirm it, who is not here.
+            // The bank requires a confirmation by the buyer, who is not present.
             "requires_action" => IntentStatus::Declined { code: "authentication_required".to_owned() },
             _ => IntentStatus::Open,
         }
@@ -131,14 +130,14 @@ impl Stripe {
 
     /// The API at this URL, with these keys.
     pub fn new(base: &str, keys: Keys) -> Result<Self, runtime::Error> {
-        // Anybody can sign with an empty key.
+        // Anyone can sign with an empty key.
         if keys.secret_key.is_empty() || keys.webhook_secret.is_empty() {
             return Err("a key of Stripe's is empty".into());
         }
         let client = Client::builder()
             .connect_timeout(CONNECT)
             .timeout(CALL)
-            // The keys go to Stripe and nowhere else.
+            // The keys are sent to Stripe and nowhere else.
             .redirect(Policy::none())
             .build()?;
         Ok(Self { client, base: base.trim_end_matches('/').to_owned(), keys })
@@ -167,7 +166,7 @@ impl Stripe {
         }
     }
 
-    /// Carries out a request and answers how the intent stands then.
+    /// Carries out a request and returns the status of the intent afterwards.
     pub async fn ask(
         &self,
         request: Request,
@@ -182,7 +181,7 @@ impl Stripe {
         }
     }
 
-    /// Has the money held. The payment method is not named again: that would try a declined card once more.
+    /// Has the money held. The payment method is not sent again, because that would try a declined card once more.
     async fn confirm(&self, reference: &str) -> Result<IntentStatus, Error> {
         match self.advance(reference, "confirm").await? {
             Answer::Done(intent) => Ok(intent.standing()),
@@ -206,7 +205,7 @@ impl Stripe {
         }
     }
 
-    /// Undoes what preparing, confirming and capturing have done.
+    /// Compensates preparing, confirming and capturing.
     pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
         match self.advance(reference, "cancel").await? {
             Answer::Done(intent) => Ok(intent.standing()),
@@ -221,7 +220,7 @@ impl Stripe {
     async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
         let request = self.creating("refunds", order_id, "refund").form(&[("payment_intent", reference)]);
         match self.send::<Refund>(request).await? {
-            // `pending` is on its way through the bank; what becomes of it there Stripe tells by webhook.
+            // The bank still handles a `pending` refund; Stripe reports the result by webhook.
             Answer::Done(refund) if matches!(refund.status.as_str(), "succeeded" | "pending") => {
                 Ok(IntentStatus::Refunded)
             }
@@ -271,14 +270,14 @@ impl Stripe {
         let status = response.status();
         let body = response.bytes().await.map_err(unknown)?;
         if status.is_success() {
-            // Not serde_json's own words, which could quote the answer.
+            // Not serde_json's own message, which could quote the answer.
             let malformed =
                 |_| Error::Broken("Stripe's answer has not the fields that it should have".into());
             return serde_json::from_slice(&body).map(Answer::Done).map_err(malformed);
         }
         let error = serde_json::from_slice::<Failed>(&body).unwrap_or_default().error;
         match status {
-            // In use by another call, too many of them, or not Stripe's best day.
+            // A concurrent call with the same key, too many calls, or a failure of Stripe's.
             StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY | StatusCode::TOO_MANY_REQUESTS => {
                 Err(Error::Unavailable(format!("Stripe answered {status}").into()))
             }
@@ -297,31 +296,31 @@ struct Refund {
     status: String,
 }
 
-/// No answer: whether the call took effect is not known.
+/// No answer, so that it is not known whether the call took effect.
 fn unknown(error: reqwest::Error) -> Error {
     Error::Unavailable(error.without_url().into())
 }
 
-/// The form that creates an intent; none where Stripe cannot be told the amount.
+/// The form that creates an intent; `None` if the amount cannot be expressed at Stripe.
 fn intent(purchase: &Purchase) -> Option<[(&'static str, String); 6]> {
     Some([
         ("amount", units(purchase.amount)?.to_string()),
         ("currency", purchase.amount.currency.code().to_ascii_lowercase()),
         ("capture_method", "manual".to_owned()),
         ("payment_method", purchase.payment_method.clone()),
-        // Cards alone can be held without the buyer being sent elsewhere.
+        // Only cards can be held without redirecting the buyer.
         ("payment_method_types[]", "card".to_owned()),
         ("metadata[order_id]", purchase.order_id.to_string()),
     ])
 }
 
-/// An amount in the units that Stripe counts a currency in: the minor ones of ISO 4217 but for some
-/// currencies (<https://docs.stripe.com/currencies#special-cases>). None where those are not whole.
+/// An amount in Stripe's units of its currency: the minor units of ISO 4217, except for some currencies
+/// (<https://docs.stripe.com/currencies#special-cases>). `None` if it is not a whole number of them.
 fn units(money: Money) -> Option<i64> {
     match money.currency.code() {
         "ISK" | "UGX" => money.amount.checked_mul(100),
         "MGA" => (money.amount % 100 == 0).then_some(money.amount / 100),
-        // Three decimals, of which Stripe takes the last as zero only.
+        // Three decimals, of which Stripe requires the last to be zero.
         "BHD" | "JOD" | "KWD" | "OMR" | "TND" => (money.amount % 10 == 0).then_some(money.amount),
         _ => Some(money.amount),
     }

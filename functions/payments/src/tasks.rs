@@ -9,25 +9,24 @@ use crate::{
     payment::{Command, Purchase},
 };
 
-/// The order whose payment a step is about.
+/// The order whose payment a step handles.
 #[derive(Debug, Deserialize)]
 pub struct Order {
     order_id: Uuid,
 }
 
-/// `AuthorizePayment`: holds the money. [`cancel`] undoes it.
+/// `AuthorizePayment`: holds the money. [`cancel`] compensates it.
 pub async fn authorize(cashier: &Cashier, task: &Task<Purchase>) -> Result<Done, Failure> {
     let command = Command::Authorize(task.input.clone());
     carry_out(cashier, task.input.order_id, &command).await
 }
 
-/// `CapturePayment`: takes what is held.
+/// `CapturePayment`: captures what is held.
 pub async fn capture(cashier: &Cashier, task: &Task<Order>) -> Result<Done, Failure> {
     carry_out(cashier, task.input.order_id, &Command::Capture).await
 }
 
-/// `CancelPayment`: lets go of what is held, gives back what was taken, and keeps a payment that comes later
-/// from beginning.
+/// `CancelPayment`: releases what is held, refunds what was captured, and prevents that a late payment begins.
 pub async fn cancel(cashier: &Cashier, task: &Task<Order>) -> Result<Done, Failure> {
     carry_out(cashier, task.input.order_id, &Command::Cancel).await
 }

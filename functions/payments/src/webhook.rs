@@ -1,4 +1,4 @@
-//! The provider's messages, in Stripe's form: their signature and what they are about.
+//! The provider's webhooks, in Stripe's form: their signature and their payment.
 
 use hmac::{Hmac, KeyInit, Mac};
 use kernel::{
@@ -12,13 +12,13 @@ use uuid::Uuid;
 /// The name of the header that has the signature.
 pub const SIGNATURE: &str = "stripe-signature";
 
-/// How far a signature's time may be from now, in seconds, either way.
+/// Maximum difference between a signature's time and now, in seconds, in either direction.
 const TOLERANCE: u64 = 300;
 
 /// Whether a body is signed with the secret, now: `t=<seconds since 1970>,v1=<HMAC-SHA256 of "<t>.<body>">`.
 ///
-/// There may be several `v1`, while a secret is being replaced; other schemes are not looked at. Without a
-/// secret nothing is genuine.
+/// There can be several `v1` while a secret is being replaced; other schemes are ignored. Without a secret no signature is
+/// valid.
 pub fn is_genuine(secret: Option<&str>, signature: Option<&str>, body: &[u8], now: Timestamp) -> bool {
     let (Some(secret), Some(signature)) = (secret, signature) else { return false };
     let parts = || signature.split(',').filter_map(|part| part.trim().split_once('='));
@@ -28,13 +28,13 @@ pub fn is_genuine(secret: Option<&str>, signature: Option<&str>, body: &[u8], no
     }
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     let mac = mac.chain_update(time).chain_update(".").chain_update(body);
-    // In constant time: how much of a forgery is right must not be told by how long the answer takes.
+    // In constant time, so that the time of the answer does not reveal how much of a forgery is right.
     parts()
         .filter_map(|(name, value)| if name == "v1" { bytes(value) } else { None })
         .any(|claimed| mac.clone().verify_slice(&claimed).is_ok())
 }
 
-/// The bytes that hexadecimal digits stand for.
+/// Decodes hexadecimal digits.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let digits: Option<Vec<u32>> = digits.chars().map(|digit| digit.to_digit(16)).collect();
     let pair = |pair: &[u32]| match pair {
@@ -44,16 +44,16 @@ fn bytes(digits: &str) -> Option<Vec<u8>> {
     digits?.chunks(2).map(pair).collect()
 }
 
-/// What a webhook is about.
+/// A webhook's event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// The event's id: the same when it is sent again.
     pub event_id: String,
-    /// The order that is named in the metadata of what has changed, where there is one.
+    /// The order in the metadata of the changed object, if there is one.
     pub order_id: Option<Uuid>,
 }
 
-/// What is read of an event: its object may be a payment intent, a charge, or something else altogether.
+/// The fields of an event that are read. Its object can be a payment intent, a charge, or anything else.
 #[derive(Deserialize)]
 struct Event {
     id: String,
@@ -76,7 +76,7 @@ struct Metadata {
 }
 
 impl Notice {
-    /// Reads a body whose signature has been checked; 400 where it is no event.
+    /// Reads a body whose signature has been checked; 400 if it is no event.
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
         let event: Event = serde_json::from_slice(body)
             .map_err(|_| Problem::new(Kind::Unreadable, "the body is not an event"))?;

@@ -1,4 +1,4 @@
-//! What follows from events.
+//! The consumers of events.
 
 use events::UserEvent;
 use kernel::clock::Timestamp;
@@ -10,7 +10,7 @@ use runtime::{
 
 use crate::store::Posts;
 
-/// Keeps the copy of the user's name, renames the user in their posts, deletes a deleted user's posts.
+/// Updates the copy of the user's name and the name in their posts; deletes a deleted user's posts.
 pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
     let event = &delivery.event;
     if user_copies::apply(posts.table(), event).await? == Standing::Overtaken {

@@ -33,7 +33,7 @@ pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) ->
     let record = Record::new(post, digest, author_sequence);
     let post = match posts.create(&record, event).await? {
         Written::Done => record.post,
-        // A repeat is answered as the first request was, whatever has become of the post since.
+        // A repeat gets the answer of the first request, even if the post has changed since.
         Written::Refused(Some(standing)) => {
             let first = standing.first_made(Record::origin, &record.request)?;
             Post { created_at: first, updated_at: first, ..record.post }
@@ -74,7 +74,7 @@ pub(crate) struct AuthorView {
     version: u64,
 }
 
-/// `GET /posts/{id}/author`: the author as the users service knows them now.
+/// `GET /posts/{id}/author`: the author's present profile, from the users service.
 pub async fn author((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
     let post = posts.find(request.id("id")?).await?;
     let user = users.get(post.author.id, request.time_left()).await?;
@@ -100,7 +100,7 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     Ok(Reply::ok(&post)?.etag(post.version))
 }
 
-/// `DELETE /posts/{id}`, by its author. The comments go when `post.deleted` reaches them.
+/// `DELETE /posts/{id}`, by its author. The comments are deleted when `post.deleted` reaches them.
 pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?, request.id("id")?);
     let record = posts.find_own(id, caller.id).await?;

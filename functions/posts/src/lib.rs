@@ -1,11 +1,11 @@
-//! Posts: what people write, newest first, with a copy of their names.
+//! Posts, newest first, with a copy of their authors' names.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`post`] | the aggregate: what a post is and how it changes; no I/O |
 //! | [`store`] | posts in the table |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | [`consumers`] | what follows from events |
+//! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;

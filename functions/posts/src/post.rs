@@ -78,7 +78,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// Somebody writes a post.
+    /// Creates a post.
     pub fn write(id: Uuid, author: Author, draft: Draft, now: Timestamp) -> (Self, CloudEvent<PostEvent>) {
         let Draft { title, body } = draft;
         let post = Self { id, author, title, body, created_at: now, updated_at: now, version: 1 };
@@ -86,7 +86,7 @@ impl Post {
         (post, event)
     }
 
-    /// Its author changes it.
+    /// Changes it.
     #[must_use]
     pub fn edit(self, edit: Edit, now: Timestamp) -> (Self, CloudEvent<PostEvent>) {
         let post = Self {
@@ -100,7 +100,7 @@ impl Post {
         (post, event)
     }
 
-    /// It is deleted.
+    /// Deletes it.
     pub fn delete(&self, now: Timestamp) -> CloudEvent<PostEvent> {
         let deleted = PostDeleted { id: self.id, author_id: self.author.id };
         CloudEvent::new(self.id, self.version + 1, now, PostEvent::Deleted(deleted))

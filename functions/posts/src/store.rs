@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use crate::post::{Body, Post, Title};
 
-/// The one partition of the index that lists all posts. It takes 1,000 new posts a second, DynamoDB's
-/// limit for a partition, whatever their size, since the index holds keys only.
+/// The one partition of the index of all posts. It takes 1,000 new posts a second, DynamoDB's limit for a partition; their size
+/// does not matter, because the index has only keys.
 const FEED: &str = "feed";
-/// The most bytes of text in one page, but for one post more. Lambda's answer may have 6 MB, and a quote
-/// takes four bytes in it: JSON escapes it, and the answer is JSON within JSON.
+/// Maximum bytes of text in one page, not counting its last post. Lambda's answer may have 6 MB, and a quote takes four bytes in
+/// it: JSON escapes it, and the answer is JSON within JSON.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// A post as it is stored.
@@ -28,7 +28,7 @@ pub struct Record {
     pub post: Post,
     /// The digest of the request that wrote it.
     pub request: String,
-    /// The version of the author's profile that the name is from.
+    /// The version of the author's profile from which the name was copied.
     author_sequence: u64,
     /// The partition of the index `feed`.
     feed: String,
@@ -39,8 +39,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A new post, written by the request with this digest, with a name from version `author_sequence` of
-    /// its author's profile.
+    /// A new post, created by the request with this digest, with the name from version `author_sequence` of the author's profile.
     pub fn new(post: Post, request: String, author_sequence: u64) -> Self {
         Self {
             request,
@@ -90,18 +89,18 @@ impl Posts {
         &self.table
     }
 
-    /// What is known here of a user.
+    /// This service's copy of a user.
     pub async fn user(&self, id: Uuid) -> Result<Option<UserCopy>, table::Error> {
         self.table.get(user_copies::key(id)).await
     }
 
-    /// The post; 404 where there is none.
+    /// The post; 404 if there is none.
     pub async fn find(&self, id: Uuid) -> Result<Post, Problem> {
         let stored: Option<Stored<Post>> = self.table.get(key(id)).await?;
         stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("post"))
     }
 
-    /// The post, for a caller who wants to change it: 403 where that is not its author.
+    /// The post, for a change by the caller; 403 if the caller is not its author.
     pub async fn find_own(&self, id: Uuid, caller: Uuid) -> Result<Record, Problem> {
         let (post, user) = (key(id), user_copies::key(caller));
         let mut items = self.table.read(&[post.clone(), user.clone()]).await?;
@@ -129,7 +128,7 @@ impl Posts {
         let mut posts = Vec::with_capacity(keys.len());
         let mut bytes = 0;
         for (position, row) in rows.items.iter().enumerate() {
-            // A post deleted since the index was read has left its tombstone.
+            // A post that was deleted after the index was read is a tombstone now.
             if let Some(Stored::Live(post)) = items.take::<Stored<Post>>(&row.key)? {
                 bytes += post.body.as_str().len();
                 posts.push(post);
@@ -151,7 +150,7 @@ impl Posts {
         self.table.create(key(record.post.id), record, event).await
     }
 
-    /// Stores an edit over version `read`; 412 where it is no longer the current one.
+    /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
     pub async fn save(&self, read: u64, post: &Post, event: CloudEvent<PostEvent>) -> Result<(), Problem> {
         #[derive(Serialize)]
         struct Edited<'a> {
@@ -165,7 +164,7 @@ impl Posts {
         self.table.save(key(post.id), read, &edited, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a post; 409 where it changed at the same moment.
+    /// Deletes a post; 409 if another request changed it at the same time.
     pub async fn delete(&self, record: &Record, event: CloudEvent<PostEvent>) -> Result<(), Problem> {
         let Post { id, version, .. } = record.post;
         let written = self.table.bury(key(id), version, Some(record.origin()), event).await?;
@@ -177,7 +176,7 @@ impl Posts {
         by_author(author)
     }
 
-    /// Deletes a post with its author.
+    /// Deletes a post because its author was deleted.
     pub async fn delete_with_author(
         &self,
         post: Key,

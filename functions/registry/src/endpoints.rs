@@ -19,7 +19,7 @@ pub(crate) struct ServiceView<'a> {
     instances: Vec<Instance>,
 }
 
-/// `PUT /registry/{service}/instances/{id}`: registers an instance, or gives it other addresses.
+/// `PUT /registry/{service}/instances/{id}`: registers an instance, or changes its addresses.
 pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
     request.signed()?;
     let service = registration::service(request.parameter("service"))?;
@@ -30,7 +30,7 @@ pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, P
     Reply::ok(&instance)
 }
 
-/// `DELETE /registry/{service}/instances/{id}`: takes an instance away. One that is not there is none either.
+/// `DELETE /registry/{service}/instances/{id}`: deregisters an instance. One that does not exist counts as deregistered.
 pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
     request.signed()?;
     let service = registration::service(request.parameter("service"))?;
@@ -40,7 +40,7 @@ pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply,
     Ok(Reply::no_content())
 }
 
-/// `GET /registry/{service}`: the healthy instances, which are those that callers choose from.
+/// `GET /registry/{service}`: the healthy instances, from which callers choose.
 pub async fn resolve(cloud_map: &CloudMap, request: &Request) -> Result<Reply, Problem> {
     request.signed()?;
     let service = registration::service(request.parameter("service"))?;

@@ -1,4 +1,4 @@
-//! What can be registered: instances, by names that can stand in a path.
+//! Instances that can be registered, with names that can be part of a path.
 
 use kernel::{
     address::{BaseUrl, FunctionArn},
@@ -7,17 +7,17 @@ use kernel::{
 };
 use runtime::cloud_map::Instance;
 
-/// The longest name of an instance in Cloud Map.
+/// Maximum length of an instance's name in Cloud Map.
 pub(crate) const MAX_ID: usize = 64;
-/// The longest name of a service in an HTTP namespace.
+/// Maximum length of a service's name in an HTTP namespace.
 pub(crate) const MAX_SERVICE: usize = 127;
 
-/// The name of a service, from a path: 404 where no service can have it.
+/// The name of a service, from a path: 404 if no service can have it.
 pub fn service(text: &str) -> Result<&str, Problem> {
     if is_name(text, MAX_SERVICE) { Ok(text) } else { Err(Problem::not_found("service")) }
 }
 
-/// The name of an instance, from a path: 422 where no instance can have it.
+/// The name of an instance, from a path: 422 if no instance can have it.
 pub fn instance_id(text: &str) -> Result<&str, Problem> {
     if is_name(text, MAX_ID) {
         Ok(text)
@@ -36,7 +36,7 @@ fn is_name(text: &str, longest: usize) -> bool {
         && !text.ends_with('-')
 }
 
-/// Reads the body `{"url": …, "function_arn": …}`, of which one may be missing: 422 for both.
+/// Reads the body `{"url": …, "function_arn": …}`, of which one may be missing; 422 if both are.
 pub fn instance(id: &str, mut fields: Fields) -> Result<Instance, Problem> {
     let addresses = (fields.optional::<BaseUrl>("url"), fields.optional::<FunctionArn>("function_arn"));
     let (url, function_arn) = fields.finish(addresses)?;

@@ -1,9 +1,9 @@
 //! The outbox relay: from a table's stream to the event bus.
 //!
-//! A change is published when the item's `outbox` holds an event that its previous image did not hold.
-//! `PutEvents` answers per entry: what failed is tried again, and what still fails is reported to Lambda
-//! as a batch item failure, so that the stream's checkpoint never passes an event that was not published.
-//! An event can be published twice (a crash between `PutEvents` and the checkpoint); consumers know.
+//! A change is published if the item's `outbox` holds an event that its previous image does not hold. `PutEvents` answers per
+//! entry: failed entries are retried, and those that still fail are reported to Lambda as batch item failures, so that the
+//! stream's checkpoint never passes an event that was not published. An event can be published twice (a crash between
+//! `PutEvents` and the checkpoint), which consumers tolerate.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use runtime::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// How often an entry is tried in one invocation; then the stream delivers it again.
+/// Maximum attempts of an entry in one invocation. After that the stream delivers it again.
 const ATTEMPTS: u32 = 3;
 /// The pause after the first attempt, in milliseconds; it doubles with each.
 const FIRST_PAUSE: u64 = 50;
@@ -31,7 +31,7 @@ struct Image {
     outbox: Value,
 }
 
-/// What the relay has to know of an event: the rest passes through as it is.
+/// The fields of an event that the relay reads. The rest is passed on unchanged.
 #[derive(Debug, Deserialize)]
 struct Head {
     id: String,
@@ -50,8 +50,7 @@ impl Head {
     }
 }
 
-/// The event that a change brings, with its JSON; none where it brings none; an error where the outbox does not hold
-/// an event.
+/// The event of a change, with its JSON; `None` if the change has none; an error if the outbox does not hold an event.
 fn event(change: &Change) -> Result<Option<(Head, String)>, String> {
     let Ok(Image { outbox }) = change.new_image() else { return Ok(None) };
     let published = change.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
@@ -62,7 +61,7 @@ fn event(change: &Change) -> Result<Option<(Head, String)>, String> {
     Ok(Some((head, outbox.to_string())))
 }
 
-/// An event on its way to the bus.
+/// An event to publish.
 #[derive(Debug)]
 struct Waiting {
     sequence_number: String,
@@ -106,7 +105,7 @@ impl Relay {
         })
     }
 
-    /// Publishes what the changes bring, in their order; gives back the sequence numbers of what failed.
+    /// Publishes the events of changes, in order. Returns the sequence numbers of those that failed.
     pub async fn publish(&self, changes: Vec<Change>) -> Vec<String> {
         let mut failed = Vec::new();
         let mut waiting = Vec::new();
@@ -120,7 +119,7 @@ impl Relay {
             }
         }
         while !waiting.is_empty() {
-            // Handed over, not kept until all are through: a publication ends when it is dropped.
+            // Passed by value, because the span of a publication ends when it is dropped.
             let rest = waiting.split_off(MAX_ENTRIES.min(waiting.len()));
             failed.extend(self.put(waiting).await);
             waiting = rest;
@@ -128,7 +127,7 @@ impl Relay {
         failed
     }
 
-    /// Puts up to ten entries on the bus, those that fail again, and tells which still failed.
+    /// Puts up to ten entries on the bus, retries those that fail, and returns those that still failed.
     async fn put(&self, mut left: Vec<Waiting>) -> Vec<String> {
         let mut attempt = 0;
         loop {
@@ -165,15 +164,15 @@ impl Relay {
         }
     }
 
-    /// Moves what cannot be an event to the dead-letter queue, so that it does not block the events behind
-    /// it; where that fails it stays in the stream.
+    /// Moves a record that is not an event to the dead-letter queue, so that it does not block the events behind it. If that
+    /// fails, it stays in the stream.
     async fn set_aside(&self, change: &Change, reason: &str) -> Option<String> {
         let sequence_number = change.sequence_number.as_str();
         let outbox = change.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
             Ok(()) => {
                 DEAD_LETTERS.one_of(self.function.clone());
-                // The reason can quote the item, and goes where the item goes.
+                // The reason can quote the item, so it is sent with it and not logged.
                 tracing::error!(
                     sequence_number,
                     "not an event: the dead-letter queue has the item and the reason"

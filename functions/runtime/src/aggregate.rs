@@ -1,8 +1,8 @@
 //! Stores an aggregate and the event of its latest change in one item: one write, nothing to roll back.
 //!
-//! The attribute `outbox` holds the event. The table's stream carries it to the relay, which publishes
-//! each event that an item's previous image did not have. A deleted aggregate stays as a [`Tombstone`]
-//! until its last event has surely left and no late event about it can arrive.
+//! The attribute `outbox` holds the event. The table's stream carries it to the relay, which publishes each event that the
+//! item's previous image does not have. A deleted aggregate is kept as a [`Tombstone`] until its last event has certainly
+//! been published and no late event about it can arrive.
 
 use kernel::{
     clock::Timestamp,
@@ -17,20 +17,20 @@ use crate::{
     telemetry::traceparent,
 };
 
-/// How long a tombstone stays, in seconds: 30 days. No event about it can arrive later, since a
-/// dead-letter queue keeps a message for 14 days and the bus delivers within one.
+/// How long a tombstone is kept, in seconds: 30 days. No event about it can arrive later, because a dead-letter queue keeps a
+/// message for 14 days and the bus delivers within one.
 pub const TOMBSTONE_LIFE: i64 = 30 * 24 * 60 * 60;
 
-/// How often a cascade tries to delete an item that changes at the same time.
+/// Maximum attempts of a cascade to delete an item that changes concurrently.
 const BURY_ATTEMPTS: u32 = 3;
 
-/// What stands under an aggregate's key.
+/// The item under an aggregate's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Stored<T> {
     /// The aggregate.
     Live(T),
-    /// What is left of a deleted one.
+    /// The tombstone of a deleted aggregate.
     Deleted(Tombstone),
 }
 
@@ -43,8 +43,8 @@ impl<T> Stored<T> {
         }
     }
 
-    /// When the first request with an idempotency key was carried out, for a repeat of that request, and
-    /// whatever has become since of what it made; 422 for another request.
+    /// When the first request with an idempotency key was carried out, if this request repeats it, even if the aggregate has
+    /// changed since; 422 for another request with the same key.
     pub fn first_made(self, origin: impl Fn(&T) -> Origin, request: &str) -> Result<Timestamp, Problem> {
         let origin = match self {
             Self::Live(aggregate) => Some(origin(&aggregate)),
@@ -57,23 +57,23 @@ impl<T> Stored<T> {
     }
 }
 
-/// What is left of a deleted aggregate: enough to refuse what comes late, nothing of its content.
+/// The rest of a deleted aggregate: enough to refuse late events and repeated requests, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
     /// The version after the deletion.
     pub version: u64,
-    /// When the aggregate was made, and the digest of the request that made it: a repeat of that request
-    /// must not make it again.
+    /// When the aggregate was created, and the digest of the request that created it: a repeat of that request must not create
+    /// it again.
     #[serde(flatten)]
     pub origin: Option<Origin>,
     /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
     pub expires_at: i64,
 }
 
-/// The request that made an aggregate.
+/// The request that created an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// When it was made.
+    /// When the aggregate was created.
     pub created_at: Timestamp,
     /// The digest of the request.
     pub request: String,
@@ -86,11 +86,11 @@ struct Item<'a, T, P> {
     key: Key,
     #[serde(flatten)]
     stored: Stored<&'a T>,
-    /// None where the change says nothing to others.
+    /// `None` if the change publishes nothing.
     outbox: Option<CloudEvent<P>>,
 }
 
-/// The event with its place in the trace of the work that it comes from.
+/// The event, with the trace context of the work that caused it.
 pub fn in_trace<P>(event: CloudEvent<P>) -> CloudEvent<P> {
     CloudEvent { traceparent: traceparent(), ..event }
 }
@@ -104,7 +104,7 @@ struct Changed<'a, T, P> {
 }
 
 impl Table {
-    /// Stores a new aggregate with its event, where nothing stands under the key.
+    /// Stores a new aggregate with its event if there is no item under the key.
     pub async fn create<T, P>(
         &self,
         key: Key,
@@ -119,8 +119,7 @@ impl Table {
         self.put(&item, Condition::absent()).await
     }
 
-    /// Writes a whole aggregate anew, with the change's event where it has one, where the version is still
-    /// `read`.
+    /// Replaces an aggregate, together with the change's event if there is one, if the version is still `read`.
     pub async fn replace<T, P>(
         &self,
         key: Key,
@@ -136,7 +135,7 @@ impl Table {
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
-    /// Changes the attributes of `set`, with the change's event, where the version is still `read`.
+    /// Sets the attributes of `set`, together with the change's event, if the version is still `read`.
     pub async fn save<T, P>(
         &self,
         key: Key,
@@ -154,7 +153,7 @@ impl Table {
         Ok(written.forget())
     }
 
-    /// Replaces an aggregate by its tombstone, with the deletion's event, where the version is still `read`.
+    /// Replaces an aggregate by its tombstone, together with the deletion's event, if the version is still `read`.
     pub async fn bury<P>(
         &self,
         key: Key,
@@ -174,8 +173,8 @@ impl Table {
         Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
-    /// Deletes an aggregate in whatever version it stands, as part of a cascade; one that is gone already
-    /// counts as deleted. `delete` gives the version it was read in, its origin and the deletion's event.
+    /// Deletes an aggregate whatever its version is, as part of a cascade; one that is gone already counts as deleted. `delete`
+    /// returns the version that was read, the aggregate's origin and the deletion's event.
     pub async fn bury_latest<T, P>(
         &self,
         key: Key,

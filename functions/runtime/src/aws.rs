@@ -16,25 +16,26 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use tokio::sync::OnceCell;
 
-/// Longest wait for one attempt of one call. Three attempts with their pauses can take all of the ten seconds that an
-/// endpoint's function has: who has more to do than one call sets a limit of its own.
+/// Time-out of one attempt of one call. Three attempts with their pauses can take all of an endpoint's ten seconds, so code
+/// that makes more than one call sets a limit of its own.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
 
 /// The root certificates of Amazon Trust Services, which AWS's endpoints have (<https://www.amazontrust.com/repository/>).
 ///
-/// The system's own bundle has some 140 others: reading it took more than half of a function's cold start, and
-/// nobody else's certificate belongs on an AWS endpoint.
+/// The system's bundle has some 140 others. Reading it took more than half of a function's cold start, and no other
+/// certificate belongs on an AWS endpoint.
 const AMAZON_TRUST_SERVICES: &[u8] = include_bytes!("amazon_trust_services.pem");
 
-/// The configuration, made once for all clients of a function: they share one pool of connections.
+/// The configuration, created once for all clients of a function, which share one connection pool.
 pub async fn config() -> &'static SdkConfig {
     static CONFIG: OnceCell<SdkConfig> = OnceCell::const_new();
     CONFIG.get_or_init(load).await
 }
 
-/// An AWS client whose calls are spans: `client!(aws_sdk_sqs)`. Each SDK crate has a configuration type of its own.
+/// An AWS client whose calls are traced: `client!(aws_sdk_sqs)`. A macro, because each SDK crate has a configuration type of
+/// its own.
 macro_rules! client {
     ($sdk:ident) => {
         $sdk::Client::from_conf($crate::aws::traced!($sdk, $crate::aws::config().await).build())
@@ -42,7 +43,7 @@ macro_rules! client {
 }
 pub(crate) use client;
 
-/// The configuration of a client whose calls are spans.
+/// The configuration of a client whose calls are traced.
 macro_rules! traced {
     ($sdk:ident, $config:expr) => {{
         let config = $sdk::config::Builder::from($config);
@@ -51,8 +52,8 @@ macro_rules! traced {
 }
 pub(crate) use traced;
 
-/// The one HTTP client of a function, for AWS's APIs and for other services behind API Gateway: one pool of
-/// connections, one reading of the certificates.
+/// The one HTTP client of a function, for AWS's APIs and for other services behind API Gateway, so that there is one
+/// connection pool and the certificates are read once.
 pub(crate) fn connector() -> SharedHttpConnector {
     static CONNECTOR: OnceLock<SharedHttpConnector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| {
@@ -72,8 +73,8 @@ pub(crate) fn connector() -> SharedHttpConnector {
 
 /// Reads region, credentials and endpoints from the environment that Lambda sets up.
 ///
-/// Only the environment is asked: the default chain would look for profile files and a metadata service
-/// that a function does not have, at every cold start.
+/// Only from the environment: at every cold start the default chain would look for profile files and a metadata service,
+/// which a function does not have.
 async fn load() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client_fn(|_, _| connector()))

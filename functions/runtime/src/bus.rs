@@ -4,7 +4,7 @@ use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 
 use crate::{aws, environment, http::error_chain};
 
-/// How many entries `PutEvents` takes at once.
+/// Maximum entries of one `PutEvents` call.
 pub const MAX_ENTRIES: usize = 10;
 
 /// An event, ready for the bus.
@@ -16,7 +16,7 @@ pub struct Entry {
     pub detail_type: String,
     /// The event as JSON.
     pub detail: String,
-    /// The trace it belongs to, as an X-Ray header.
+    /// The trace that it belongs to, as an X-Ray header.
     pub trace_header: Option<String>,
 }
 
@@ -33,8 +33,8 @@ impl Bus {
         Ok(Self { client: aws::client!(aws_sdk_eventbridge), name: environment::required("EVENT_BUS")? })
     }
 
-    /// Puts up to ten entries on the bus and tells for each, in order, whether the bus took it. A call that
-    /// fails as a whole has failed for every entry.
+    /// Puts up to ten entries on the bus. Returns for each, in order, whether the bus accepted it; if the whole call fails, it
+    /// accepted none.
     pub async fn put(&self, entries: &[Entry]) -> Vec<Result<(), String>> {
         let request = entries.iter().map(|entry| {
             PutEventsRequestEntry::builder()
@@ -48,7 +48,7 @@ impl Bus {
         match self.client.put_events().set_entries(Some(request.collect())).send().await {
             Ok(answer) => {
                 let mut taken = answer.entries.unwrap_or_default().into_iter();
-                // An entry without an answer was not taken, as far as anybody knows.
+                // An entry without an answer counts as not accepted.
                 let of_one = |_| match taken.next() {
                     Some(entry) if entry.event_id.is_some() => Ok(()),
                     Some(entry) => Err(entry.error_code.unwrap_or_else(|| "no event id".to_owned())),

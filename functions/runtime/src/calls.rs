@@ -1,21 +1,21 @@
 //! Calls to other services: one client, two transports.
 //!
-//! Both ask for one thing by its id, and both know three answers: the thing, that there is none, and that the
-//! service is not available ([`Unavailable`], with all that was tried for the operator).
+//! Both get one entity by its id, and both have three answers: the entity, that it does not exist, and that the service is
+//! unavailable ([`Unavailable`], with every attempt, for the operator).
 //!
 //! | | by HTTP | by RPC |
 //! |---|---|---|
 //! | goes to | the API, `GET <url><path>`, signed (`SigV4`) | the function itself, Lambda's `Invoke` |
-//! | who may is said by | `execute-api:Invoke` on that route | `lambda:InvokeFunction` on that function |
-//! | the thing | 200 | `{"<name>": …}` |
-//! | none | 404 as a problem document | `{"<name>": null}` |
+//! | permission | `execute-api:Invoke` on that route | `lambda:InvokeFunction` on that function |
+//! | it exists | 200 | `{"<name>": …}` |
+//! | it does not | 404 as a problem document | `{"<name>": null}` |
 //!
-//! The answer comes before the caller's own time is over. Asking is safe to repeat, so an attempt that failed is
-//! repeated at most twice, elsewhere if there is an elsewhere, after a pause of random length ("full jitter":
-//! <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>). A refusal (4xx) is not
-//! repeated, and neither is 429: the caller's caller comes back later, which is what it asks for.
+//! A call ends before the caller's own time is over. Reading is safe to repeat, so a failed attempt is retried at most twice,
+//! on another instance if there is one, after a pause of random length ("full jitter":
+//! <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>). A refusal (4xx) is not retried. Nor is
+//! 429, which asks callers to come back later: the caller's own client does.
 //!
-//! A client for another thing is what describes the thing: see [`User`](crate::users::User).
+//! A client for another entity needs only its description: see [`User`](crate::users::User).
 
 use std::{
     error, fmt,
@@ -55,40 +55,40 @@ use crate::{
     telemetry::{self, XRAY_HEADER, xray_header},
 };
 
-/// The longest that a caller waits for an answer, all attempts included.
+/// Time-out of a call, all attempts included.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// What a caller keeps for itself of the time it has left.
+/// The part of the remaining time that a caller keeps for its own work.
 const KEPT: Duration = Duration::from_millis(500);
-/// The longest wait for one attempt.
+/// Time-out of one attempt.
 const ATTEMPT: Duration = Duration::from_millis(1_500);
-/// How often an attempt that failed is repeated.
+/// Maximum retries.
 const REPEATS: usize = 2;
-/// The longest pause before the first repeat; twice that before the second.
+/// Maximum pause before the first retry; twice that before the second.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The largest answer that is read, in bytes.
+/// Maximum size of an answer, in bytes.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// A thing that another service answers for.
+/// An entity that belongs to another service.
 pub trait Entity: DeserializeOwned {
-    /// The service's name, as it is registered.
+    /// The service's name in the registry.
     const SERVICE: &'static str;
-    /// What the thing is called in the answer to an invoke.
+    /// The entity's field in the answer to an invoke.
     const NAME: &'static str;
-    /// The path below which the things are, their ids following.
+    /// The path of the collection, to which an id is appended.
     const PATH: &'static str;
 
-    /// Names it: an answer about another one is none.
+    /// Its id. An answer with another id is an error.
     fn id(&self) -> Uuid;
 }
 
-/// A service did not answer, or not in a way that makes sense.
+/// A service did not answer, or its answer makes no sense.
 #[derive(Debug)]
 pub struct Unavailable {
     service: &'static str,
     tried: Tried,
 }
 
-/// The attempts at a call, in order, for the log: where, and what became of it.
+/// The attempts of a call, in order, for the log: the address and the result of each.
 #[derive(Debug)]
 struct Tried(Vec<String>);
 
@@ -118,7 +118,7 @@ impl From<Unavailable> for Problem {
     }
 }
 
-/// Asks a service for things of one kind.
+/// Gets entities of one type from another service.
 #[derive(Clone, Debug)]
 pub struct Client<T> {
     directory: Arc<dyn Directory>,
@@ -134,7 +134,7 @@ enum Transport {
 
 impl Transport {
     fn rpc(config: &SdkConfig) -> Self {
-        // Attempts are counted here, in one place for both transports.
+        // Retries are made here, in one place for both transports.
         let config = aws::traced!(aws_sdk_lambda, config).retry_config(RetryConfig::disabled());
         Self::Rpc(aws_sdk_lambda::Client::from_conf(config.build()))
     }
@@ -147,23 +147,23 @@ struct Failed {
 }
 
 impl Failed {
-    /// Something that may go well at another attempt, or elsewhere.
+    /// A failure that may succeed on retry, or on another instance.
     fn again(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), again: true }
     }
 
-    /// Something that another attempt would not change.
+    /// A failure that a retry would not change.
     fn for_good(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), again: false }
     }
 }
 
-/// What is noted of a call while it lasts.
+/// What is recorded during a call.
 #[derive(Default)]
 struct Notes {
     /// The attempts that have failed.
     failed: Vec<String>,
-    /// The one that is under way.
+    /// The present attempt.
     under_way: Option<String>,
     /// The instances that were called.
     called: Vec<String>,
@@ -176,7 +176,7 @@ impl<T: Entity> Client<T> {
         Ok(Self::new(directory::connect().await?, transport))
     }
 
-    /// Calls by RPC, the function itself.
+    /// Calls by RPC, which invokes the function itself.
     pub async fn rpc() -> Result<Self, Error> {
         Ok(Self::new(directory::connect().await?, Transport::rpc(aws::config().await)))
     }
@@ -185,8 +185,7 @@ impl<T: Entity> Client<T> {
         Self { directory, transport, entity: PhantomData }
     }
 
-    /// The thing with this id, or none where there is no such thing. `time_left` is what the caller's own
-    /// time-out leaves.
+    /// The entity with this id, or `None` if it does not exist. `time_left` is the remaining time of the caller's own time-out.
     pub async fn get(&self, id: Uuid, time_left: Duration) -> Result<Option<T>, Unavailable> {
         let by = match self.transport {
             Transport::Http { .. } => "HTTP",
@@ -205,7 +204,7 @@ impl<T: Entity> Client<T> {
         let wait = LONGEST_WAIT.min(time_left.saturating_sub(KEPT));
         let notes = Mutex::new(Notes::default());
         let note = |change: &mut dyn FnMut(&mut Notes)| {
-            // Nothing panics while it holds the lock.
+            // No code panics while it holds the lock.
             change(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
         };
         let attempt = async || {
@@ -284,14 +283,13 @@ impl<T: Entity> Client<T> {
     }
 }
 
-/// Exponential, each pause of a random length up to its whole.
+/// Exponential, with full jitter.
 fn pauses() -> impl BackoffBuilder {
     let longest = ExponentialBuilder::new().with_min_delay(PAUSE).with_factor(2.0).with_max_times(REPEATS);
     longest.build().map(|pause| pause.mul_f64(fastrand::f64()))
 }
 
-/// One of the instances that have what the transport needs, at random: one that was not called yet, if there is
-/// one.
+/// A random instance that has the address that the transport needs; one that was not called yet, if there is one.
 fn choose<'a>(
     instances: &'a [Instance],
     called: &[String],
@@ -312,7 +310,7 @@ async fn get<T: Entity>(connector: &SharedHttpConnector, request: HttpRequest) -
     match status {
         StatusCode::OK => {
             let body = read(answer.into_body()).await?;
-            // Not serde_json's own words: they could quote the answer.
+            // Not serde_json's own message, which could quote the answer.
             serde_json::from_slice(&body)
                 .map(Some)
                 .map_err(|_| Failed::again(format!("200 with something that is no {}", T::NAME)))
@@ -325,7 +323,7 @@ async fn get<T: Entity>(connector: &SharedHttpConnector, request: HttpRequest) -
                 Err(Failed::for_good("404 with another problem than that there is none"))
             }
         }
-        // A gateway that has no such route says so too: that is a wrong address and not a missing thing.
+        // A gateway without such a route answers 404 too, but then the address is wrong and not the id.
         StatusCode::NOT_FOUND => {
             Err(Failed::for_good("404, and not from the service: is the address the right one?"))
         }
@@ -366,7 +364,7 @@ async fn signed(config: &SdkConfig, url: &str) -> Result<HttpRequest, Error> {
     let signable = SignableRequest::new("GET", url, accept.into_iter(), SignableBody::Bytes(&[]))?;
     let (instructions, _) = sign(signable, &parameters)?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
-    // Not signed: AWS services on the way write it anew.
+    // Not signed, because AWS services on the way rewrite it.
     if let Some(header) = xray_header() {
         request.headers_mut().insert(XRAY_HEADER, header.try_into()?);
     }
@@ -388,10 +386,10 @@ async fn invoke<T: Entity>(
         return Err(Failed::again(format!("the function failed: {error}")));
     }
     let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
-    // Not serde_json's own words: they could quote the answer.
+    // Not serde_json's own message, which could quote the answer.
     let rubbish = || Failed::again(format!("answered something that is no {}", T::NAME));
     let mut answer: Map<String, Value> = serde_json::from_slice(&payload).map_err(|_| rubbish())?;
-    // Missing is not null: what does not know the question has not said that there is none.
+    // Missing is not null: a function that does not know the question has not said that the entity does not exist.
     let thing = answer.remove(T::NAME).ok_or_else(rubbish)?;
     serde_json::from_value(thing).map_err(|_| rubbish())
 }
@@ -415,7 +413,7 @@ mod tests {
     use super::*;
     use crate::directory::Instances;
 
-    /// All that a client for another service takes.
+    /// A complete client for another service.
     #[derive(Debug, PartialEq, Eq, Deserialize)]
     struct Post {
         id: Uuid,
@@ -438,7 +436,7 @@ mod tests {
     const PLENTY: Duration = Duration::from_mins(1);
     const ARN: &str = "arn:aws:lambda:us-east-1:000000000000:function:posts-lookup";
 
-    /// A server that answers each request by its number; an empty answer is a reset, none is silence.
+    /// A server that answers each request by its number. An empty answer resets the connection, `None` never answers.
     struct Server {
         url: String,
         requests: Arc<Mutex<Vec<String>>>,
@@ -483,7 +481,7 @@ mod tests {
                         head.push_str(&line);
                         head.push('\n');
                     }
-                    // What is left when the connection ends is the body of the last request.
+                    // The rest at the end of the connection is the body of the last request.
                     _ => return,
                 }
             }
@@ -519,7 +517,7 @@ mod tests {
         Post { id: ID, title: "Spring".to_owned() }
     }
 
-    /// A directory that says what it was made with, and counts the doubts.
+    /// A directory that returns the given instances, and counts the reports about them.
     #[derive(Debug)]
     struct Fixed(Result<Instances, Unresolved>, Mutex<usize>);
 

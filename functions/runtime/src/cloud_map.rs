@@ -1,8 +1,7 @@
 //! AWS Cloud Map: the instances that each service of the namespace has.
 //!
-//! An instance is a place where a service answers. Its attributes are the ones that every template gives the
-//! instance it registers: `url`, after which the service's paths begin, and `function_arn`, the function that
-//! answers other services' direct invokes.
+//! An instance is an address at which a service answers. Its attributes are those that every template sets: `url`, the base
+//! URL of the service's paths, and `function_arn`, the function for direct invokes by other services.
 
 use std::{
     collections::HashMap,
@@ -30,23 +29,23 @@ use tokio::time::sleep;
 
 use crate::{aws, environment};
 
-/// The longest that somebody waits to hear where a service is.
+/// Time-out of a lookup, both attempts together.
 const DISCOVERY: Duration = Duration::from_secs(1);
-/// The longest wait for one of the two attempts at it.
+/// Time-out of one of its two attempts.
 const DISCOVERY_ATTEMPT: Duration = Duration::from_millis(450);
-/// How long Cloud Map is asked whether it has done what it was told.
+/// How long a registration or deregistration is polled until Cloud Map has completed it.
 const OPERATION: Duration = Duration::from_secs(6);
-/// The pause between two questions whether it has.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(150);
 
 const URL: &str = "url";
 const FUNCTION_ARN: &str = "function_arn";
 
-/// A place where a service answers, in the words in which it was registered.
+/// An address at which a service answers, as it was registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Instance {
-    /// Names it within its service.
+    /// Its id, unique within the service.
     pub id: String,
     /// The base URL.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,14 +68,14 @@ impl Instance {
     }
 }
 
-/// What Cloud Map did not do.
+/// Why Cloud Map did not do it.
 #[derive(Debug)]
 pub enum Error {
     /// There is no such service in the namespace.
     UnknownService,
-    /// Something else is being done to the same instance.
+    /// Another operation on the same instance is in progress.
     InUse,
-    /// It does not answer, refuses, or could not do it.
+    /// Cloud Map does not answer, refuses, or failed.
     Failed(BoxError),
 }
 
@@ -109,7 +108,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// One namespace of Cloud Map, for those who ask where a service is.
+/// One namespace of Cloud Map, for lookups.
 #[derive(Clone, Debug)]
 pub struct CloudMap {
     client: Client,
@@ -130,7 +129,7 @@ impl CloudMap {
             .namespace_name(&self.namespace)
             .service_name(service)
             .health_status(HealthStatusFilter::Healthy);
-        // Every call waits for this one: better no answer soon than an answer late.
+        // Every call to another service waits for this one: failing soon is better than an answer that comes too late.
         let hurried = aws_sdk_servicediscovery::config::Builder::new()
             .retry_config(RetryConfig::standard().with_max_attempts(2).with_initial_backoff(PAUSE))
             .timeout_config(
@@ -151,7 +150,7 @@ impl CloudMap {
     }
 }
 
-/// One namespace of Cloud Map, for those who change what is in it.
+/// One namespace of Cloud Map, for changes.
 #[derive(Clone, Debug)]
 pub struct Registry {
     client: Client,
@@ -164,7 +163,7 @@ impl Registry {
         Ok(Self { client: client().await, namespace_id: environment::required("NAMESPACE_ID")? })
     }
 
-    /// Registers an instance, or gives the one with its id other addresses. It is there when this returns.
+    /// Registers an instance, or changes the addresses of the one with its id. Returns once it can be found.
     pub async fn register(
         &self,
         service: &str,
@@ -176,7 +175,7 @@ impl Registry {
         let operation = match request.set_attributes(Some(instance.attributes())).send().await {
             Ok(answer) => answer.operation_id,
             Err(error) => match error.as_service_error() {
-                // The same request is under way: what becomes of it is the answer to this one too.
+                // The same request is in progress: its result is the answer to this one too.
                 Some(RegisterInstanceError::DuplicateRequest(under_way)) => {
                     under_way.duplicate_operation_id.clone()
                 }
@@ -188,7 +187,7 @@ impl Registry {
         self.done(operation, time_left).await
     }
 
-    /// Takes an instance away. One that is not there counts as taken away.
+    /// Deregisters an instance. One that does not exist counts as deregistered.
     pub async fn deregister(&self, service: &str, id: &str, time_left: Duration) -> Result<(), Error> {
         let service = self.service_id(service).await?;
         let request = self.client.deregister_instance().service_id(service).instance_id(id);
@@ -207,7 +206,7 @@ impl Registry {
         self.done(operation, time_left).await
     }
 
-    /// The id that Cloud Map has given a service.
+    /// A service's id in Cloud Map.
     async fn service_id(&self, name: &str) -> Result<String, Error> {
         let of_namespace = ServiceFilter::builder()
             .name(ServiceFilterName::NamespaceId)
@@ -225,7 +224,7 @@ impl Registry {
         Err(Error::UnknownService)
     }
 
-    /// Awaits what Cloud Map has only promised: it registers and deregisters later, and may then fail.
+    /// Awaits an operation: Cloud Map registers and deregisters asynchronously, and may fail later.
     async fn done(&self, operation: Option<String>, time_left: Duration) -> Result<(), Error> {
         let operation = operation.ok_or_else(|| Error::Failed("an operation without an id".into()))?;
         let until = Instant::now() + OPERATION.min(time_left.saturating_sub(Duration::from_secs(1)));
@@ -258,8 +257,8 @@ where
 
 async fn client() -> Client {
     let config = aws::traced!(aws_sdk_servicediscovery, aws::config().await);
-    // On AWS `DiscoverInstances` has a host of its own, whose name begins with `data-`. An endpoint that somebody
-    // has set is one host for all.
+    // On AWS `DiscoverInstances` has a host of its own, whose name begins with `data-`. A configured endpoint is one host for
+    // all operations.
     let own_endpoint = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SERVICEDISCOVERY"];
     let config = if own_endpoint.into_iter().any(|name| env::var_os(name).is_some()) {
         config.interceptor(OneHost)
@@ -269,7 +268,7 @@ async fn client() -> Client {
     Client::from_conf(config.build())
 }
 
-/// Takes the prefix of an operation's own host away again. The SDK has no switch for it.
+/// Removes the host prefix of an operation, for which the SDK has no setting.
 #[derive(Debug)]
 struct OneHost;
 

@@ -1,15 +1,15 @@
-//! A service's own copy of what another service has told it by events.
+//! A service's own copy of data that another service publishes in events.
 
 use serde::{Deserialize, Serialize};
 
 use crate::table::{Condition, Error, Key, Table, Written};
 
-/// Whether an event about a subject is the latest that this service knows.
+/// Whether an event is the latest that this service knows about its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is: it was written now, or by an earlier delivery that may not have finished what follows.
+    /// It is. It was written now, or by an earlier delivery that may not have finished the work that follows.
     Latest,
-    /// A later event has been seen.
+    /// A later event was applied already.
     Overtaken,
 }
 
@@ -27,8 +27,8 @@ struct Known {
 }
 
 impl Table {
-    /// Writes what an event of version `sequence` tells, unless something later is known already. The
-    /// copy must hold that version in its attribute `sequence`.
+    /// Writes the copy from an event of version `sequence`, unless it is from a later version already. The copy must have that
+    /// version in its attribute `sequence`.
     pub async fn put_copy<T: Serialize>(&self, key: Key, copy: &T, sequence: u64) -> Result<Standing, Error> {
         match self.put::<Known>(&Item { key, copy }, Condition::older_than(sequence)).await? {
             Written::Refused(Some(known)) if known.sequence > sequence => Ok(Standing::Overtaken),

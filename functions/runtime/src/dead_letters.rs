@@ -1,4 +1,4 @@
-//! Puts what cannot be handled into a dead-letter queue, with the reason.
+//! Sends messages that cannot be handled to a dead-letter queue, with the reason.
 
 use std::{collections::HashMap, error};
 
@@ -28,9 +28,9 @@ impl DeadLetters {
         Ok(Self { client: aws::client!(aws_sdk_sqs), url: environment::required("DEAD_LETTER_QUEUE_URL")? })
     }
 
-    /// Sends the message as it came, with the reason in the message attribute `reason`.
+    /// Sends the message unchanged, with the reason in the message attribute `reason`.
     pub async fn send(&self, body: &str, reason: &str) -> Result<(), Box<dyn error::Error + Send + Sync>> {
-        // An attribute counts towards the size of a message, which is limited, and may not be empty.
+        // An attribute must not be empty, and counts towards the size limit of a message.
         let reason: String = reason.chars().take(1_000).collect();
         self.client
             .send_message()
@@ -44,7 +44,7 @@ impl DeadLetters {
     }
 }
 
-/// The system attribute by which a message carries on the trace of the work that sends it.
+/// The system attribute that continues the sender's trace.
 pub(crate) fn trace_attribute()
 -> Option<HashMap<aws_sdk_sqs::types::MessageSystemAttributeNameForSends, MessageSystemAttributeValue>> {
     let value = MessageSystemAttributeValue::builder().data_type("String").string_value(xray_header()?);

@@ -1,24 +1,23 @@
 //! Where the other services are.
 //!
-//! | | asks | changes |
+//! | | source | a change takes effect |
 //! |---|---|---|
 //! | [`Static`] | the environment: `USERS_URL`, `USERS_LOOKUP` | with a deployment of the caller |
-//! | [`Dynamic`] | AWS Cloud Map: the namespace's healthy instances | within [`LIFE`], whoever calls |
+//! | [`Dynamic`] | AWS Cloud Map: the namespace's healthy instances | within [`LIFE`], for every caller |
 //!
-//! The template's parameter `Discovery` chooses. Both answer with all instances; which one is called is the
-//! caller's choice ([`calls`](crate::calls)).
+//! The template's parameter `Discovery` chooses one. Both return all instances; the caller chooses among them
+//! ([`calls`](crate::calls)).
 //!
 //! # The cache
 //!
-//! An answer of Cloud Map is used for [`LIFE`]. A caller who finds it older than [`AGING`] still uses it, and a new
-//! one is asked for meanwhile: who calls often enough never waits. An answer that has expired is replaced before
-//! it is used, unless Cloud Map does not answer; the last good one is then kept for another [`LIFE`], and asked
-//! for anew every [`PAUSE`], in the background. A place that a caller found out of order is asked for at once.
+//! An answer of Cloud Map is used for [`LIFE`]. If it is older than [`AGING`], it is still used while a new one is fetched in
+//! the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map does not
+//! respond, the last good answer is used for another [`LIFE`], with a retry in the background every [`PAUSE`]. If a caller
+//! reports that an instance does not work, a new answer is fetched at once.
 //!
-//! No library does this. moka, the obvious one, drops a value when it expires, while what is wanted is a value
-//! that can outlive its time, and to be told that the time is near. Nothing happens here but in the course of a
-//! call, since Lambda freezes a function between two. What is left
-//! is a map and three points in time.
+//! No library does this. moka, the obvious one, drops a value when it expires, but here a value must be able to outlive its
+//! time, and be refreshed shortly before. Nothing runs between calls, because Lambda freezes a function then. So a map and
+//! three points in time are enough.
 
 use std::{
     collections::HashMap,
@@ -41,32 +40,32 @@ use crate::{
 
 /// How long an answer of Cloud Map is used.
 pub const LIFE: Duration = Duration::from_secs(30);
-/// When a new answer is asked for, while the old one is still used.
+/// The age at which a new answer is fetched while the old one is still used.
 pub const AGING: Duration = Duration::from_secs(20);
-/// The pause after a question that Cloud Map has not answered.
+/// The pause after a request that Cloud Map did not answer.
 pub const PAUSE: Duration = Duration::from_secs(5);
-/// An answer is at least this old before a caller's doubts about it matter: a service that is down for good is not
-/// asked for at every attempt.
+/// The minimum age of an answer before a caller's report invalidates it, so that a service that is down for long does not
+/// cause a lookup at every attempt.
 const BEYOND_DOUBT: Duration = Duration::from_secs(1);
 
 /// The instances of one service; at least one.
 pub type Instances = Arc<[Instance]>;
 
-/// Knows where services are.
+/// Finds services.
 pub trait Directory: fmt::Debug + Send + Sync {
-    /// The instances of a service that may be called.
+    /// The instances of a service that can be called.
     fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, Unresolved>>;
 
-    /// Says that a place was out of order: the next answer should be a new one.
+    /// Reports that an instance did not work: the next answer should be a new one.
     fn doubt(&self, service: &str);
 }
 
-/// Why nobody knows where a service is.
+/// Why a service was not found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unresolved {
-    /// It has no instance that may be called; the text says where that was looked up.
+    /// It has no instance that can be called; the text says where it was looked up.
     Nowhere(String),
-    /// The directory itself is out of order, and has never answered before.
+    /// The directory itself does not work, and has never answered before.
     NoAnswer(String),
 }
 
@@ -150,7 +149,7 @@ impl Dynamic {
     }
 
     fn cached<T>(&self, work: impl FnOnce(&mut Cache, Instant) -> T) -> T {
-        // Nothing panics while it holds the lock.
+        // No code panics while it holds the lock.
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut cache, Instant::now())
     }
@@ -191,7 +190,7 @@ impl Directory for Dynamic {
                 Cached::Good(instances) => Ok(instances),
                 Cached::Aging(instances) => {
                     let (directory, service) = (self.clone(), service.to_owned());
-                    // Goes on beside the call that led here; where Lambda freezes it, with the next one.
+                    // Runs beside the present call. If Lambda freezes it, it goes on during the next one.
                     tokio::spawn(telemetry::beside(async move { drop(directory.ask(&service).await) }));
                     Ok(instances)
                 }
@@ -206,25 +205,25 @@ impl Directory for Dynamic {
     }
 }
 
-/// What is known of where services are, and how far it can be relied on. No clock and no I/O in here.
+/// The known addresses of services, and how old they are. Without clock and I/O.
 #[derive(Debug, Default)]
 struct Cache(HashMap<String, Entry>);
 
 #[derive(Debug)]
 struct Entry {
     instances: Instances,
-    /// When Cloud Map was last asked, whether or not it answered.
+    /// When Cloud Map was last called, whether or not it answered.
     asked: Instant,
-    /// From when on a new answer is asked for in the background.
+    /// From then on a new answer is fetched in the background.
     ages: Instant,
-    /// From when on a new answer is waited for.
+    /// From then on callers wait for a new answer.
     expires: Instant,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Cached {
     Good(Instances),
-    /// Good, and a new one should be asked for.
+    /// Good, but a new one should be fetched.
     Aging(Instances),
     None,
 }
@@ -234,7 +233,7 @@ impl Cache {
         match self.0.get_mut(service) {
             Some(entry) if now < entry.ages => Cached::Good(Arc::clone(&entry.instances)),
             Some(entry) if now < entry.expires => {
-                // One question at a time: whoever comes next takes it that this one is answered.
+                // One request at a time: the next caller assumes that this one will be answered.
                 entry.ages = now + PAUSE;
                 Cached::Aging(Arc::clone(&entry.instances))
             }
@@ -247,7 +246,7 @@ impl Cache {
         self.0.insert(service.to_owned(), entry);
     }
 
-    /// The last answer, where Cloud Map has given one before, for want of a new one.
+    /// The last answer, if there was one, in place of a new one.
     fn keep(&mut self, service: &str, now: Instant) -> Option<Instances> {
         let entry = self.0.get_mut(service)?;
         (entry.asked, entry.ages, entry.expires) = (now, now + PAUSE, now + LIFE);
@@ -278,7 +277,7 @@ mod tests {
         Arc::from([Instance { id: "a".to_owned(), url: Some(url.to_owned()), function_arn: None }])
     }
 
-    /// A cache that was told an hour ago where users is, and what time it is.
+    /// A cache with an answer for users that is an hour old, and the present time.
     fn told() -> (Cache, Instant) {
         let (mut cache, now) = (Cache::default(), Instant::now() + Duration::from_hours(1));
         cache.put("users", at("https://one.example"), now);

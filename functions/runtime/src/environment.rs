@@ -2,7 +2,7 @@
 
 use std::{env, error, fmt};
 
-/// A setting that the template should have given and did not.
+/// A setting that is missing in the template.
 #[derive(Debug)]
 pub struct Missing(&'static str);
 

@@ -1,10 +1,9 @@
-//! Faults that tests inject into the steps of the saga. **Not part of a release build**, which is what is
+//! Faults that tests inject into the steps of the saga. **Not part of a release build**, and only release builds are
 //! deployed to AWS: the module is compiled with debug assertions only.
 //!
-//! The environment variable `FAULTS`, which no template sets, names a folder. The next fault of a function
-//! for an order is the first file in `<folder>/<order id>/<function>/`, and taking it removes the file, so
-//! that each is injected once. The part of a file's name before its first `-` gives the order, the rest is
-//! the kind: [`Fault`].
+//! The environment variable `FAULTS`, which no template sets, names a folder. The next fault of a function for an order is
+//! the first file in `<folder>/<order id>/<function>/`. The file is removed when the fault is taken, so that each is injected
+//! once. The part of its name before the first `-` sorts the files, the rest is the kind: [`Fault`].
 
 use std::{env, fs, future::pending, path::PathBuf, process};
 
@@ -12,7 +11,7 @@ use serde_json::Value;
 
 use crate::task::Failure;
 
-/// What goes wrong in one invocation.
+/// The fault of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
@@ -42,7 +41,7 @@ impl Fault {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
         names.sort_unstable();
-        // Of two invocations at once only one removes the file.
+        // Of two concurrent invocations only one can remove the file.
         let taken = names.iter().find(|name| fs::remove_file(folder.join(name)).is_ok());
         match taken.and_then(|name| Some(name.split_once('-')?.1)) {
             Some("before") => Self::Before,
@@ -55,7 +54,7 @@ impl Fault {
         }
     }
 
-    /// Does the work with what goes wrong around it.
+    /// Runs the work with the fault around it.
     pub(crate) async fn around(
         self,
         work: impl AsyncFn() -> Result<Value, Failure>,
@@ -63,7 +62,7 @@ impl Fault {
         match self {
             Self::None => work().await,
             Self::Before => Err(Failure::transient("injected: before the effect")),
-            // What Step Functions sees when Lambda throttles has a name of its own; it is retried like all.
+            // Step Functions sees another error name when Lambda throttles, but retries it in the same way.
             Self::Throttled => Err(Failure::transient("injected: throttled")),
             Self::After => {
                 work().await?;

@@ -30,8 +30,7 @@
 //! # drop(endpoints);
 //! ```
 //!
-//! Every error becomes a problem document here, in one place, a panic included: a function never hands
-//! an error to API Gateway to word.
+//! Every error, a panic included, becomes a problem document here, so that API Gateway never has to word one.
 
 #[cfg(debug_assertions)]
 use std::collections::HashMap;
@@ -65,21 +64,19 @@ use crate::{
     telemetry::{self, Unit, XRAY_HEADER, from_xray_header},
 };
 
-/// Tells the client the request's place in its trace, as a `traceparent`: W3C's
+/// Returns the trace context of the request to the client, in the form of a `traceparent`: W3C's
 /// [`traceresponse`](https://w3c.github.io/trace-context/#traceresponse-header), a draft (Trace Context Level 3) that
-/// OpenTelemetry's instrumentations can send. The trace's id is there whether the trace is sampled or not; the last digit says
-/// which.
+/// OpenTelemetry's instrumentations can send. It is there even if the trace is not sampled; the last digit says whether it is.
 ///
 /// It is not `X-Amzn-Trace-Id`, which API Gateway's REST APIs answer with. An HTTP API
 /// [reserves](https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-parameter-mapping.html#http-api-mapping-reserved-headers)
-/// every name that begins with `x-amzn-`, and no document says what becomes of such a header in a function's answer.
+/// every name that begins with `x-amzn-`, and does not document what happens to such a header in a function's answer.
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
-/// The largest body that any endpoint reads, in bytes: 64 KiB of text is at most 384 KiB of JSON when each
-/// byte is written as an escape.
+/// The maximum size of a body, in bytes: 64 KiB of text are at most 384 KiB of JSON, if every byte is escaped.
 const MAX_BODY: usize = 512 * 1024;
 
-/// Who makes a request, as the API's authorizer has verified it.
+/// The caller of a request, verified by the API's authorizer.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// The user's id: the token's `sub`.
@@ -93,7 +90,7 @@ pub struct Caller {
 impl Caller {
     /// Reads the claims of a verified token.
     fn from_claims<'a>(claim: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
-        // An ID token is signed by the same pool but is not meant for an API.
+        // An ID token is signed by the same pool, but is not meant for APIs.
         if claim("token_use").is_some_and(|token_use| token_use != "access") {
             return None;
         }
@@ -105,8 +102,7 @@ impl Caller {
     }
 }
 
-/// The groups in a claim as API Gateway hands an array over: `[admin editors]`. No group's name has white
-/// space.
+/// The groups in a claim. API Gateway passes an array as `[admin editors]`; names of groups have no white space.
 fn groups(claim: &str) -> Vec<String> {
     let inside = claim.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     inside.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
@@ -123,7 +119,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Who makes the request; 401 if nobody is signed in, or if the token is an ID token.
+    /// The caller; 401 without an access token, and with an ID token.
     pub fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(|| {
             let detail = "send an access token, not an ID token: Authorization: Bearer <token>";
@@ -131,7 +127,7 @@ impl Request {
         })
     }
 
-    /// Who makes the request, as a member of a group of the user pool; 403 for others.
+    /// The caller, who must be a member of a group of the user pool; 403 for others.
     pub fn require_group(&self, group: &str) -> Result<&Caller, Problem> {
         let caller = self.caller()?;
         if caller.groups.iter().any(|member_of| member_of == group) {
@@ -145,8 +141,8 @@ impl Request {
         ))
     }
 
-    /// 401 unless another service signed the request (SigV4) and API Gateway has verified that: a route's
-    /// authorizer stands in a template, and what it guards should not depend on that line alone.
+    /// 401 unless an AWS principal signed the request (SigV4) and API Gateway verified the signature. The route requires that
+    /// too, but security should not depend on one line of a template.
     pub fn signed(&self) -> Result<(), Problem> {
         if self.signed {
             Ok(())
@@ -158,14 +154,14 @@ impl Request {
         }
     }
 
-    /// The identifier in the path under `name`; 404 where it is not a UUID, since nothing has such an id.
+    /// The identifier in the path under `name`; 404 if it is not a UUID, because nothing has such an id.
     pub fn id(&self, name: &str) -> Result<Uuid, Problem> {
         self.parameter(name)
             .parse()
             .map_err(|_| Problem::new(Kind::NotFound, format!("the {name} in the path is not a UUID")))
     }
 
-    /// What stands in the path under `name`, which the endpoint's path must have.
+    /// The parameter `name` of the path, which the endpoint's path must have.
     pub fn parameter(&self, name: &str) -> &str {
         let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -176,7 +172,7 @@ impl Request {
         self.inner.query_string_parameters_ref().and_then(|parameters| parameters.first(name))
     }
 
-    /// The identifier in the query parameter `name`, where there is one; 422 where it is not a UUID.
+    /// The identifier in the query parameter `name`, if there is one; 422 if it is not a UUID.
     pub fn query_id(&self, name: &str) -> Result<Option<Uuid>, Problem> {
         let parse = |text: &str| {
             text.parse().map_err(|_| Problem::invalid_field(format!("/{name}"), "must be a UUID"))
@@ -189,8 +185,8 @@ impl Request {
         self.inner.headers()
     }
 
-    /// The fields of the JSON body: 415 where it is not JSON by its media type, or is encoded in some way, 413 where it is too
-    /// large, 400 where it cannot be read.
+    /// The fields of the JSON body: 415 if its media type is not JSON or it has a content encoding, 413 if it is too large, 400
+    /// if it cannot be read.
     pub fn json(&self) -> Result<Fields, Problem> {
         let media_type = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
@@ -201,7 +197,7 @@ impl Request {
             return Err(Problem::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"));
         }
         let body = self.bytes()?;
-        // A gateway hands over text: bytes that are not UTF-8 may arrive as U+FFFD, which has three.
+        // A gateway passes text: a byte that is not UTF-8 may arrive as U+FFFD, which has three bytes.
         let sent =
             self.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         if sent.is_some_and(|sent: usize| sent != body.len()) {
@@ -213,7 +209,7 @@ impl Request {
         Fields::read(body)
     }
 
-    /// The body as it was sent: 413 where it is too large.
+    /// The body as it was sent; 413 if it is too large.
     pub fn bytes(&self) -> Result<&[u8], Problem> {
         let body: &[u8] = self.inner.body().as_ref();
         if body.len() > MAX_BODY {
@@ -222,7 +218,7 @@ impl Request {
         Ok(body)
     }
 
-    /// The idempotency key, where the client sent one.
+    /// The idempotency key, if the client sent one.
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         self.headers()
             .get(idempotency::HEADER)
@@ -230,17 +226,17 @@ impl Request {
             .transpose()
     }
 
-    /// Checks `If-Match` against the current version: 428 where it is missing, 412 where it is another.
+    /// Checks `If-Match` against the current version: 428 if it is missing, 412 if it names other versions only.
     pub fn require_match(&self, version: u64) -> Result<(), Problem> {
         precondition::require_match(self.headers(), version)
     }
 
-    /// Checks `If-Match` where the client sent it, for what can be done without.
+    /// Checks `If-Match` if the client sent it, for operations that do not require it.
     pub fn match_if_sent(&self, version: u64) -> Result<(), Problem> {
         if self.headers().contains_key(header::IF_MATCH) { self.require_match(version) } else { Ok(()) }
     }
 
-    /// Whether the client wants to create, and not to replace what is there: `If-None-Match: *`.
+    /// Whether the request may create something, but not replace it: `If-None-Match: *`.
     pub fn creates_only(&self) -> Result<bool, Problem> {
         precondition::creates_only(self.headers())
     }
@@ -251,7 +247,7 @@ impl Request {
     }
 }
 
-/// Lets a request be found, its trace by the ids in a path and its log lines by the last of them.
+/// Annotates the trace with every id in the path, and log lines with the last.
 fn annotate(unit: &Unit, path: &str) {
     for (name, id) in ids(path) {
         unit.subject(id);
@@ -259,8 +255,7 @@ fn annotate(unit: &Unit, path: &str) {
     }
 }
 
-/// The ids in a path by the names of the things: `/posts/0190…` has a `post_id`. What is no id stays out: a client can write
-/// anything into a path.
+/// The ids in a path with their names: `/posts/0190…` has a `post_id`. Only ids, because a path can contain anything.
 fn ids(path: &str) -> impl Iterator<Item = (String, &str)> {
     let segments = || path.split('/');
     segments().zip(segments().skip(1)).filter_map(|(things, id)| {
@@ -270,18 +265,17 @@ fn ids(path: &str) -> impl Iterator<Item = (String, &str)> {
     })
 }
 
-/// How long an invocation has where nobody says: the time-out that the templates give an endpoint.
+/// The time-out of an invocation that has no deadline: what the templates give an endpoint.
 const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 
-/// When an invocation's time is over, asked at its start. `cargo lambda watch` names a moment that has
-/// passed, which Lambda never does.
+/// The deadline of an invocation, read at its start. `cargo lambda watch`, unlike Lambda, can name a time that has passed.
 pub(crate) fn deadline(context: &Context) -> Instant {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let left = Duration::from_millis(context.deadline).saturating_sub(now);
     Instant::now() + if left.is_zero() { UNKNOWN_TIME } else { left }
 }
 
-/// The answer to a request that went well.
+/// The answer to a successful request.
 #[derive(Debug)]
 pub struct Reply {
     status: StatusCode,
@@ -318,14 +312,14 @@ impl Reply {
         Self::json(StatusCode::OK, body)
     }
 
-    /// 201 with a body and where to find it.
+    /// 201 with a body and the `Location` of what was created.
     pub fn created(body: &impl Serialize, location: &str) -> Result<Self, Problem> {
         let mut reply = Self::json(StatusCode::CREATED, body)?;
         reply.headers.insert(header::LOCATION, HeaderValue::from_str(location).map_err(Problem::internal)?);
         Ok(reply)
     }
 
-    /// 202 with a body and where to see how it goes on.
+    /// 202 with a body and the `Location` at which the progress can be seen.
     pub fn accepted_at(body: &impl Serialize, location: &str) -> Result<Self, Problem> {
         Ok(Self { status: StatusCode::ACCEPTED, ..Self::created(body, location)? })
     }
@@ -346,12 +340,12 @@ impl Reply {
         Self { body, ..Self::empty(StatusCode::OK) }
     }
 
-    /// 304: the client has it already.
+    /// 304: the client has the current representation.
     pub fn not_modified() -> Self {
         Self::empty(StatusCode::NOT_MODIFIED)
     }
 
-    /// Where what was made is found.
+    /// Adds a `Location`.
     fn location(&self) -> Option<&str> {
         self.headers.get(header::LOCATION)?.to_str().ok()
     }
@@ -382,22 +376,22 @@ struct Endpoint<S> {
     handler: Handler<S>,
 }
 
-/// The endpoints of one function, over the state that their handlers share.
+/// The endpoints of one function, and the state that their handlers share.
 pub struct Endpoints<S> {
     state: Rc<S>,
     paths: Router<Vec<Endpoint<S>>>,
 }
 
 impl<S: 'static> Endpoints<S> {
-    /// No endpoint yet.
+    /// Without an endpoint yet.
     pub fn new(state: S) -> Self {
         Self { state: Rc::new(state), paths: Router::new() }
     }
 
-    /// Adds an endpoint, by the method and path that the template's route has.
+    /// Adds an endpoint, with the method and path of the template's route.
     ///
     /// # Panics
-    /// Where two paths of one function contradict each other, which the first start shows.
+    /// If two paths of one function conflict, so that the first start shows it.
     #[must_use]
     pub fn on<H>(mut self, method: &'static str, path: &'static str, handler: H) -> Self
     where
@@ -425,8 +419,8 @@ impl<S: 'static> Endpoints<S> {
         .await
     }
 
-    /// Like [`Self::serve`], and answers direct invokes: an input that is not an HTTP request goes to
-    /// `call`, whose output is the invoke's answer.
+    /// Like [`Self::serve`], but also answers direct invokes: an input that is not an HTTP request is passed to `call`, whose
+    /// output is the answer.
     pub async fn serve_with_calls<C>(self, call: C) -> Result<(), Error>
     where
         C: AsyncFn(&S, Value) -> Result<Value, Problem>,
@@ -442,7 +436,7 @@ impl<S: 'static> Endpoints<S> {
             let name = format!("RPC {function}");
             telemetry::invocation(&context, telemetry::Kind::Server, &name, None, async |unit| {
                 let start = Instant::now();
-                // Boxed, so that the function's future does not nest the handler's.
+                // Boxed, so that the function's future does not contain the handler's.
                 let result = call(&self.state, payload).boxed_local().await;
                 tell_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
                 result.map_err(Error::from)
@@ -475,7 +469,7 @@ impl<S: 'static> Endpoints<S> {
                         parameters,
                     };
                     annotate(unit, &path);
-                    // Last: of a request about another user it is its maker whom the trace is found by.
+                    // Last: the trace of a request about another user is annotated with the caller's id.
                     if let Some(caller) = &request.caller {
                         unit.annotate("user_id", caller.id.to_string());
                     }
@@ -520,7 +514,7 @@ impl<S: 'static> Endpoints<S> {
     }
 }
 
-/// One line a request, at the level that its outcome deserves; the outcome in the trace and in the metrics.
+/// Writes one line per request, at a level that depends on the outcome, and records the outcome in the trace and the metrics.
 fn tell_outcome(
     unit: &Unit,
     method: &str,
@@ -570,7 +564,7 @@ fn tell_outcome(
     }
 }
 
-/// An error and what caused it, in one line for the log.
+/// An error and its causes in one line, for the log.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -582,7 +576,7 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// What the API's authorizer says of a request.
+/// The statements of the API's authorizer about a request.
 fn authorizer(request: &lambda_http::Request) -> Option<&ApiGatewayRequestAuthorizer> {
     match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref(),
@@ -590,7 +584,7 @@ fn authorizer(request: &lambda_http::Request) -> Option<&ApiGatewayRequestAuthor
     }
 }
 
-/// Whether another service, or an operator, signed the request: the authorizer's word for it.
+/// Whether the authorizer verified the signature of an AWS principal.
 fn is_signed(request: &lambda_http::Request) -> bool {
     #[cfg(debug_assertions)]
     if authorizer(request).is_none() {
@@ -599,7 +593,7 @@ fn is_signed(request: &lambda_http::Request) -> bool {
     authorizer(request).is_some_and(|authorizer| authorizer.iam.is_some())
 }
 
-/// Who makes the request: the authorizer's word for it.
+/// The caller, as verified by the authorizer.
 fn caller(request: &lambda_http::Request) -> Option<Caller> {
     let claims = authorizer(request).and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
     #[cfg(debug_assertions)]
@@ -612,7 +606,7 @@ fn caller(request: &lambda_http::Request) -> Option<Caller> {
     claims.and_then(|claims| Caller::from_claims(|name| claims.get(name).map(String::as_str)))
 }
 
-/// A claim as API Gateway hands it over: text, and an array as its items between brackets.
+/// A claim as API Gateway passes it: text, with the items of an array between brackets.
 #[cfg(debug_assertions)]
 fn as_gateway_writes(claim: &Value) -> String {
     match claim {
@@ -628,7 +622,7 @@ fn response(status: StatusCode, mut headers: HeaderMap, body: Option<Content>) -
     if let Some(body) = &body {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(body.media_type));
     }
-    // What people see of each other is for them alone, unless the handler says otherwise.
+    // Answers can contain personal data: nobody may cache them, unless the handler says otherwise.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let mut response = ApiGatewayV2httpResponse::default();

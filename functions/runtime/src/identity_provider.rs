@@ -14,14 +14,14 @@ pub struct UserPool {
     id: String,
 }
 
-/// What the pool knows of a login's e-mail address.
+/// The e-mail address of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Email {
-    /// Its owner has shown that mail to it arrives.
+    /// It is verified: its owner receives mail there.
     Verified(String),
-    /// There is none, or nobody has shown that it is theirs.
+    /// There is none, or it is not verified.
     Unverified,
-    /// The login has been removed while its token is still valid.
+    /// The login was removed, although its token is still valid.
     NoLogin,
 }
 

@@ -1,10 +1,9 @@
-//! Verifies access tokens where no authorizer stands in front: under `cargo lambda watch`.
+//! Verifies access tokens under `cargo lambda watch`, which has no authorizer.
 //!
-//! On AWS and on the local cloud the API's authorizer has verified the token before a function runs.
-//! `cargo lambda watch` has no authorizer; this takes its place, so that a request without a valid token
-//! is refused there as well. A signature (`SigV4`) is asked for and not verified, since only the emulator
-//! knows the keys; the port is one that no other machine reaches. All this exists in debug builds only and
-//! answers nothing unless `make watch` has set `LOCAL_JWKS`, `JWT_ISSUER` and `JWT_AUDIENCE`.
+//! On AWS and on the local cloud the API's authorizer verifies the token before a function runs. This takes its place, so
+//! that a request without a valid token is refused here as well. A signature (`SigV4`) is required but not verified, because
+//! only the emulator knows the keys; no other machine can reach the port. All this exists in debug builds only, and does
+//! nothing unless `make watch` has set `LOCAL_JWKS`, `JWT_ISSUER` and `JWT_AUDIENCE`.
 
 use std::env;
 
@@ -12,14 +11,14 @@ use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use serde_json::{Map, Value};
 
-/// Whether the request bears a signature, where `make watch` runs the function.
+/// Whether the request has a signature, if `make watch` runs the function.
 pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     env::var_os("LOCAL_JWKS").is_some()
         && authorization.is_some_and(|value| value.starts_with("AWS4-HMAC-SHA256 Credential="))
 }
 
-/// The claims of the request's bearer token, when it is valid.
+/// The claims of the request's bearer token, if it is valid.
 pub(crate) fn verify(headers: &HeaderMap) -> Option<Map<String, Value>> {
     let keys: JwkSet = serde_json::from_str(&env::var("LOCAL_JWKS").ok()?).ok()?;
     let token = headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")?;

@@ -47,7 +47,7 @@ impl Mailer {
             .content(EmailContent::builder().simple(message).build());
         match request.send().await {
             Ok(_) => Ok(()),
-            // SES names addresses when it says why: its error's name is all that may go into a log.
+            // The messages of SES contain addresses: only the name of its error may be logged.
             Err(SdkError::ServiceError(refused)) => {
                 let status = refused.raw().status();
                 Err(format!("SES answered {status} {}", refused.err().code().unwrap_or_default()).into())

@@ -1,11 +1,11 @@
 //! Serves a consumer: events from the bus, through a rule and an SQS queue.
 //!
-//! A message leaves the queue only when its effect is durable. What can never succeed goes to the
-//! dead-letter queue at once, and what failed five times goes there too, each with its reason in the
-//! message attribute `reason`; an attempt that failed is repeated after a pause that doubles, with jitter.
-//! The queue's own redrive policy is the last resort, for a function that dies before it can say anything.
+//! A message leaves the queue only when its effect is durable. A failed attempt is retried after a pause that doubles, with
+//! jitter. A message that can never succeed, or that failed five times, is moved to the dead-letter queue, with the reason in
+//! the message attribute `reason`. The queue's own redrive policy is the last resort, for a function that dies before it can
+//! report anything.
 //!
-//! A handler must be true when run twice: SQS delivers at least once.
+//! Handlers must be idempotent: SQS delivers at least once.
 
 use std::{
     error, fmt,
@@ -33,28 +33,28 @@ use crate::{
     telemetry::{self, Kind, Unit, from_traceparent, from_xray_header},
 };
 
-/// After how many deliveries a message is given up: the queue's `maxReceiveCount`.
+/// Maximum deliveries of a message: the queue's `maxReceiveCount`.
 const MAX_DELIVERIES: u32 = 5;
-/// The longest pause before a failed message is delivered again, in seconds.
+/// Maximum pause before a failed message is delivered again, in seconds.
 const LONGEST_PAUSE: u32 = 60;
-/// A cascade hands over to the next invocation when less time than this is left.
+/// A cascade hands the rest over to another invocation if less time than this is left.
 const HAND_OVER: Duration = Duration::from_secs(5);
-/// How long after a cascade's first pass the second starts, in seconds. Longer than an endpoint's time-out (10 s) and
-/// the lag of an index, so that it finds what was being written while the first one ran.
+/// The pause between the two passes of a cascade, in seconds. Longer than an endpoint's time-out (10 s) plus the lag of an
+/// index, so that the second pass finds items that were written during the first.
 const SECOND_PASS_AFTER: i32 = 30;
-/// How many items a cascade reads at once.
+/// The number of items that a cascade reads at once.
 const CASCADE_PAGE: u32 = 100;
-/// How many items of a page a cascade works on at once.
+/// Maximum number of items that a cascade changes concurrently.
 const CASCADE_WIDTH: usize = 16;
-/// The message attribute that says how far a cascade has come.
+/// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
 
 /// Why an event was not applied.
 #[derive(Debug)]
 pub enum Failure {
-    /// It can never be: the message goes to the dead-letter queue.
+    /// It can never be applied: the message is moved to the dead-letter queue.
     Permanent(String),
-    /// It may be later: the message stays in the queue.
+    /// A retry may succeed: the message stays in the queue.
     Temporary(Box<dyn error::Error + Send + Sync>),
 }
 
@@ -68,29 +68,29 @@ impl fmt::Display for Failure {
 }
 
 impl From<table::Error> for Failure {
-    /// A missing permission or a broken item is temporary too: it can be mended while the message waits.
+    /// A missing permission or a broken item is temporary too, because it can be fixed while the message waits.
     fn from(error: table::Error) -> Self {
         Self::Temporary(error.into())
     }
 }
 
-/// What applying an event came to.
+/// The result of applying an event.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It took effect.
+    /// It was applied.
     Applied,
-    /// It had taken effect before, or a later event had.
+    /// It, or a later event, was applied before.
     AlreadyApplied,
-    /// Part of it took effect; the rest follows in a message of its own.
+    /// Part of it was applied; the rest follows in another message.
     Continues(Progress),
 }
 
-/// How far a cascade over many items has come.
+/// The progress of a cascade over many items.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 for the first pass over the items, 1 for the second.
     pub pass: u32,
-    /// The sort key of the last item that was done in this pass.
+    /// The sort key of the last item that was changed in this pass.
     pub after: Option<String>,
 }
 
@@ -99,7 +99,7 @@ pub struct Progress {
 pub struct Delivery<P> {
     /// The event.
     pub event: CloudEvent<P>,
-    /// How far its cascade has come, where it has one.
+    /// The progress of its cascade, if it has one.
     pub progress: Progress,
     deadline: Instant,
 }
@@ -112,12 +112,11 @@ impl<P> Delivery<P> {
 
     /// Applies a change to every item of a list, page by page.
     ///
-    /// Before the time runs out the rest is handed to a new message with the place it stopped at; a
-    /// function that is killed repeats at most what it did since it started. After the first pass a
-    /// second one follows, for items that were being written while the first ran.
+    /// Before the time runs out, a new message with the progress takes over the rest. A function that is killed repeats at most
+    /// the work of one invocation. After the first pass a second one follows, for items that were written during the first.
     ///
-    /// `list` is the list to go through, whatever its own start and limit; `apply` gets each item's key and
-    /// must be true when run twice on it.
+    /// `list` is the list to go through; its own start and limit are ignored. `apply` gets each item's key and must be
+    /// idempotent.
     pub async fn cascade(
         &self,
         table: &Table,
@@ -150,7 +149,7 @@ impl<P> Delivery<P> {
 struct BusEvent<P> {
     #[serde(rename = "detail-type")]
     event_type: String,
-    /// When the bus took the event, to the second.
+    /// When the bus accepted the event, in whole seconds.
     time: Timestamp,
     detail: CloudEvent<P>,
 }
@@ -165,8 +164,8 @@ struct Queue {
     dead_letters: DeadLetters,
 }
 
-/// Applies events until Lambda ends the process. A batch's messages are worked on side by side, and only
-/// those that failed are reported as such.
+/// Applies events until Lambda ends the process. The messages of a batch are handled concurrently, and only those that failed
+/// are reported as failed.
 pub async fn serve<S, P, H>(state: S, handler: H) -> Result<(), Error>
 where
     P: DeserializeOwned + Payload,
@@ -202,7 +201,7 @@ where
 }
 
 impl Queue {
-    /// Applies one message, in its event's trace; true where it has to be delivered again.
+    /// Applies one message, in its event's trace. Returns whether it must be delivered again.
     async fn handle<P: DeserializeOwned + Payload>(
         &self,
         message: &SqsMessage,
@@ -237,7 +236,7 @@ impl Queue {
         handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
     ) -> bool {
         let start = Instant::now();
-        // Boxed, so that the function's future does not nest the handler's.
+        // Boxed, so that the function's future does not contain the handler's.
         let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local().await;
         let result = match applied.unwrap_or_else(|_| Err(Failure::Temporary("the handler panicked".into())))
         {
@@ -249,7 +248,7 @@ impl Queue {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
-                // What is left of a cascade is late by design.
+                // The rest of a cascade is late by design.
                 if delivery.progress == Progress::default() {
                     CONSUMER_LAG.took_of(self.consumer.clone(), published.at.elapsed());
                 }
@@ -273,11 +272,11 @@ impl Queue {
         }
     }
 
-    /// Moves a message to the dead-letter queue, with the reason. Where even that fails, it stays.
+    /// Moves a message to the dead-letter queue, with the reason. If that fails too, it stays in the queue.
     async fn give_up(&self, unit: &Unit, message: &SqsMessage, reason: &str) -> bool {
         let message_id = id(message);
         unit.fail("GivenUp");
-        // The reason can quote the message, and goes where the message goes.
+        // The reason can quote the message, so it is sent with it and not logged.
         match self.dead_letters.send(body(message), reason).await {
             Ok(()) => {
                 DEAD_LETTERS.one_of(self.consumer.clone());
@@ -296,7 +295,7 @@ impl Queue {
         }
     }
 
-    /// Hands the rest of a cascade to a new message in the function's own queue.
+    /// Sends the rest of a cascade as a new message to the function's own queue.
     async fn send_on(&self, message: &SqsMessage, progress: &Progress) -> Result<(), Failure> {
         let starts_second_pass = progress.pass == 1 && progress.after.is_none();
         let seconds = if starts_second_pass { SECOND_PASS_AFTER } else { 0 };
@@ -316,7 +315,7 @@ impl Queue {
         send.await.map_err(Failure::Temporary)
     }
 
-    /// Delivers a failed message again after a pause, not after the whole visibility time-out.
+    /// Has a failed message delivered again after a pause, not after the whole visibility time-out.
     async fn pause(&self, message: &SqsMessage, deliveries: u32) {
         let longest = LONGEST_PAUSE.min(1 << deliveries.min(10));
         let seconds = fastrand::i32(1..=i32::try_from(longest).unwrap_or(1));
@@ -329,13 +328,13 @@ impl Queue {
             .send()
             .await;
         if let Err(error) = changed {
-            // Then it comes back after the visibility time-out.
+            // Then it is delivered again after the visibility time-out.
             tracing::warn!(cause = error_chain(&error), "the pause could not be set");
         }
     }
 }
 
-/// What the bus says of an event.
+/// The bus's envelope of an event.
 struct Published {
     event_type: String,
     at: Timestamp,
@@ -364,7 +363,7 @@ fn read<P: DeserializeOwned>(
     Ok((Published { event_type, at: time }, Delivery { event: detail, progress, deadline }))
 }
 
-/// How often SQS has delivered the message, this time included.
+/// The number of deliveries of the message, this one included.
 fn deliveries(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
     count.unwrap_or(1)

@@ -1,4 +1,4 @@
-//! Serves a function that runs every so often, whatever it is invoked with.
+//! Serves a function that runs on a schedule and ignores its input.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ impl Run {
     }
 }
 
-/// Runs `handler` until Lambda ends the process. A run that fails shows in Lambda's metric `Errors`.
+/// Runs `handler` at every invocation until Lambda ends the process. A failed run counts in Lambda's metric `Errors`.
 pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, &Run) -> Result<(), Error>,
@@ -32,7 +32,7 @@ where
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let run = Run { deadline: deadline(&event.context) };
         telemetry::invocation(&event.context, Kind::Server, "schedule", None, async |unit| {
-            // Boxed, so that the function's future does not nest the handler's.
+            // Boxed, so that the function's future does not contain the handler's.
             let result = handler(&state, &run).boxed_local().await;
             match &result {
                 Ok(()) => tracing::info!("ran"),

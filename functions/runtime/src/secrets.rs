@@ -6,12 +6,12 @@ use crate::{Error, aws};
 
 /// The secret with this name or ARN, whose text is the JSON of a `T`.
 ///
-/// Read once, when a function starts: a new value is known to the instances that start after it was set.
+/// Read once, when a function starts: instances that run already keep the old value.
 pub async fn read<T: DeserializeOwned>(name: &str) -> Result<T, Error> {
     let client = aws::client!(aws_sdk_secretsmanager);
     let answer = client.get_secret_value().secret_id(name).send().await?;
     let text = answer.secret_string.ok_or_else(|| format!("the secret {name} has no text"))?;
-    // Not serde_json's own words: they could quote the secret.
+    // Not serde_json's own message, which could quote the secret.
     serde_json::from_str(&text)
         .map_err(|_| format!("the secret {name} does not have the fields it should have").into())
 }

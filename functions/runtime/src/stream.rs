@@ -14,31 +14,31 @@ use crate::telemetry;
 /// One change of an item.
 #[derive(Debug)]
 pub struct Change {
-    /// The place in the stream, by which a failed change is reported.
+    /// The position in the stream, by which a failed change is reported.
     pub sequence_number: String,
     old: Item,
     new: Item,
 }
 
 impl Change {
-    /// A change from one image to another; an image is empty where there was, or is, no item.
+    /// A change from one image to another. An image is empty if there was no item before, or is none afterwards.
     pub fn new(sequence_number: impl Into<String>, old: impl Into<Item>, new: impl Into<Item>) -> Self {
         Self { sequence_number: sequence_number.into(), old: old.into(), new: new.into() }
     }
 
-    /// The item before the change, where there was one with the attributes of `T`.
+    /// The item before the change, if there was one and it has the attributes of `T`.
     pub fn old<T: DeserializeOwned>(&self) -> Option<T> {
         serde_dynamo::from_item(self.old.clone()).ok()
     }
 
-    /// The item after the change; an error where it does not have the attributes of `T`.
+    /// The item after the change; an error if it does not have the attributes of `T`.
     pub fn new_image<T: DeserializeOwned>(&self) -> Result<T, String> {
         serde_dynamo::from_item(self.new.clone()).map_err(|error| error.to_string())
     }
 }
 
-/// Handles changes until Lambda ends the process. `handler` gets a batch in the stream's order and gives
-/// back the sequence numbers of what failed: Lambda starts again at the lowest.
+/// Handles changes until Lambda ends the process. `handler` gets a batch in the stream's order and returns the sequence
+/// numbers of those that failed. Lambda delivers again from the lowest of them on.
 pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, Vec<Change>) -> Vec<String>,
@@ -51,7 +51,7 @@ where
         });
         let context = &event.context;
         let failed = telemetry::invocation(context, telemetry::Kind::Consumer, "stream", None, async |_| {
-            // Boxed, so that the function's future does not nest the handler's.
+            // Boxed, so that the function's future does not contain the handler's.
             handler(&state, changes.collect()).boxed_local().await
         })
         .await;

@@ -1,7 +1,7 @@
 //! Reads and writes a service's DynamoDB table.
 //!
-//! One table a service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not
-//! an error. Reads of the table are strongly consistent; reads of a global index cannot be.
+//! One table per service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not an error. Reads of
+//! the table are strongly consistent; reads of a global index cannot be.
 
 use std::{collections::HashMap, error, fmt, time::Duration};
 
@@ -25,21 +25,21 @@ use crate::{aws, environment};
 type Item = HashMap<String, AttributeValue>;
 type Names = HashMap<String, String>;
 
-/// How many keys DynamoDB takes in one `BatchGetItem`.
+/// Maximum keys of one `BatchGetItem`.
 const BATCH_SIZE: usize = 100;
-/// How often a change is tried that meets a transaction.
+/// Maximum attempts of a change that conflicts with a transaction.
 const CONFLICT_ATTEMPTS: u32 = 5;
-/// The reason that DynamoDB gives for a write whose condition did not hold.
+/// DynamoDB's reason for a write whose condition did not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
-/// How often what a `BatchGetItem` left over is asked for again.
+/// Maximum retries for keys that a `BatchGetItem` left unprocessed.
 const BATCH_ATTEMPTS: u32 = 5;
 
 /// Why a table could not be read or written.
 #[derive(Debug)]
 pub enum Error {
-    /// DynamoDB is throttled or does not answer: the same call may succeed later.
+    /// DynamoDB throttles or does not answer: a retry may succeed.
     Unavailable(Box<dyn error::Error + Send + Sync>),
-    /// The call can never succeed as it is: a missing permission, an item that does not fit its type.
+    /// A retry cannot succeed: a missing permission, or an item that does not fit its type.
     Broken(Box<dyn error::Error + Send + Sync>),
 }
 
@@ -74,7 +74,7 @@ impl From<serde_dynamo::Error> for Error {
     }
 }
 
-/// Sorts an SDK's error: what is worth another try, and what is not.
+/// Whether an SDK's error can be retried.
 fn failed<E>(error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + error::Error + Send + Sync + 'static,
@@ -110,7 +110,7 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key of its two parts.
+    /// The key with these two parts.
     pub fn new(pk: impl Into<String>, sk: impl Into<String>) -> Self {
         Self { pk: pk.into(), sk: sk.into() }
     }
@@ -123,7 +123,7 @@ impl Key {
     }
 }
 
-/// What must hold for a write to take place: a condition expression and its values.
+/// The condition of a write: a condition expression and its values.
 ///
 /// An attribute is written `#name`, a value `:name`.
 #[derive(Clone, Debug)]
@@ -138,17 +138,17 @@ impl Condition {
         Self { expression: expression.to_owned(), values: Vec::new() }
     }
 
-    /// No item stands under the key.
+    /// There is no item under the key.
     pub fn absent() -> Self {
         Self::new("attribute_not_exists(#pk)")
     }
 
-    /// The item's version is still the one that was read.
+    /// The item still has the version that was read.
     pub fn version(version: u64) -> Self {
         Self::new("#version = :version_read").value("version_read", version)
     }
 
-    /// What the item knows of its subject is older than `sequence`, or there is no item.
+    /// The item is from an older version of its subject than `sequence`, or there is no item.
     pub fn older_than(sequence: u64) -> Self {
         Self::new("(attribute_not_exists(#sequence) OR #sequence < :new_sequence)")
             .value("new_sequence", sequence)
@@ -161,7 +161,7 @@ impl Condition {
         self
     }
 
-    /// Gives `:name` a value of several parts.
+    /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
         self.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
         Ok(self)
@@ -172,8 +172,8 @@ impl Condition {
     }
 }
 
-/// A change of attributes that depends on what they are: an update expression and its values, written as a
-/// [`Condition`] is: `SET #reserved = #reserved + :quantity`.
+/// A change that depends on the present attributes: an update expression and its values, written like a [`Condition`]:
+/// `SET #reserved = #reserved + :quantity`.
 #[derive(Clone, Debug)]
 pub struct Change(Condition);
 
@@ -189,13 +189,13 @@ impl Change {
         Self(self.0.value(name, value))
     }
 
-    /// Gives `:name` a value of several parts.
+    /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
         self.0.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
         Ok(self)
     }
 
-    /// The expression and, with those of the condition that guards it, its names and values.
+    /// The expression, with its names and values and those of its condition.
     fn guarded(self, condition: &Condition) -> (String, Names, Item) {
         let names = self.0.names().chain(condition.names()).collect();
         let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
@@ -203,7 +203,7 @@ impl Change {
     }
 }
 
-/// A value that a condition or a key compares with.
+/// A value in a condition or key expression.
 #[derive(Clone, Debug)]
 pub struct Scalar(AttributeValue);
 
@@ -225,7 +225,7 @@ impl From<&str> for Scalar {
     }
 }
 
-/// `#name → name` for each attribute that an expression mentions, since any name could be a reserved word.
+/// `#name → name` for each attribute of an expression, because any name could be a reserved word.
 fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
     expression.split('#').skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -233,17 +233,17 @@ fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written<T> {
-    /// It took place.
+    /// It was written.
     Done,
-    /// The condition did not hold; this is the item that stands there, if any.
+    /// The condition did not hold; this is the present item, if there is one.
     Refused(Option<T>),
 }
 
 impl<T> Written<T> {
-    /// An error of the caller's choice where the condition did not hold.
+    /// Turns a failed condition into an error of the caller's choice.
     pub fn done_or<E>(self, refused: impl FnOnce() -> E) -> Result<(), E> {
         match self {
             Self::Done => Ok(()),
@@ -251,7 +251,7 @@ impl<T> Written<T> {
         }
     }
 
-    /// Forgets what stands there.
+    /// Drops the present item.
     pub(crate) fn forget(self) -> Written<()> {
         match self {
             Self::Done => Written::Done,
@@ -260,40 +260,40 @@ impl<T> Written<T> {
     }
 }
 
-/// What became of a conditional [`Change`].
+/// The result of a conditional [`Change`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Changed<T> {
-    /// It took place; this is the item as it is now.
+    /// It was changed; this is the new item.
     Now(T),
-    /// The condition did not hold; this is the item that stands there, if any.
+    /// The condition did not hold; this is the present item, if there is one.
     Refused(Option<T>),
 }
 
-/// What became of several conditional writes that take place together or not at all.
+/// The result of a transaction.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Transacted {
     /// They took place.
     Done,
-    /// None did: the conditions of these writes, by their places, did not hold.
+    /// Nothing was written: the conditions of the writes with these indices did not hold.
     Refused(Vec<usize>),
 }
 
-/// One of several writes that take place together.
+/// One write of a transaction.
 #[derive(Debug)]
 pub struct Write(TransactWriteItem);
 
-/// Items that were read together, to be taken by their keys.
+/// The items of a batch read, to be taken by their keys.
 #[derive(Debug)]
 pub struct Items(HashMap<Key, Item>);
 
 impl Items {
-    /// Takes the item under a key, if there was one.
+    /// Takes the item under a key, if there is one.
     pub fn take<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
         Ok(self.0.remove(key).map(serde_dynamo::from_item).transpose()?)
     }
 }
 
-/// What an index says of an item: its key, and where it stands in the order of `created`.
+/// An item's entry in an index: its key, and its position by `created`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Row {
     /// The item's key in the table.
@@ -303,29 +303,29 @@ pub struct Row {
     pub created: String,
 }
 
-/// A stretch of an index's partition, in the order of its sort key.
+/// A range of a partition, in the order of its sort key.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// The index.
     pub index: &'static str,
-    /// The attribute that the partition is named by, and its value.
+    /// The partition key's attribute and value.
     pub partition: (&'static str, String),
-    /// The attribute that the partition is sorted by.
+    /// The sort key's attribute.
     pub sort: &'static str,
-    /// Only items behind this sort key.
+    /// Only items after this sort key.
     pub after: Option<String>,
-    /// From the largest sort key to the smallest.
+    /// Whether the order is descending.
     pub newest_first: bool,
-    /// How many items at most.
+    /// Maximum number of items.
     pub limit: u32,
 }
 
-/// What a [`Query`] found.
+/// The result of a [`Query`].
 #[derive(Debug)]
 pub struct Found<T> {
     /// The items, in order.
     pub items: Vec<T>,
-    /// Whether there are more behind them.
+    /// Whether there are more items after these.
     pub more: bool,
 }
 
@@ -357,7 +357,7 @@ impl Table {
         Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    /// Reads items of any types: up to a hundred in one call.
+    /// Reads up to a hundred items of any types in one call.
     pub async fn read(&self, keys: &[Key]) -> Result<Items, Error> {
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(BATCH_SIZE) {
@@ -377,7 +377,7 @@ impl Table {
                     let key: Key = serde_dynamo::from_item(item.clone())?;
                     found.insert(key, item);
                 }
-                // What DynamoDB had no capacity for it leaves unprocessed, in an answer that is a success.
+                // If DynamoDB lacks capacity, it leaves keys unprocessed, in an answer that is a success.
                 let unprocessed = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name));
                 left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
                 if !left.is_empty() {
@@ -392,7 +392,7 @@ impl Table {
         Ok(Items(found))
     }
 
-    /// Writes a whole item where the condition holds.
+    /// Writes a whole item if the condition holds.
     pub async fn put<T: DeserializeOwned>(
         &self,
         item: &impl Serialize,
@@ -416,7 +416,7 @@ impl Table {
         }
     }
 
-    /// Sets the attributes of `set`, at least one, and removes those of `remove`, where the condition holds.
+    /// Sets the attributes of `set`, at least one, and removes those of `remove`, if the condition holds.
     pub async fn update<T: DeserializeOwned>(
         &self,
         key: Key,
@@ -453,8 +453,7 @@ impl Table {
         }
     }
 
-    /// Changes one item where the condition holds. Where a transaction is at work on the item, it is tried
-    /// again: the SDK does not do so by itself.
+    /// Changes one item if the condition holds. Retries if it conflicts with a transaction, which the SDK does not.
     pub async fn change<T: DeserializeOwned>(
         &self,
         key: Key,
@@ -496,7 +495,7 @@ impl Table {
         }
     }
 
-    /// Writing a whole item where the condition holds, as part of a transaction.
+    /// A write of a whole item if the condition holds, as part of a transaction.
     pub fn writing(&self, item: &impl Serialize, condition: Condition) -> Result<Write, Error> {
         let put = Put::builder()
             .table_name(&self.name)
@@ -509,7 +508,7 @@ impl Table {
         Ok(Write(TransactWriteItem::builder().put(put).build()))
     }
 
-    /// Changing an item where the condition holds, as part of a transaction.
+    /// A change of an item if the condition holds, as part of a transaction.
     pub fn changing(&self, key: Key, change: Change, condition: Condition) -> Result<Write, Error> {
         let (expression, names, values) = change.guarded(&condition);
         let update = Update::builder()
@@ -524,7 +523,7 @@ impl Table {
         Ok(Write(TransactWriteItem::builder().update(update).build()))
     }
 
-    /// Writes to up to a hundred items at once, all of them or none.
+    /// Writes up to a hundred items in one transaction: all of them or none.
     pub async fn transact(&self, writes: Vec<Write>) -> Result<Transacted, Error> {
         let writes = writes.into_iter().map(|write| write.0).collect();
         let result = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
@@ -541,17 +540,17 @@ impl Table {
         } else if codes.contains(&"ValidationError") {
             Err(Error::Broken(error.into()))
         } else {
-            // Another transaction was at work on one of the items, or the table is throttled.
+            // It conflicts with another transaction, or the table throttles.
             Err(Error::Unavailable(error.into()))
         }
     }
 
-    /// Reads a stretch of a partition. Fewer items than the limit, and still more behind them, is
-    /// possible: DynamoDB stops a page at 1 MB.
+    /// Reads a range of a partition. There can be fewer items than the limit and still more after them, because DynamoDB ends
+    /// a page at 1 MB.
     pub async fn query<T: DeserializeOwned>(&self, query: &Query) -> Result<Found<T>, Error> {
         let answer = self
             .request(query)
-            // One more than asked for tells whether there is more without a cursor to an empty page.
+            // One more than the limit, to know whether there are more without a cursor to an empty page.
             .limit(i32::try_from(query.limit).unwrap_or(i32::MAX).saturating_add(1))
             .scan_index_forward(!query.newest_first)
             .send()
@@ -564,7 +563,7 @@ impl Table {
         Ok(Found { items: serde_dynamo::from_items(items)?, more })
     }
 
-    /// Counts the items of a stretch, whatever its limit.
+    /// Counts the items of a range; its limit is ignored.
     pub async fn count(&self, query: &Query) -> Result<u64, Error> {
         let mut count = 0;
         let mut start = None;
@@ -602,7 +601,7 @@ impl Table {
             .expression_attribute_values(":after", AttributeValue::S(after.clone()))
     }
 
-    /// Deletes one item; a missing one counts as deleted.
+    /// Deletes one item. A missing one counts as deleted.
     pub async fn delete(&self, key: Key) -> Result<(), Error> {
         self.client
             .delete_item()
@@ -615,24 +614,24 @@ impl Table {
     }
 }
 
-/// An item of the attributes that have a value: DynamoDB takes no null in a key of an index.
+/// An item without its null attributes: DynamoDB accepts no null in a key of an index.
 fn to_item(item: &impl Serialize) -> Result<Item, Error> {
     let mut item: Item = serde_dynamo::to_item(item)?;
     item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
     Ok(item)
 }
 
-/// DynamoDB refuses an empty map of values.
+/// `None` for an empty map, which DynamoDB refuses.
 fn some(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, AttributeValue>> {
     (!values.is_empty()).then_some(values)
 }
 
-/// The answer to a failed condition, with the item that DynamoDB sent along.
+/// The answer to a failed condition, with the present item that DynamoDB returned.
 fn refused<T: DeserializeOwned>(standing: Option<Item>) -> Result<Written<T>, Error> {
     Ok(Written::Refused(standing.map(serde_dynamo::from_item).transpose()?))
 }
 
-/// Waits before another attempt at a write that somebody else's came before: exponential, with full jitter.
+/// Waits before the retry of a write that lost to a concurrent one: exponential, with full jitter.
 pub async fn pause(attempt: u32) {
     let longest = 25_u64 << attempt;
     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;

@@ -1,8 +1,7 @@
 //! Serves a step of the order saga: a task of the state machine.
 //!
-//! A step answers, refuses (by a [`Refusal`]'s name, which the state machine knows), or fails, and is then
-//! tried again. Steps must be true when run twice and in any order: a time-out says nothing about whether
-//! the step took effect.
+//! A step succeeds, refuses (with a [`Refusal`]'s name, which the state machine knows), or fails and is retried. Steps must be
+//! idempotent and right in any order, because a time-out does not tell whether the step took effect.
 
 use std::{
     error, fmt,
@@ -25,20 +24,20 @@ use crate::{
     telemetry::{self, Kind, from_traceparent},
 };
 
-/// The error's public name where a later attempt may go well.
+/// The error's public name if a retry may succeed.
 const TRANSIENT: &str = "Transient";
 
-/// Why a step did not do what it should.
+/// Why a step did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// It never will.
+    /// A retry cannot succeed.
     Refused(Refusal),
-    /// It may at another attempt, or once somebody has mended the cause.
+    /// A retry may succeed, perhaps after someone has fixed the cause.
     Transient(Box<dyn error::Error + Send + Sync>),
 }
 
 impl Failure {
-    /// Something that may go well at another attempt.
+    /// A failure that may succeed on retry.
     pub fn transient(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self::Transient(cause.into())
     }
@@ -72,14 +71,14 @@ impl From<table::Error> for Failure {
     }
 }
 
-/// The output of a step whose result is its effect alone: `{}`.
+/// The output of a step that returns nothing: `{}`.
 #[derive(Debug, Serialize)]
 pub struct Done {}
 
 /// One invocation of a step.
 #[derive(Debug)]
 pub struct Task<I> {
-    /// What the state machine hands over.
+    /// The input from the state machine.
     pub input: I,
     deadline: Instant,
 }
@@ -91,7 +90,7 @@ impl<I> Task<I> {
     }
 }
 
-/// Runs a step until Lambda ends the process, in the trace that the input's `traceparent` names.
+/// Runs a step at every invocation until Lambda ends the process, in the trace of the input's `traceparent`.
 pub async fn serve<S, I, O, H>(state: S, handler: H) -> Result<(), Error>
 where
     I: DeserializeOwned,
@@ -107,7 +106,7 @@ where
         telemetry::invocation(&context, Kind::Server, step, origin, async |unit| {
             let start = Instant::now();
             unit.annotate("order_id", order_id.clone());
-            // Boxed, so that the function's future does not nest the handler's.
+            // Boxed, so that the function's future does not contain the handler's.
             let work = async || perform(&state, payload.clone(), deadline, &handler).boxed_local().await;
             #[cfg(not(debug_assertions))]
             let result = work().await;
@@ -133,7 +132,7 @@ where
             }
             result.map_err(|failure| Diagnostic {
                 error_type: failure.name().to_owned(),
-                // Kept in the execution's history: what was tried, and no personal data.
+                // The execution's history keeps this: the cause, without personal data.
                 error_message: failure.to_string(),
             })
         })

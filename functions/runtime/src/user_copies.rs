@@ -1,7 +1,7 @@
 //! A service's own copy of the users' names, kept current by the users' events.
 //!
-//! Showing a name, and refusing a deleted user, thereby needs no call to another service. A user whose
-//! `user.created` is still on its way is asked for at the users service.
+//! So no call to another service is needed to show a name or to refuse a deleted user. Only if a user's `user.created` has not
+//! arrived yet, the users service is called.
 
 use events::UserEvent;
 use kernel::{event::CloudEvent, problem::Problem};
@@ -16,7 +16,7 @@ use crate::{
     users::UsersClient,
 };
 
-/// Who wrote something, as the API shows it.
+/// The author of something, as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Author {
@@ -26,21 +26,21 @@ pub struct Author {
     pub name: String,
 }
 
-/// What a service knows of a user.
+/// A service's copy of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserCopy {
     /// The user.
     pub id: Uuid,
-    /// The display name; none once the user is deleted.
+    /// The display name; `None` once the user is deleted.
     pub name: Option<String>,
-    /// The version of the profile that this was copied from.
+    /// The version of the profile that was copied.
     pub sequence: u64,
     /// When DynamoDB may remove the copy of a deleted user (time to live).
     pub expires_at: Option<i64>,
 }
 
 impl UserCopy {
-    /// What an event tells of its user.
+    /// The copy that an event results in.
     pub fn of(event: &CloudEvent<UserEvent>) -> Self {
         let (name, expires_at) = match &event.payload {
             UserEvent::Created(user) | UserEvent::Updated(user) => (Some(user.name.clone()), None),
@@ -49,7 +49,7 @@ impl UserCopy {
         Self { id: event.subject, name, sequence: event.sequence, expires_at }
     }
 
-    /// The user as an author; 403 where the profile has been deleted.
+    /// The user as an author; 403 if the profile was deleted.
     pub fn author(&self) -> Result<Author, Problem> {
         let name = self.name.clone().ok_or_else(Problem::profile_deleted)?;
         Ok(Author { id: self.id, name })
@@ -61,14 +61,14 @@ pub fn key(user: Uuid) -> Key {
     Key::new(format!("user#{user}"), "user")
 }
 
-/// Writes what an event tells of its user, unless something later is known already.
+/// Updates the copy from an event, unless it is from a later one already.
 pub async fn apply(table: &Table, event: &CloudEvent<UserEvent>) -> Result<Standing, table::Error> {
     let copy = UserCopy::of(event);
     table.put_copy(key(copy.id), &copy, copy.sequence).await
 }
 
-/// Gives something that a user wrote the user's name as of version `sequence` of the profile, unless it
-/// has a later one. The item holds the author in `author` and that version in `author_sequence`.
+/// Sets the author's name in an item to that of version `sequence` of the profile, unless the item has a later one. The item
+/// has the author in `author` and that version in `author_sequence`.
 pub async fn rename(table: &Table, item: Key, author: &Author, sequence: u64) -> Result<(), table::Error> {
     #[derive(Serialize)]
     struct Renamed<'a> {
@@ -82,7 +82,7 @@ pub async fn rename(table: &Table, item: Key, author: &Author, sequence: u64) ->
     Ok(())
 }
 
-/// The caller as an author, with the version of the profile the name is from: 403 for who has no profile.
+/// The caller as an author, with the version of the profile; 403 without a profile.
 pub async fn author(
     copy: Option<UserCopy>,
     caller: &Caller,
@@ -96,7 +96,7 @@ pub async fn author(
     Ok((Author { id: user.id, name: user.name }, user.version))
 }
 
-/// 403 where the caller's profile has been deleted: a token outlives it.
+/// 403 if the caller's profile was deleted: an access token outlives it.
 pub fn refuse_deleted(copy: Option<&UserCopy>) -> Result<(), Problem> {
     copy.map_or(Ok(()), |copy| copy.author().map(drop))
 }

@@ -1,7 +1,7 @@
-//! Asks the users service about a user.
+//! A client for the users service.
 //!
 //! By HTTP at `GET /internal/users/{id}`, or by RPC: the function `users-lookup` is invoked directly, with
-//! `{"id": …}`, and answers `{"user": …}` or `{"user": null}`. Who may is said by the callers' roles.
+//! `{"id": …}`, and answers `{"user": …}` or `{"user": null}`. The callers' roles permit either.
 
 use kernel::clock::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::calls;
 
-/// The users service, seen from another.
+/// A client for the users service.
 pub type UsersClient = calls::Client<User>;
 
-/// A user, as the users service tells other services.
+/// A user, as the users service shows it to other services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "UserForServices"))]
 pub struct User {
@@ -22,7 +22,7 @@ pub struct User {
     pub name: String,
     /// The verified e-mail address.
     pub email: String,
-    /// When the profile was made.
+    /// When the profile was created.
     pub created_at: Timestamp,
     /// The profile's version.
     pub version: u64,
@@ -38,16 +38,16 @@ impl calls::Entity for User {
     }
 }
 
-/// The question of a direct invoke.
+/// The input of a direct invoke.
 #[derive(Debug, Deserialize)]
 pub struct Lookup {
-    /// Who is meant.
+    /// The id of the user.
     pub id: Uuid,
 }
 
-/// The answer to a direct invoke.
+/// The output of a direct invoke.
 #[derive(Debug, Serialize)]
 pub struct Found {
-    /// The user; none where there is no such user, or no longer.
+    /// The user; `None` if there is none, or if it was deleted.
     pub user: Option<User>,
 }

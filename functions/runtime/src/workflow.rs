@@ -1,4 +1,4 @@
-//! Starts executions of a Step Functions state machine and asks how they fare.
+//! Starts executions of a Step Functions state machine and reads their status.
 
 use std::{error, fmt};
 
@@ -11,20 +11,20 @@ use serde::Serialize;
 
 use crate::{aws, environment, telemetry::xray_header};
 
-/// How an execution fares.
+/// The status of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// There is none with this name.
     Unknown,
-    /// It is on its way, or about to be.
+    /// It is running, or will start.
     Alive,
-    /// It has done all of its work.
+    /// It has succeeded.
     Succeeded,
-    /// It failed, was stopped, or ran out of time.
+    /// It failed, was stopped, or timed out.
     Ended,
 }
 
-/// Step Functions does not answer, or refuses.
+/// Step Functions did not answer, or refused.
 #[derive(Debug)]
 pub struct Unavailable(Box<dyn error::Error + Send + Sync>);
 
@@ -53,8 +53,7 @@ impl Workflow {
         Ok(Self { client: aws::client!(aws_sdk_sfn), arn: environment::required("STATE_MACHINE")? })
     }
 
-    /// Starts the execution with this name. One that has been started already is left as it is: a name
-    /// stands for one piece of work.
+    /// Starts the execution with this name. If it was started before, nothing happens: one name is one piece of work.
     pub async fn start(&self, name: &str, input: &impl Serialize) -> Result<(), Unavailable> {
         let input = serde_json::to_string(input).map_err(|error| Unavailable(error.into()))?;
         let request = self
@@ -73,7 +72,7 @@ impl Workflow {
         }
     }
 
-    /// How the execution with this name fares.
+    /// The status of the execution with this name.
     pub async fn standing(&self, name: &str) -> Result<Standing, Unavailable> {
         // arn:…:stateMachine:<machine> → arn:…:execution:<machine>:<name>
         let execution = format!("{}:{name}", self.arn.replacen(":stateMachine:", ":execution:", 1));
@@ -83,7 +82,7 @@ impl Workflow {
                 ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
                     Standing::Ended
                 }
-                // A status that is not known here is not known to have ended.
+                // An unknown status counts as running.
                 _ => Standing::Alive,
             }),
             Err(error) => match error.as_service_error() {

@@ -1,4 +1,4 @@
-//! What follows from events.
+//! The consumers of events.
 
 use events::UserEvent;
 use runtime::{
@@ -6,11 +6,11 @@ use runtime::{
     queue::{Delivery, Failure, Outcome},
 };
 
-/// Removes the login of a deleted user, so that no new token is issued. A profile's deletion is thereby
-/// complete even where the function that deleted it died right after.
+/// Removes the login of a deleted user, so that no new token is issued. Because an event causes this, the deletion is completed
+/// even if the function that deleted the profile died right after.
 pub async fn on_user(user_pool: &UserPool, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
     let UserEvent::Deleted(user) = &delivery.event.payload else { return Ok(Outcome::AlreadyApplied) };
-    // Where people sign in with their e-mail address, Cognito makes the username the `sub`.
+    // If people sign in with their e-mail address, Cognito uses the `sub` as the username.
     user_pool.delete(&user.id.to_string()).await?;
     Ok(Outcome::Applied)
 }

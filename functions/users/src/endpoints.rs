@@ -50,7 +50,7 @@ impl<'a> UserView<'a> {
     }
 }
 
-/// `POST /users`: the profile of the signed-in person. Repeating it answers the profile that is there.
+/// `POST /users`: creates the caller's profile. A repeat returns the existing one.
 pub async fn register(
     (profiles, user_pool): &(Profiles, UserPool),
     request: &Request,
@@ -83,8 +83,8 @@ const NOT_VERIFIED: &str = "the e-mail address of your login is not verified: ve
                             then repeat this request";
 const NO_LOGIN: &str = "your login does not exist any more: sign up again";
 
-/// Why a caller without a verified address cannot register. The login goes a moment after the profile; someone who has left is
-/// told the same before and after that.
+/// Why a caller without a verified address cannot register. A login is removed a moment after its profile; someone who has left
+/// gets the same answer before and after that.
 async fn refused(profiles: &Profiles, id: Uuid, detail: &str) -> Result<Problem, table::Error> {
     Ok(match profiles.find(id).await? {
         Some(Stored::Deleted(_)) => Problem::profile_deleted(),
@@ -111,7 +111,7 @@ pub async fn get_own(profiles: &Profiles, request: &Request) -> Result<Reply, Pr
     Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
 }
 
-/// `GET /users/{id}`: the e-mail address is shown to its owner only.
+/// `GET /users/{id}`. Only its owner sees the e-mail address.
 pub async fn get(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?;
     let profile = live(profiles, request.id("id")?).await?.ok_or_else(|| Problem::not_found("user"))?;
@@ -132,7 +132,7 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
     Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
 }
 
-/// `DELETE /users/me`. What others keep about the user, and the login, go when `user.deleted` reaches them.
+/// `DELETE /users/me`. The login, and other services' data about the user, are removed when `user.deleted` reaches them.
 pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
     let profile = profiles.own(request.caller()?.id).await?;
     let event = profile.delete(Timestamp::now());

@@ -1,11 +1,11 @@
-//! Users: profiles of the people who are signed in.
+//! Users: the profiles of people.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`profile`] | the aggregate: what a profile is and how it changes; no I/O |
 //! | [`store`] | profiles in the table |
 //! | [`endpoints`] | the HTTP endpoints and the remote procedure call |
-//! | [`consumers`] | what follows from events |
+//! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
 pub mod consumers;

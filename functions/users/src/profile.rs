@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// A display name: 1 to 80 characters.
 pub type Name = Line<{ UserNamed::LONGEST_NAME }>;
 
-/// Reads the body that registering and renaming take: `{"name": …}`.
+/// Reads the body of `POST /users` and `PATCH /users/me`: `{"name": …}`.
 pub fn read_name(mut fields: Fields) -> Result<Name, Problem> {
     let name = fields.required("name");
     fields.finish(name)
@@ -21,7 +21,7 @@ pub struct Profile {
     pub id: Uuid,
     /// The display name.
     pub name: Name,
-    /// The e-mail address that the user pool has verified. For the user's own eyes.
+    /// The verified e-mail address from the user pool. Shown to the user only.
     pub email: String,
     /// When the person registered.
     pub created_at: Timestamp,
@@ -30,14 +30,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// A person registers.
+    /// Registers a person.
     pub fn register(id: Uuid, name: Name, email: String, now: Timestamp) -> (Self, CloudEvent<UserEvent>) {
         let profile = Self { id, name, email, created_at: now, version: 1 };
         let event = CloudEvent::new(id, 1, now, UserEvent::Created(profile.named()));
         (profile, event)
     }
 
-    /// The person takes another name.
+    /// Changes the name.
     #[must_use]
     pub fn rename(self, name: Name, now: Timestamp) -> (Self, CloudEvent<UserEvent>) {
         let profile = Self { name, version: self.version + 1, ..self };
@@ -45,7 +45,7 @@ impl Profile {
         (profile, event)
     }
 
-    /// The person leaves.
+    /// Deletes the profile.
     pub fn delete(&self, now: Timestamp) -> CloudEvent<UserEvent> {
         CloudEvent::new(self.id, self.version + 1, now, UserEvent::Deleted(UserDeleted { id: self.id }))
     }

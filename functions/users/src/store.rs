@@ -18,8 +18,7 @@ pub struct Record {
     /// The profile.
     #[serde(flatten)]
     pub profile: Profile,
-    /// The request that registered it, where it came with an idempotency key: a digest of the key, and
-    /// one of the request.
+    /// The request that registered it, if it had an idempotency key: a digest of the key, and one of the request.
     pub registered_with: Option<(String, String)>,
 }
 
@@ -44,7 +43,7 @@ impl Profiles {
         self.table.get(key(id)).await
     }
 
-    /// The profile of a signed-in person: 403 where there is none, or none any more.
+    /// The profile of the caller: 403 if there is none, or if it was deleted.
     pub async fn own(&self, id: Uuid) -> Result<Profile, Problem> {
         match self.find(id).await? {
             Some(Stored::Live(profile)) => Ok(profile),
@@ -62,7 +61,7 @@ impl Profiles {
         self.table.create(key(record.profile.id), record, event).await
     }
 
-    /// Stores a new name over version `read`; 412 where it is no longer the current one.
+    /// Replaces version `read` by one with a new name; 412 if that is no longer the current version.
     pub async fn rename(
         &self,
         read: u64,
@@ -78,7 +77,7 @@ impl Profiles {
         self.table.save(key(profile.id), read, &renamed, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a profile; 409 where it changed at the same moment.
+    /// Deletes a profile; 409 if another request changed it at the same time.
     pub async fn delete(&self, profile: &Profile, event: CloudEvent<UserEvent>) -> Result<(), Problem> {
         let written = self.table.bury(key(profile.id), profile.version, None, event).await?;
         written.done_or(Problem::concurrent_change)

@@ -478,7 +478,7 @@ impl Protocol {
         }
     }
 
-    /// Writes an order over the version before it; false where that is no longer the latest.
+    /// Writes an order over the version before it; false if that is no longer the latest.
     fn replace(&self, saga: &mut Saga, changed: &Kept<Order>) -> bool {
         let latest = &saga.order;
         if latest.version + 1 != changed.version && self.mistake != Some(Mistake::WritesBlindly) {

@@ -1,4 +1,4 @@
-//! A span for each call of an AWS API, all its attempts included, and the call's place in the trace on its way to AWS.
+//! A span for each call of an AWS API, all attempts included, and the propagation of its trace context to AWS.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,14 +25,14 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{EXPORTED, Kind, XRAY_HEADER, context::as_xray_header, fail};
 
-/// Makes the spans of a client's calls.
+/// Creates the spans of a client's calls.
 ///
-/// The header is set before the SDK would: that would be the place of the whole function in its trace, not of this
-/// call, and for `StartExecution` the header wins over the request's `traceHeader`. It is no part of the signature.
+/// It sets the trace header before the SDK does, which would send the function's trace context and not the call's. For
+/// `StartExecution` the header overrides the request's `traceHeader`. The header is not signed.
 #[derive(Debug)]
 pub(crate) struct AwsCalls;
 
-/// The span of the call that is under way.
+/// The span of the present call.
 #[derive(Debug)]
 struct Call {
     span: Span,
@@ -43,7 +43,7 @@ impl Storable for Call {
     type Storer = StoreReplace<Self>;
 }
 
-/// A call that nobody waits for any more ends here, half-way.
+/// A cancelled call ends here.
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended.load(Ordering::Relaxed) {
@@ -123,15 +123,14 @@ impl Intercept for AwsCalls {
     }
 }
 
-/// The errors that say how things stand, and that nothing is wrong: somebody else's write came first, what should be started
-/// has been.
+/// The errors that are no faults: another write came first, or the execution was started before.
 const ANSWERS: [&str; 2] = [CONDITION_FAILED, "ExecutionAlreadyExists"];
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
-/// The public name of a service's error, and nothing else of its answer, which could quote what was sent. It stands in the
-/// header `x-amzn-errortype` (REST) or in the field `__type` (JSON)
-/// (<https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization>). A transaction is named
-/// by what kept it from being carried out.
+/// The public name of a service's error, and nothing else of its answer, which could quote the request. It is in the header
+/// `x-amzn-errortype` (REST) or in the field `__type` (JSON)
+/// (<https://smithy.io/2.0/aws/protocols/aws-restjson1-protocol.html#operation-error-serialization>). For a cancelled
+/// transaction it is the first reason other than a failed condition.
 fn name_of(response: &HttpResponse) -> Option<String> {
     #[derive(Default, Deserialize)]
     #[serde(default)]

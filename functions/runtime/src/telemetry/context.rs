@@ -1,4 +1,4 @@
-//! The trace that a piece of work belongs to, in the formats it travels in: `X-Amzn-Trace-Id` between AWS services, W3C
+//! The trace context of a piece of work, in the formats in which it is propagated: `X-Amzn-Trace-Id` between AWS services, W3C
 //! `traceparent` in events and in the saga's input.
 
 use std::collections::HashMap;
@@ -15,11 +15,11 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::TRACING;
 
-/// The header in which AWS services, and ours, hand on the trace.
+/// The header in which AWS services, and ours, propagate the trace context.
 pub(crate) const XRAY_HEADER: &str = "x-amzn-trace-id";
 const TRACEPARENT: &str = "traceparent";
 
-/// The place in a trace that a header `X-Amzn-Trace-Id` names; none where it names none, or only a trace.
+/// The trace context of a header `X-Amzn-Trace-Id`; `None` if it has none, or a trace without a span.
 pub(crate) fn from_xray_header(header: &str) -> Option<SpanContext> {
     if !TRACING {
         return None;
@@ -27,7 +27,7 @@ pub(crate) fn from_xray_header(header: &str) -> Option<SpanContext> {
     span_context_from_str(header).filter(SpanContext::is_valid)
 }
 
-/// The place in a trace that a W3C `traceparent` names.
+/// The trace context of a W3C `traceparent`.
 pub(crate) fn from_traceparent(traceparent: &str) -> Option<SpanContext> {
     if !TRACING {
         return None;
@@ -42,17 +42,17 @@ pub(super) fn as_xray_header(span: &SpanContext) -> Option<String> {
     span_context_to_string(span)
 }
 
-/// Where the work that is under way stands in its trace.
+/// The present trace context.
 pub(super) fn current() -> SpanContext {
     if TRACING { Context::current().span().span_context().clone() } else { SpanContext::NONE }
 }
 
-/// Where the work that is under way stands in its trace, as a header `X-Amzn-Trace-Id`.
+/// The present trace context, as a header `X-Amzn-Trace-Id`.
 pub(crate) fn xray_header() -> Option<String> {
     as_xray_header(&current())
 }
 
-/// Where the work that is under way stands in its trace, as a W3C `traceparent`: for events and for the saga.
+/// The present trace context, as a W3C `traceparent`: for events and for the saga.
 pub fn traceparent() -> Option<String> {
     if !TRACING {
         return None;
@@ -62,15 +62,14 @@ pub fn traceparent() -> Option<String> {
     carrier.remove(TRACEPARENT)
 }
 
-/// Makes a span that has not been entered yet go on where its cause left off.
+/// Sets the parent of a span that has not been entered yet.
 ///
-/// `origin` is the place in the trace that the input names (an event's `traceparent`, a request's header); `carrier` is the
-/// one that Lambda or SQS names. Within one trace the carrier is nearer. Where the two are of different traces the
-/// carrier began one of its own, since something on the way did not carry the header: then the span goes on in the
-/// origin's trace and has a link to the carrier's.
+/// `origin` is the trace context of the input (an event's `traceparent`, a request's header); `carrier` is that of Lambda or
+/// SQS. Within one trace the carrier is the nearer parent. If the traces differ, something on the way did not propagate the
+/// header and the carrier started a trace of its own: then the span continues the origin's trace, with a link to the carrier's.
 ///
-/// A span is exported exactly when its trace is sampled: the decision comes with the place in the trace. Where the origin leaves
-/// it open (`Sampled=?`) it is the carrier's, and where nobody has decided nothing is exported.
+/// A span is exported if and only if its trace is sampled, which the trace context says. If the origin leaves it open
+/// (`Sampled=?`), the carrier decides. If neither decides, nothing is exported.
 pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: Option<SpanContext>) {
     if !TRACING {
         return;
@@ -85,7 +84,7 @@ pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: O
         (None, carrier) => (carrier, None),
     };
     if let Some(parent) = parent.filter(SpanContext::is_valid) {
-        // Fails where no traces are made at all.
+        // Fails if there are no traces at all.
         drop(span.set_parent(Context::new().with_remote_span_context(parent)));
     }
     if let Some(link) = link {
@@ -93,7 +92,7 @@ pub(super) fn continue_from(span: &Span, origin: Option<SpanContext>, carrier: O
     }
 }
 
-/// What `Sampled=?`, or nothing, is read as.
+/// The flags for `Sampled=?`, and if there is no `Sampled`.
 const UNDECIDED: TraceFlags = TraceFlags::new(2);
 
 fn decided(place: &SpanContext, decision: TraceFlags) -> SpanContext {
@@ -106,7 +105,7 @@ fn decided(place: &SpanContext, decision: TraceFlags) -> SpanContext {
     )
 }
 
-/// The trace that a span belongs to, as X-Ray writes it: `1-<8 digits>-<24 digits>`.
+/// The id of a span's trace, as X-Ray writes it: `1-<8 digits>-<24 digits>`.
 pub(super) fn xray_trace_id(span: &Span) -> String {
     if !TRACING {
         return String::new();

@@ -1,8 +1,8 @@
-//! Finished spans on their way to X-Ray: OTLP in datagrams to the daemon that Lambda runs beside every function.
+//! Exports finished spans to X-Ray: OTLP in datagrams to the daemon that Lambda runs beside every function.
 //!
 //! The transport of AWS's own Lambda layers for OpenTelemetry: the daemon's header, a newline, `T1S` (a sampled trace) and
-//! the protobuf in base64. Neither a layer nor a collector is needed. A datagram does not wait: where the daemon is slow
-//! or not there a span is lost, and never a request's time.
+//! the protobuf in base64. Neither a layer nor a collector is needed. Sending does not block: if the daemon is slow or absent,
+//! spans are lost, but no request takes longer.
 //!
 //! Sources: the X-Ray daemon's header, <https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html>;
 //! OTLP, <https://opentelemetry.io/docs/specs/otlp/>; the transport,
@@ -26,15 +26,15 @@ use opentelemetry_sdk::{
 };
 use prost::Message;
 
-/// What stands before each datagram's payload.
+/// The header of each datagram.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
-/// The attribute that lists which others X-Ray indexes, to search by.
+/// The attribute that lists the attributes that X-Ray indexes for search.
 const ANNOTATIONS: &str = "aws.xray.annotations";
 
-/// The attributes that say what came of the work.
+/// The attributes with the result of the work.
 const OUTCOMES: [&str; 2] = ["outcome", "error.type"];
 
-/// Makes spans and exports them where Lambda runs a daemon.
+/// Records spans and exports them, if Lambda runs a daemon.
 pub(super) fn tracer() -> SdkTracer {
     let name = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
     let resource = Resource::builder_empty()
@@ -47,11 +47,11 @@ pub(super) fn tracer() -> SdkTracer {
         .build();
     let builder = SdkTracerProvider::builder()
         .with_id_generator(XrayIdGenerator::default())
-        // The decision to sample is Lambda's, or that of whoever began the trace.
+        // Lambda, or the sender of the trace context, decides whether to sample.
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
         .with_resource(resource);
     let provider = match Daemon::find() {
-        // Exported one by one as they end: nothing is left in a buffer when Lambda freezes the function.
+        // Exported one by one when they end, so that no buffer is left when Lambda freezes the function.
         Some(daemon) => builder.with_simple_exporter(daemon).build(),
         None => builder.build(),
     };
@@ -66,7 +66,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// The daemon at the address that Lambda names, none where it names none.
+    /// The daemon at the address that Lambda names; `None` if it names none.
     fn find() -> Option<Self> {
         let address = env::var("AWS_XRAY_DAEMON_ADDRESS").ok()?;
         let connect = || {
@@ -101,7 +101,7 @@ impl SpanExporter for Daemon {
     }
 }
 
-/// Of an attribute that was set twice the SDK keeps both, and OTLP wants one.
+/// Keeps the last value of each attribute: the SDK keeps all, but OTLP allows one.
 fn keep_the_last(span: &mut SpanData) {
     let mut seen = HashSet::new();
     span.attributes.reverse();
@@ -109,8 +109,8 @@ fn keep_the_last(span: &mut SpanData) {
     span.attributes.reverse();
 }
 
-/// Has X-Ray index a span's ids, and what came of it: `annotation.order_id = "…"` finds its trace, and so does
-/// `annotation.error_type = "Payment.Declined"`.
+/// Has X-Ray index a span's ids and its result, so that `annotation.order_id = "…"` and
+/// `annotation.error_type = "Payment.Declined"` find its trace.
 fn index(span: &mut SpanData) {
     let names = span.attributes.iter().map(|attribute| attribute.key.as_str());
     let indexed: Vec<StringValue> = names

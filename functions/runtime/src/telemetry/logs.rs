@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line on standard output, which Lambda sends to CloudWatch Logs.
+//! Logs: one JSON object per line on standard output, which Lambda sends to CloudWatch Logs.
 //!
 //! A line has `timestamp`, `level`, `message`, `function`, `request_id` and `trace_id`, what is being worked on (`name`:
 //! an `invocation` or one `event` of it, then with the event's fields), and its own fields. No bodies, tokens, names or addresses: ids say enough.
@@ -20,8 +20,8 @@ use tracing_subscriber::{
 
 use super::LOGGED;
 
-/// The crates whose lines are written at every level that is asked for. A library's finer levels are not: the AWS SDK's
-/// have requests and answers in them, and so people's data.
+/// The crates whose lines are written at every level that `LOG_LEVEL` asks for. Of libraries only warnings and errors are,
+/// because finer lines of the AWS SDK contain requests and answers, and so personal data.
 const OURS: [&str; 11] = [
     "comments",
     "inventory",
@@ -36,7 +36,7 @@ const OURS: [&str; 11] = [
     "users",
 ];
 
-/// Has a panic be a line too. Its message stays out: it could quote data.
+/// Writes a line for a panic, without its message, which could quote data.
 pub(super) fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -44,7 +44,7 @@ pub(super) fn log_panics() {
     }));
 }
 
-/// Writes lines at the level that `LOG_LEVEL` names: `info` where it names none.
+/// Writes lines at the level of `LOG_LEVEL`, or at `info` without one.
 pub(super) fn layer<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -59,7 +59,7 @@ where
     let targets = Targets::new()
         .with_default(libraries)
         .with_target(LOGGED, LevelFilter::INFO)
-        // Repeats each error that a handler gives to Lambda, a saga's refusals included, after they have been logged.
+        // It would log each error that a handler returns to Lambda, a saga's refusals included, a second time.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         .with_targets(OURS.map(|target| (target, level)));
     let spans = filter_fn(|metadata| !metadata.is_span() || metadata.target() == LOGGED);

@@ -1,22 +1,22 @@
-//! What a function tells about its work while it runs: traces, log lines, metrics.
+//! Traces and log lines.
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `context` | the trace that a piece of work belongs to, in the formats it travels in |
+//! | `context` | the trace context of a piece of work, in the formats in which it is propagated |
 //! | `export` | finished spans on their way to X-Ray |
 //! | `aws_calls` | a span for each call of an AWS API |
-//! | `logs` | one JSON object a line |
+//! | `logs` | log lines: one JSON object per line |
 //!
-//! There are two kinds of `tracing` spans, told apart by their target. What is `EXPORTED` becomes a span in X-Ray and
-//! is not in the log; what is `LOGGED` gives its fields to each log line written inside it and is not exported. So a
-//! name or an attribute that X-Ray asks for costs nothing in the log, and a log line has all its fields at the top.
+//! There are two kinds of `tracing` spans, which differ in their target. An `EXPORTED` span becomes a span in X-Ray and is not
+//! in the log. A `LOGGED` span adds its fields to each log line inside it and is not exported. So attributes for X-Ray do not
+//! lengthen log lines, and a log line has all its fields at the top level.
 //!
-//! A `Unit` of work (an invocation, a message of a batch) has one of each. Its exported span is there to be found by
-//! the ids it is annotated with, and by nothing that names a person.
+//! A `Unit` of work (an invocation, a message of a batch) has one of each. Its exported span is annotated with ids, so that it
+//! can be found, and with no personal data.
 //!
 //! # What it costs
-//! Spans leave as they end, each in a datagram to the daemon beside the function: nothing waits for an answer, and nothing
-//! is left to send when Lambda freezes the function after its answer. `make bench` measures it.
+//! Each span is sent when it ends, in a datagram to the daemon beside the function. Nothing waits for an answer, and nothing is
+//! left to send when Lambda freezes the function after its answer. `make bench` measures the cost.
 
 mod aws_calls;
 mod context;
@@ -49,14 +49,14 @@ use crate::metrics;
 
 /// The target of spans for X-Ray.
 pub(crate) const EXPORTED: &str = "trace";
-/// The target of spans whose fields are in each log line.
+/// The target of spans whose fields are added to log lines.
 const LOGGED: &str = "log";
 
-/// Whether traces are made at all: `make bench` compares with a function that is compiled without.
+/// Whether there are traces at all: `make bench` compares with a function that is compiled without.
 pub(crate) const TRACING: bool = !cfg!(feature = "without-tracing");
 
 tokio::task_local! {
-    /// The span whose fields each line of the unit of work that is under way has.
+    /// The span of the present unit of work, whose fields are added to each of its log lines.
     static LOGGED_SPAN: Span;
 }
 
@@ -75,22 +75,22 @@ pub(crate) fn start() {
             )
     });
     let subscriber = Registry::default().with(traces).with(logs::layer());
-    // Fails only where a subscriber has been set before, which then keeps its place.
+    // Fails only if a subscriber was set before, which then stays.
     drop(tracing::subscriber::set_global_default(subscriber));
     logs::log_panics();
     metrics::start();
 }
 
-/// What a span is to the work around it, in OpenTelemetry's words.
+/// The kind of a span (OpenTelemetry's `SpanKind`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Answers a request.
     Server,
-    /// Makes a request of another.
+    /// Sends a request.
     Client,
     /// Sends a message.
     Producer,
-    /// Works on a message.
+    /// Handles a message.
     Consumer,
 }
 
@@ -105,11 +105,11 @@ impl Kind {
     }
 }
 
-/// Whether no invocation has begun yet.
+/// Whether the next invocation is the first.
 static FIRST: AtomicBool = AtomicBool::new(true);
 
-/// Does the work of one invocation and writes its metrics, whatever comes of it. `origin` is the trace that its input names, if
-/// it names one.
+/// Runs the work of one invocation and writes its metrics, whether it succeeds or not. `origin` is the trace context of the
+/// input, if it has one.
 pub(crate) async fn invocation<T>(
     context: &Context,
     kind: Kind,
@@ -126,13 +126,13 @@ pub(crate) async fn invocation<T>(
     answer.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Does what no invocation waits for: its lines are those of the unit of work that began it, its calls are in no trace, since
-/// they may end after it.
+/// Runs work that no invocation waits for. Its log lines belong to the unit of work that started it. Its calls are in no trace,
+/// because they can end after it.
 pub(crate) fn beside<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
     work.instrument(LOGGED_SPAN.try_with(Span::clone).unwrap_or_else(|_| Span::none()))
 }
 
-/// A piece of work with a place in a trace: an invocation, or a message or record of a batch.
+/// A unit of work with a span of its own: an invocation, or a message or record of a batch.
 #[derive(Debug)]
 pub(crate) struct Unit {
     exported: Span,
@@ -159,8 +159,8 @@ impl Unit {
         Self { exported, logged }
     }
 
-    /// The work on one event of a batch, as part of the invocation that is under way: in the event's own trace, with a
-    /// link to the invocation, as X-Ray models a batch. An event that names no trace stays in the invocation's.
+    /// The work on one event of a batch, as part of the present invocation: in the event's own trace, with a link to the
+    /// invocation, as X-Ray models a batch. An event without a trace context is in the invocation's trace.
     pub(crate) fn of_batch(
         kind: Kind,
         name: &str,
@@ -186,7 +186,7 @@ impl Unit {
         Self { exported, logged }
     }
 
-    /// Names the event that the work is about, once it has been read.
+    /// Records the event that the work is about, once it has been read.
     pub(crate) fn about(
         &self,
         event_id: impl Display,
@@ -203,12 +203,12 @@ impl Unit {
         self.annotate(subject_name, subject);
     }
 
-    /// Names the thing that the work is about, by its id, in each log line.
+    /// Adds the id of the aggregate that the work is about to each log line.
     pub(crate) fn subject(&self, id: &str) {
         self.logged.record("subject", id);
     }
 
-    /// Does the work inside the unit's spans.
+    /// Runs the work inside the unit's spans.
     pub(crate) async fn run<T>(&self, work: impl Future<Output = T>) -> T {
         let work = work.instrument(self.logged.clone()).instrument(self.exported.clone());
         LOGGED_SPAN.scope(self.logged.clone(), work).await
@@ -224,24 +224,24 @@ impl Unit {
         self.exported.set_attribute(key, value);
     }
 
-    /// Marks the exported span as failed. `reason` is a public name and never a text that could quote data.
+    /// Marks the exported span as failed. `reason` is a public name, never a text that could quote data.
     pub(crate) fn fail(&self, reason: impl Into<Cow<'static, str>>) {
         fail(&self.exported, reason);
     }
 
-    /// Marks the exported span as failed for a reason that is the business's and not a fault of ours.
+    /// Marks the exported span as refused, for a business reason and not because of a fault.
     pub(crate) fn refuse(&self, reason: &'static str) {
         self.annotate("http.response.status_code", REFUSED);
         self.fail(reason);
     }
 
-    /// The unit's place in its trace, for what follows from it.
+    /// The unit's trace context, for the work that follows from it.
     pub(crate) fn xray_header(&self) -> Option<String> {
         context::as_xray_header(self.exported.context().span().span_context())
     }
 }
 
-/// The publication of an event by a relay, in the event's own trace.
+/// The span of an event's publication by a relay, in the event's own trace.
 #[derive(Debug)]
 pub struct Publication(Unit);
 
@@ -254,7 +254,7 @@ impl Publication {
         Self(unit)
     }
 
-    /// Its place in the trace, for whoever gets the event, as a header `X-Amzn-Trace-Id`.
+    /// Its trace context, for the consumers of the event, as a header `X-Amzn-Trace-Id`.
     pub fn trace_header(&self) -> Option<String> {
         self.0.xray_header()
     }
@@ -264,15 +264,15 @@ impl Publication {
         self.0.in_scope(call);
     }
 
-    /// Says that the bus does not take the event for now.
+    /// Records that the bus did not accept the event this time.
     pub fn failed(&self) {
         self.0.fail("Refused");
     }
 }
 
-/// X-Ray tells an error, which is the caller's, from a fault, which is ours, by the status of HTTP alone
+/// X-Ray distinguishes an error, which is the caller's, from a fault, which is ours, only by the HTTP status
 /// (<https://github.com/open-telemetry/opentelemetry-collector-contrib/blob/main/exporter/awsxrayexporter/internal/translator/cause.go>):
-/// what is refused without HTTP is marked by one that a client would have got.
+/// a refusal without HTTP gets the status that a client would have got.
 const REFUSED: i64 = 409;
 
 fn fail(span: &Span, reason: impl Into<Cow<'static, str>>) {
@@ -281,7 +281,8 @@ fn fail(span: &Span, reason: impl Into<Cow<'static, str>>) {
     span.set_status(Status::error(reason));
 }
 
-/// Adds an id to the exported span that is under way, to find its trace by. Ids only: a trace names nobody.
+/// Annotates the present exported span with an id, by which its trace can be found. Ids only, because a trace must not have
+/// personal data.
 pub fn annotate(key: &'static str, id: impl Display) {
     let context = opentelemetry::Context::current();
     let span = context.span();
@@ -290,7 +291,7 @@ pub fn annotate(key: &'static str, id: impl Display) {
     }
 }
 
-/// Does the part of a batch that belongs to another trace, in that trace. It failed where its result is an error.
+/// Runs the part of a batch that belongs to another trace, in that trace. An error as its result marks the span as failed.
 pub async fn continuing<T, E>(
     name: &str,
     traceparent: Option<&str>,
@@ -304,8 +305,8 @@ pub async fn continuing<T, E>(
     result
 }
 
-/// Does a piece of work in a span of its own, for somebody who looks for where the time went. `outcome` gives the public
-/// name of what went wrong, where something did.
+/// Runs a piece of work in a span of its own, to show how long it takes. `outcome` returns the public name of the failure, if
+/// there was one.
 pub async fn in_span<T>(
     name: &str,
     outcome: impl FnOnce(&T) -> Option<String>,

@@ -117,7 +117,7 @@ fn a_field_that_old_events_do_not_have_cannot_be_required() {
 }
 
 #[test]
-fn what_reads_less_than_was_published_is_refused_since_old_events_are_still_to_be_read() {
+fn a_schema_that_rejects_released_events_fails_the_gate() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change, &str); 6] = [
         (
