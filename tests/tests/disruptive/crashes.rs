@@ -67,6 +67,7 @@ async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle()
             let left = count(&system, author.id).await;
             assert!(0 < left && left < POSTS, "{left} of {POSTS} posts are left");
 
+            system.worked_off("posts-on-user").await;
             eventually("all posts are gone", async || (count(&system, author.id).await == 0).then_some(()))
                 .await;
         })
