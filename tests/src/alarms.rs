@@ -1,6 +1,5 @@
-//! The alarms as the templates have them, and the numbers that they watch: what functions have written of a metric, and
-//! what the local cloud's CloudWatch has of AWS's own. It does not read metrics out of logs, as CloudWatch does; here that
-//! is done by hand.
+//! The alarms of the templates, and the metrics that they watch: those that functions have written, and AWS's own in the local
+//! cloud's CloudWatch. Unlike CloudWatch, that does not extract metrics from logs, so it is done here.
 
 use std::{
     fs,
@@ -17,20 +16,20 @@ use crate::{System, faults::finally};
 /// An alarm of a template.
 #[derive(Clone, Debug)]
 pub struct Alarm {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// The metrics it is about.
+    /// The metrics that it watches.
     pub watched: Vec<Watched>,
     threshold: f64,
     comparison: String,
 }
 
-/// A metric that an alarm is about.
+/// A metric that an alarm watches.
 #[derive(Clone, Debug)]
 pub struct Watched {
-    /// Whose metric it is.
+    /// Its namespace.
     pub namespace: String,
-    /// What it is called.
+    /// Its name.
     pub metric: String,
     /// The names of its dimensions.
     pub dimensions: Vec<String>,
@@ -72,7 +71,7 @@ impl Alarm {
         }
     }
 
-    /// Whether a value is beyond the threshold. How many periods have to say so is left to CloudWatch.
+    /// Whether a value is beyond the threshold. The number of periods is not considered.
     pub fn rings_at(&self, value: f64) -> bool {
         match self.comparison.as_str() {
             "GreaterThanThreshold" => value > self.threshold,
@@ -81,7 +80,7 @@ impl Alarm {
         }
     }
 
-    /// The metric of this name that it is about.
+    /// The metric with this name that it watches.
     pub fn metric(&self, name: &str) -> &Watched {
         let found = self.watched.iter().find(|watched| watched.metric == name);
         found.unwrap_or_else(|| panic!("{} does not watch {name}", self.name))
@@ -99,7 +98,7 @@ impl Watched {
         }
     }
 
-    /// Of an entry of `Metrics`: a metric, or a query of Metrics Insights. An expression over others is neither.
+    /// The metric of an entry of `Metrics`, or of a query of Metrics Insights; `None` for an expression over others.
     fn of_query(query: &Yaml) -> Option<Self> {
         let metric = &query["MetricStat"];
         if !metric.is_badvalue() {
@@ -123,7 +122,7 @@ impl Watched {
         })
     }
 
-    /// What CloudWatch would make of all of this in one period, if there is any.
+    /// The statistic of these values, if there are any, as CloudWatch would calculate it for one period.
     pub fn value(&self, written: &[Written]) -> Option<f64> {
         let of_this: Vec<&Written> = written.iter().filter(|line| line.metric == self.metric).collect();
         for line in &of_this {
@@ -144,7 +143,7 @@ impl Watched {
     }
 }
 
-/// What a function has written of a metric in one invocation.
+/// A metric that a function has written in one invocation.
 #[derive(Clone, Debug)]
 pub struct Written {
     namespace: String,
@@ -155,7 +154,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// The metrics of a line in the embedded metric format, which has them in the object `_aws`.
+    /// The metrics of a line in the embedded metric format, which are in the object `_aws`.
     fn of_line(line: &Value) -> Vec<Self> {
         let texts = |value: &Value| value.as_array().unwrap().iter().map(as_text).collect();
         let mut found = Vec::new();
@@ -189,7 +188,7 @@ impl Written {
 pub struct Moment(u128);
 
 impl Moment {
-    /// This one.
+    /// The present moment.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis())
     }
@@ -201,13 +200,13 @@ impl Moment {
 }
 
 impl System {
-    /// What a function has written of a metric since a moment.
+    /// The metrics that a function has written since a moment.
     pub async fn written(&self, function: &str, metric: &str, since: Moment) -> Vec<Written> {
         let lines = self.log_lines_since(function, metric, u64::try_from(since.0).unwrap()).await;
         lines.iter().flat_map(Written::of_line).collect()
     }
 
-    /// The sum that CloudWatch has of a function's metric since a moment, of those that Lambda writes.
+    /// CloudWatch's sum of a metric that Lambda writes for a function, since a moment.
     pub async fn of_lambda(&self, function: &str, metric: &str, since: Moment) -> f64 {
         let seconds = |moment: Moment| u64::try_from(moment.0 / 1000).unwrap();
         let query = json!({
@@ -224,7 +223,7 @@ impl System {
         answer["Datapoints"].as_array().unwrap().iter().filter_map(|point| point["Sum"].as_f64()).sum()
     }
 
-    /// Has a function get nothing from its queue while `test` runs, and then again, whatever happens.
+    /// Stops deliveries from a function's queue while `test` runs, and resumes them even if it fails.
     pub async fn without_deliveries(&self, function: &str, test: impl AsyncFnOnce()) {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
         let found = lambda.list_event_source_mappings().function_name(function).send().await;
@@ -240,7 +239,7 @@ impl System {
         finally(Box::pin(test()), Box::pin(enable(true))).await;
     }
 
-    /// Has Lambda refuse to run a function while `test` runs, and run it again, whatever happens.
+    /// Has Lambda throttle every invocation of a function while `test` runs, and stops that even if it fails.
     pub async fn with_function_throttled(&self, function: &str, test: impl AsyncFnOnce()) {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
         let none =

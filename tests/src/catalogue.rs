@@ -1,4 +1,4 @@
-//! The published language as documents say it: a JSON Schema for each event, and the AsyncAPI document of the bus.
+//! The documents of the published language: a JSON Schema for each event, and the AsyncAPI document of the bus.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -22,18 +22,18 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name of its files, without what comes after it: `post.created.v1`.
+    /// The name of its files without their extension: `post.created.v1`.
     pub fn stem(&self) -> String {
         format!("{}.v{}", self.event, self.version)
     }
 }
 
-/// Who listens to an event: the function's name and what it does.
+/// A consumer of an event.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Consumer {
     /// The function.
     pub function: String,
-    /// What it does, by its template.
+    /// Its description in the template.
     pub description: String,
 }
 
@@ -50,7 +50,7 @@ pub fn schemas() -> BTreeMap<Name, Value> {
     schemas
 }
 
-/// Adds the schemas of a publisher's events: the envelope, with the variant's `type` and `data` in it.
+/// Adds the schemas of a publisher's events: the envelope, with the variant's `type` and `data`.
 fn add<P: Payload + JsonSchema>(schemas: &mut BTreeMap<Name, Value>) {
     let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
         settings.inline_subschemas = true;
@@ -108,7 +108,7 @@ pub fn publisher(schema: &Value) -> &str {
     schema["properties"]["source"]["const"].as_str().unwrap_or_default().trim_start_matches("madang.")
 }
 
-/// The AsyncAPI document of the bus. Each event comes with an example; consumers are known by the event they listen to.
+/// The AsyncAPI document of the bus. Each event has an example and its consumers.
 pub fn asyncapi(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, Vec<Consumer>>) -> Value {
     let (mut channels, mut messages, mut operations) = (Map::new(), Map::new(), Map::new());
     let mut received: BTreeMap<(&Consumer, String), Vec<Value>> = BTreeMap::new();
@@ -205,7 +205,7 @@ pub fn examples() -> BTreeMap<Name, Value> {
         .collect()
 }
 
-/// Who listens to which event, by the rules of the templates.
+/// The consumers of each event, by the rules of the templates.
 pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
     let mut consumers: BTreeMap<String, Vec<Consumer>> = BTreeMap::new();
     for (stack, template) in &templates::all() {
@@ -272,7 +272,7 @@ pub(crate) fn page(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String
     page
 }
 
-/// The rows of an object's fields, inner ones too.
+/// The rows of an object's fields, nested ones included.
 fn fields(page: &mut String, at: &str, object: &Value) {
     let required = object["required"].as_array().cloned().unwrap_or_default();
     for (name, schema) in object["properties"].as_object().into_iter().flatten() {

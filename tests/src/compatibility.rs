@@ -1,25 +1,24 @@
-//! Whether consumers that know an event as it was released can read it as it is published now, and those of now can read
-//! what was published then.
+//! Whether consumers of a released schema can read present events, and present consumers can read events of a released schema.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// What a schema says for people alone.
+/// Members of a schema that are only for people.
 const WORDS: [&str; 6] = ["$schema", "$id", "title", "description", "examples", "default"];
-/// Limits from below, and from above.
+/// Lower limits, and upper limits.
 const LOWEST: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems"];
 const HIGHEST: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
 
-/// What old consumers, or consumers of old events, could not read, a sentence each: which field, and what to do. Empty
-/// where everybody can read everything.
+/// What old consumers, or consumers of old events, could not read: a sentence for each field, with what to do. Empty if every
+/// consumer can read every event.
 pub fn breaks(event: &str, released: &Value, present: &Value) -> Vec<String> {
     let mut changes = Changes { event, found: Vec::new() };
     changes.compare("", released, present);
     changes.found
 }
 
-/// A schema without what it says for people: what two revisions have to agree in.
+/// A schema without the members for people: the part in which two revisions must agree.
 pub fn bare(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {
@@ -148,7 +147,7 @@ impl Changes<'_> {
         }
     }
 
-    /// Old consumers would not mind, but new ones read old events too.
+    /// Old consumers can read it, but new ones must read old events too.
     fn late(&mut self, field: &str, what: &str) {
         let event = self.event;
         self.found.push(format!(

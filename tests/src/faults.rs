@@ -1,7 +1,7 @@
-//! Stands between a function and AWS: counts the calls it makes, and refuses those a test wants refused.
+//! A proxy between a function and AWS, which counts the function's calls and refuses those that a test wants refused.
 //!
-//! The function is a copy, deployed beside the real one with the same code and role, whose AWS client is
-//! pointed here by `AWS_ENDPOINT_URL_<SERVICE>`. Nothing in the function's code knows of this.
+//! The function is a copy, deployed beside the real one with the same code and role. `AWS_ENDPOINT_URL_<SERVICE>` directs its
+//! AWS client to the proxy. The function's code does not know of it.
 
 use std::{
     collections::HashMap,
@@ -45,13 +45,13 @@ const ARTIFACTS: &str = "madang-artifacts";
 pub struct Call {
     /// The operation: `GetItem`, `PutEvents`.
     pub operation: String,
-    /// What it asked for.
+    /// Its input.
     pub input: Value,
-    /// Its place in a trace: the header `X-Amzn-Trace-Id`.
+    /// Its trace context: the header `X-Amzn-Trace-Id`.
     pub trace: Option<String>,
 }
 
-/// What a refused call is answered.
+/// The answer to a refused call.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     /// The HTTP status.
@@ -61,18 +61,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// DynamoDB has no capacity left.
+    /// DynamoDB throttles.
     pub fn throttled() -> Self {
         let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
         Self { status: 400, body: json!({"__type": kind, "message": "slow down"}) }
     }
 
-    /// AWS has a fault of its own.
+    /// AWS has an internal failure.
     pub fn failure() -> Self {
         Self { status: 500, body: json!({"__type": "InternalFailure", "message": "out of order"}) }
     }
 
-    /// SES does not send a mail, in its own words: it names the recipient.
+    /// SES refuses a mail, with a message that names the recipient, as on AWS.
     pub fn rejected(address: &str) -> Self {
         let message = format!(
             "Email address is not verified. The following identities failed the check in region US-EAST-1: {address}"
@@ -80,8 +80,7 @@ impl Refusal {
         Self { status: 400, body: json!({"__type": "MessageRejected", "message": message}) }
     }
 
-    /// `PutEvents` takes the entries but those that the rule names. Nothing reaches the bus: the answer is
-    /// all there is.
+    /// `PutEvents` accepts all entries except those that the rule names. This is only the answer: nothing reaches the bus.
     pub fn entries(call: &Call, refused: impl Fn(&Value) -> bool) -> Self {
         let entries = call.input["Entries"].as_array().expect("PutEvents has entries");
         let failed = entries.iter().filter(|entry| refused(entry)).count();
@@ -109,7 +108,7 @@ struct Shared {
 
 /// A proxy in front of the local cloud.
 pub struct Proxy {
-    /// Where it listens.
+    /// Its address.
     pub url: String,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -138,17 +137,17 @@ impl Proxy {
         Self { url, shared, server }
     }
 
-    /// Refuses the calls that the rule gives a refusal for, from now on.
+    /// From now on refuses the calls for which the rule returns a refusal.
     pub fn refuse(&self, rule: impl Fn(&Call) -> Option<Refusal> + Send + Sync + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
     }
 
-    /// Lets every call through, from now on.
+    /// From now on lets every call through.
     pub fn let_go(&self) {
         self.refuse(|_| None);
     }
 
-    /// Makes every call take this much longer, from now on.
+    /// From now on makes every call take this much longer.
     pub fn slow_down(&self, delay: Duration) {
         *self.shared.delay.lock().unwrap() = delay;
     }
@@ -197,12 +196,12 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
 pub struct Changes {
     /// Variables added to its environment.
     pub variables: HashMap<String, String>,
-    /// The function whose role it gets, where not the real one's.
+    /// The function whose role it gets, if not its own.
     pub role_of: Option<&'static str>,
 }
 
 impl Changes {
-    /// Points one AWS client at a proxy, by the service's name in `AWS_ENDPOINT_URL_<SERVICE>`.
+    /// Directs one AWS client to a proxy, by the service's name in `AWS_ENDPOINT_URL_<SERVICE>`.
     pub fn endpoint(service: &str, proxy: &Proxy) -> Self {
         let variables = HashMap::from([(format!("AWS_ENDPOINT_URL_{service}"), proxy.url.clone())]);
         Self { variables, role_of: None }
@@ -215,7 +214,7 @@ pub struct Copy {
     lambda: aws_sdk_lambda::Client,
 }
 
-/// What a copy answered, and what it logged.
+/// The answer and the log of an invocation of a copy.
 #[derive(Debug)]
 pub struct Invoked {
     /// The answer.
@@ -225,7 +224,7 @@ pub struct Invoked {
 }
 
 impl Invoked {
-    /// The HTTP answer, as API Gateway would have sent it.
+    /// The HTTP answer, as API Gateway would send it.
     pub fn http(&self) -> Answer {
         let status = self.answer["statusCode"].as_u64().and_then(|status| u16::try_from(status).ok());
         let status = status.unwrap_or_else(|| panic!("no HTTP answer: {self:?}"));
@@ -248,7 +247,7 @@ impl Copy {
         invoked
     }
 
-    /// Invokes the copy, which fails: its answer is the error.
+    /// Invokes the copy, which must fail, and returns its error.
     pub async fn fails(&self, event: &Value) -> Invoked {
         let (error, invoked) = self.run(event).await;
         assert!(error.is_some(), "{invoked:?}");
@@ -312,8 +311,8 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
     .await;
 }
 
-/// A function's artifact where `make up` has put it: `sam deploy` names what it uploads by its MD5. Megabytes in a request
-/// of our own would hold up whatever else the local cloud has to do.
+/// A function's artifact in the bucket of `make up`: `sam deploy` names uploads by their MD5. Uploading it again, megabytes in a
+/// request, would block the local cloud.
 fn code(function: &str) -> FunctionCode {
     static KEYS: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
     let bin = if function.ends_with("-relay") { "relay" } else { function };
@@ -326,7 +325,7 @@ fn code(function: &str) -> FunctionCode {
     FunctionCode::builder().s3_bucket(ARTIFACTS).s3_key(key.as_str()).build()
 }
 
-/// Runs a test and restores what it disturbed, whatever happens in between.
+/// Runs a test and then restores what it changed, even if the test fails.
 pub async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     restore.await;
@@ -335,7 +334,7 @@ pub async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output
     }
 }
 
-/// Points a real function's client at a proxy while `test` runs, and back again whatever happens.
+/// Directs a real function's client to a proxy while `test` runs, and back again even if it fails.
 pub async fn with_endpoint(
     system: &System,
     function: &str,
@@ -347,8 +346,7 @@ pub async fn with_endpoint(
     with_variables(system, &[function], &changes.variables, test).await;
 }
 
-/// Adds variables to the environment of real functions while `test` runs, and takes them away again
-/// whatever happens.
+/// Adds variables to the environment of real functions while `test` runs, and removes them again even if it fails.
 pub async fn with_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
@@ -362,7 +360,7 @@ pub async fn with_variables<S: BuildHasher>(
 /// The environments of functions, by their names.
 pub(crate) type Environments = Vec<(String, HashMap<String, String>)>;
 
-/// Adds variables to the environment of real functions; gives what there was before.
+/// Adds variables to the environment of real functions. Returns the environments before.
 pub(crate) async fn change_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
@@ -382,7 +380,7 @@ pub(crate) async fn change_variables<S: BuildHasher>(
     standing
 }
 
-/// Gives functions back the environments that they had.
+/// Restores the environments of functions.
 pub(crate) async fn restore_variables(system: &System, before: Environments) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
     for (function, variables) in before {
@@ -400,8 +398,7 @@ async fn set_environment(
     update.send().await.expect("UpdateFunctionConfiguration");
 }
 
-/// Lets a queue deliver a message again sooner than its template says while `test` runs, for tests that
-/// would otherwise wait for it.
+/// Shortens a queue's visibility time-out while `test` runs, for tests that would otherwise wait for it.
 pub async fn with_visibility_timeout(system: &System, queue: &str, seconds: u32, test: impl AsyncFnOnce()) {
     let sqs = aws_sdk_sqs::Client::new(&system.aws);
     let url = system.queue(queue);
@@ -457,7 +454,7 @@ pub fn processes(function: &str) -> Vec<u32> {
     .collect()
 }
 
-/// The credentials of a function's role, as its process has them. The function has to have run.
+/// The credentials of a function's role, from the environment of its process. The function must have run before.
 pub async fn credentials(function: &str) -> Credentials {
     let id = eventually(&format!("{function} runs"), async || processes(function).pop()).await;
     let environment = fs::read(format!("/proc/{id}/environ")).expect("its environment");
@@ -472,7 +469,7 @@ pub async fn credentials(function: &str) -> Credentials {
     Credentials::new(id, secret, of("AWS_SESSION_TOKEN"), None, "role")
 }
 
-/// Kills a function's processes at once, as a crash would, when there are any.
+/// Kills a function's processes, if there are any, like a crash.
 pub async fn kill(function: &str) -> usize {
     let killed = eventually(&format!("{function} runs"), async || {
         let ids = processes(function);

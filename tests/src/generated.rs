@@ -1,18 +1,17 @@
-//! Every file that is made of the code: `make contract` writes them, and a test fails if one of them is not what the code
-//! says.
+//! Every file that is generated from the code: `make contract` writes them, and a test fails if one of them is out of date.
 
 use std::{collections::BTreeMap, fmt::Write};
 
 use crate::{catalogue, files, invoke, openapi, released};
 
-/// What writes them anew.
+/// The command that writes them.
 pub const COMMAND: &str = "make contract";
 
 /// The files by their paths, with their text.
 ///
 /// # Errors
 ///
-/// What somebody who knows a released event could not read: what may not be published is not written either.
+/// If a schema rejects released events, a sentence for each field: such a schema must not be published.
 pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     let unreadable = released::unreadable();
     if !unreadable.is_empty() {
@@ -34,7 +33,7 @@ pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     Ok(generated)
 }
 
-/// The routes as `cargo lambda watch` reads them.
+/// The routes for `cargo lambda watch`.
 fn router() -> String {
     let mut paths: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for operation in openapi::operations() {

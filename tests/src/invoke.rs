@@ -1,4 +1,4 @@
-//! `events/invoke/`: for each function of the API, a request for `cargo lambda invoke`, made of the examples in its contract.
+//! `events/invoke/`: a request for `cargo lambda invoke` for each function of the API, from the examples in its contract.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::{files, openapi};
 
 const CALLER: &str = "0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10";
 
-/// The requests, by the paths of their files. A function with several operations gets the first that changes something, or
+/// The requests, by the paths of their files. For a function with several operations it is the first that changes something, or
 /// else the first.
 pub(crate) fn requests() -> BTreeMap<String, String> {
     let mut chosen: BTreeMap<&str, Operation> = BTreeMap::new();
@@ -27,7 +27,7 @@ pub(crate) fn requests() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// What API Gateway hands to the function for an operation (payload format 2.0).
+/// API Gateway's input of the function for an operation (payload format 2.0).
 fn request(operation: &Operation) -> Value {
     let route = format!("{} {}", operation.method, operation.path);
     let mut path = operation.path.to_owned();
@@ -75,7 +75,7 @@ fn request(operation: &Operation) -> Value {
     event
 }
 
-/// What has to be sent, and what makes a repeat safe.
+/// The headers that are required, and those that make a repeat safe.
 fn headers(operation: &Operation) -> Value {
     let mut headers = json!({"accept": "application/json", "host": "127.0.0.1"});
     if operation.body.is_some() {
@@ -95,7 +95,7 @@ fn headers(operation: &Operation) -> Value {
     headers
 }
 
-/// Who asks, as API Gateway's authorizer says it.
+/// The caller, in the form of API Gateway's authorizer.
 fn authorizer(operation: &Operation) -> Option<Value> {
     match operation.access {
         Access::Everyone | Access::Provider => None,

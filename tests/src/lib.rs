@@ -1,19 +1,19 @@
-//! What the system's tests are written with. The system runs (`make up`); tests reach it through the API's
-//! URL and the AWS APIs, as a client or an operator would, and never look inside.
+//! Helpers for tests of the running system (`make up`), and the generators of `make contract`. Tests reach the system through
+//! the API's URL and the AWS APIs, as a client or an operator would, and never look inside.
 //!
-//! - [`System`] knows where it runs and does what an operator can do,
+//! - [`System`] is the running system, with what an operator can do,
 //! - [`Person`] signs up, registers and makes requests,
-//! - [`Answer`] is compared whole, with placeholders for what is different each time ([`assert_json`]),
+//! - [`Answer`] is compared as a whole, with placeholders for values that differ each time ([`assert_json`]),
 //! - [`eventually`] awaits a condition,
-//! - [`shop`] puts stock, orders, and reads the books afterwards,
-//! - [`traces`] reads what was received of a trace, [`stories`] are those that are expected,
-//! - [`catalogue`] makes the schemas of the events and the document of the bus,
-//! - [`compatibility`] says what an old consumer could not read,
-//! - [`openapi`] makes the OpenAPI document of what the services tell of themselves,
-//! - [`generated`] has every file that is made of the code,
-//! - [`faults`] stands between a function and AWS: it counts calls and refuses them,
+//! - [`shop`] lists stock, places orders, and reads the records afterwards,
+//! - [`traces`] reads received traces, [`stories`] are the expected ones,
+//! - [`catalogue`] generates the schemas of the events and the document of the bus,
+//! - [`compatibility`] finds what an old consumer could not read,
+//! - [`openapi`] generates the OpenAPI document from the services' contracts,
+//! - [`generated`] has every file that is generated from the code,
+//! - [`faults`] is a proxy between a function and AWS, which counts calls and refuses them,
 //! - [`alarms`] reads the alarms of the templates and the metrics that functions have written,
-//! - [`turns`] keeps tests that change what others use from doing so at the same time.
+//! - [`turns`] prevents that tests change what others use at the same time.
 
 #![allow(
     clippy::expect_used,
@@ -53,14 +53,14 @@ use uuid::Uuid;
 
 /// The emulator's confirmation code for every sign-up.
 const CONFIRMATION_CODE: &str = "123456";
-/// What everybody signs up with.
+/// Everyone's password.
 pub const PASSWORD: &str = "correct horse battery staple";
 /// Maximum wait for an effect. Effects take well under a second, but much longer beside tests that keep the processors busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
-/// That of the consumers' queues, in the templates.
+/// The visibility time-out of the consumers' queues, in the templates.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How long [`eventually`] pauses at most.
+/// Maximum pause of [`eventually`].
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The running system.
@@ -73,7 +73,7 @@ pub struct System {
 }
 
 impl System {
-    /// Finds the running system by the file that `make up` leaves behind.
+    /// Finds the running system by the file that `make up` writes.
     pub async fn connect() -> Self {
         let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/outputs.json");
         let path = env::var_os("MADANG_OUTPUTS").map_or(default, PathBuf::from);
@@ -97,24 +97,24 @@ impl System {
         self.outputs[name].as_str().unwrap_or_else(|| panic!("no output {name}"))
     }
 
-    /// A request that nobody signed.
+    /// A request without credentials.
     pub fn request(&self, method: Method, path: &str) -> Request {
         Request(self.http.request(method, format!("{}{path}", self.output("api_url"))))
     }
 
-    /// `GET` by nobody in particular.
+    /// `GET` without credentials.
     pub async fn get(&self, path: &str) -> Answer {
         self.request(Method::GET, path).send().await
     }
 
-    /// Somebody who has signed up and in, and has no profile yet.
+    /// Someone who has signed up and in, without a profile.
     pub async fn sign_up(&self) -> Person {
         let person = self.sign_up_unverified().await;
         person.verifies_email().await;
         person
     }
 
-    /// Somebody who has signed up and in, and has not verified their e-mail address.
+    /// Someone who has signed up and in, without a verified e-mail address.
     pub async fn sign_up_unverified(&self) -> Person {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
         let email = format!("{}@example.com", Uuid::now_v7().simple());
@@ -140,7 +140,7 @@ impl System {
         person
     }
 
-    /// Somebody who has a profile with this name.
+    /// Someone who has a profile with this name.
     pub async fn registered(&self, name: &str) -> Person {
         let person = self.sign_up().await;
         let answer = person.post("/users", &json!({"name": name})).await;
@@ -167,7 +167,7 @@ impl System {
         sqs.send_message().queue_url(self.queue(queue)).message_body(body).send().await.expect("SendMessage");
     }
 
-    /// Takes the message out of a consumer's dead-letter queue whose body satisfies `wanted`.
+    /// Takes the message whose body satisfies `wanted` out of a consumer's dead-letter queue.
     pub async fn dead_letter(&self, consumer: &str, wanted: impl Fn(&str) -> bool) -> Message {
         let sqs = aws_sdk_sqs::Client::new(&self.aws);
         let queue = self.queue(&format!("{consumer}-dead-letters"));
@@ -196,7 +196,7 @@ impl System {
         .await
     }
 
-    /// How many messages a queue holds, in flight and delayed ones included.
+    /// The number of messages in a queue, in flight and delayed ones included.
     pub async fn depth(&self, queue: &str) -> u32 {
         let every = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -206,14 +206,14 @@ impl System {
         self.messages(queue, &every).await
     }
 
-    /// Awaits that a consumer has worked off what is in its queue: what has not happened by then will not.
-    /// Only the delayed second pass of a cascade may be left.
+    /// Awaits that a consumer's queue is empty, except for the delayed second pass of a cascade. An effect that has not happened
+    /// by then will not happen.
     pub async fn worked_off(&self, queue: &str) {
         let now = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
-        // What a function held when its time was over comes back after the queue's visibility time-out.
+        // If a function timed out, its messages are delivered again after the queue's visibility time-out.
         eventually_within(VISIBILITY_TIMEOUT + PATIENCE, &format!("{queue} is worked off"), async || {
             (self.messages(queue, &now).await == 0).then_some(())
         })
@@ -229,7 +229,7 @@ impl System {
         names.iter().map(|name| attributes[name].parse::<u32>().expect("a number of messages")).sum()
     }
 
-    /// Invokes a step of the order saga past the state machine: its answer, or its error's public name.
+    /// Invokes a step of the order saga without the state machine. Returns its answer, or its error's public name.
     pub async fn step(&self, function: &str, input: &Value) -> Result<Value, String> {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
         let payload = aws_sdk_lambda::primitives::Blob::new(input.to_string());
@@ -260,7 +260,7 @@ impl System {
     }
 }
 
-/// Somebody who has signed in.
+/// Someone who has signed in.
 #[derive(Clone, Debug)]
 pub struct Person {
     /// The system they use.
@@ -271,7 +271,7 @@ pub struct Person {
     pub email: String,
     /// The access token.
     pub token: String,
-    /// The ID token, which is for the client's own use and no key to an API.
+    /// The ID token, which is for the client's own use and does not open an API.
     pub id_token: String,
 }
 
@@ -294,8 +294,7 @@ impl Person {
         Ok(())
     }
 
-    /// Shows that mail to the address arrives. On AWS confirming the sign-up does, by the code that came by mail; the emulator
-    /// forgets it.
+    /// Verifies the address. On AWS confirming the sign-up does, with the code from the mail; the emulator does not.
     pub async fn verifies_email(&self) {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
         let verified = AttributeType::builder().name("email_verified").value("true").build().unwrap();
@@ -304,7 +303,7 @@ impl Person {
         verify.send().await.expect("AdminUpdateUserAttributes");
     }
 
-    /// An operator removes the login. Its token stays valid until it expires.
+    /// Removes the login, as an operator. Its token stays valid until it expires.
     pub async fn loses_login(&self) {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
         let remove = cognito.admin_delete_user().user_pool_id(self.system.output("user_pool_id"));
@@ -336,13 +335,13 @@ impl Person {
         self.request(Method::DELETE, path).send().await
     }
 
-    /// Writes a post and gives its id.
+    /// Creates a post and returns its id.
     pub async fn writes_post(&self, title: &str) -> Uuid {
         let key = Uuid::now_v7().to_string();
         self.makes("/posts", &key, &json!({"title": title, "body": "It rains."}), 201).await
     }
 
-    /// Writes a post, waits until it can be commented on, and gives its id.
+    /// Creates a post, waits until it can be commented on, and returns its id.
     pub async fn writes_known_post(&self, title: &str) -> Uuid {
         let post = self.writes_post(title).await;
         eventually("the post can be commented on", async || {
@@ -352,14 +351,14 @@ impl Person {
         post
     }
 
-    /// Comments on a post and gives the comment's id.
+    /// Creates a comment and returns its id.
     pub async fn comments_on(&self, post: Uuid, body: &str) -> Uuid {
         let key = Uuid::now_v7().to_string();
         self.makes(&format!("/posts/{post}/comments"), &key, &json!({"body": body}), 201).await
     }
 
-    /// Makes something under an `Idempotency-Key` and gives its id; again where the system says 503: it may be busy, and
-    /// what a client does then is to repeat the request.
+    /// Creates something with an `Idempotency-Key` and returns its id. Repeats the request after a 503, as clients do when the
+    /// system is busy.
     pub async fn makes(&self, path: &str, key: &str, body: &Value, status: u16) -> Uuid {
         eventually(&format!("{path} is answered"), async || {
             let answer = self.request(Method::POST, path).key(key).json(body).send().await;
@@ -379,7 +378,7 @@ impl Person {
         items.filter(|notification| notification["type"] == kind).cloned().collect()
     }
 
-    /// Waits until the notifications service knows this person, by the welcome.
+    /// Waits until the notifications service knows this person, which its welcome shows.
     pub async fn is_welcomed(&self) {
         eventually("the welcome arrives", async || self.notifications("welcome").await.pop()).await;
     }
@@ -414,13 +413,13 @@ impl Request {
         Self(self.0.json(body))
     }
 
-    /// Adds a body as it is, said to be of a media type.
+    /// Adds a body as it is, with a media type.
     #[must_use]
     pub fn raw(self, media_type: &str, body: impl Into<Vec<u8>>) -> Self {
         Self(self.0.header("content-type", media_type).body(body.into()))
     }
 
-    /// Sends it. What the API answers is what its description promises, or the test fails here.
+    /// Sends it. The test fails here if the answer is not as the API's description promises.
     pub async fn send(self) -> Answer {
         let (client, request) = self.0.build_split();
         let request = request.expect("a request");
@@ -446,7 +445,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body: JSON, or text as a JSON string, or null where there is none.
+    /// The body: JSON, or text as a JSON string, or null if there is none.
     pub body: Value,
 }
 
@@ -503,8 +502,8 @@ impl Answer {
     }
 }
 
-/// Asserts that two JSON values are the same, where `expected` may hold placeholders: `<uuid>`, `<time>`
-/// (RFC 3339 in UTC) and `<text>` (not empty).
+/// Asserts that two JSON values are equal. `expected` may have placeholders: `<uuid>`, `<time>` (RFC 3339 in UTC) and `<text>`
+/// (not empty).
 #[track_caller]
 pub fn assert_json(actual: &Value, expected: &Value) {
     if let Some(difference) = difference("", actual, expected) {
@@ -538,13 +537,13 @@ fn difference(at: &str, actual: &Value, expected: &Value) -> Option<String> {
     (!fits).then(|| format!("{at} is {actual} instead of {expected}"))
 }
 
-/// Awaits a condition: tries until there is something, and fails the test with `what` when there is not. Pauses grow, because
-/// the local cloud works for each try on one core, and the tests that run meanwhile wait for it.
+/// Awaits a condition: tries until `probe` returns something, and fails the test with `what` if it does not. Pauses grow, because
+/// the local cloud handles each try on one core, for which other tests wait.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, probe).await
 }
 
-/// As [`eventually`], with a time of its own.
+/// Like [`eventually`], with another maximum wait.
 async fn eventually_within<T>(patience: Duration, what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     let start = Instant::now();
     let mut pause = Duration::from_millis(25);

@@ -1,5 +1,5 @@
-//! What the API's description promises of its answers. Every answer that a test gets is held to it, so that what handlers do
-//! and what is described cannot part.
+//! Checks answers against the API's description. Every answer that a test gets is checked, so that handlers and description
+//! cannot diverge.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{Answer, openapi};
 
-/// The path of the local API Gateway; an API's id and the API's own path come after it.
+/// The path of the local API Gateway, which an API's id and the API's own path follow.
 const GATEWAY: &str = "/_aws/execute-api/";
 
 static PROMISES: LazyLock<Promises> = LazyLock::new(Promises::read);
@@ -21,13 +21,13 @@ static PROMISES: LazyLock<Promises> = LazyLock::new(Promises::read);
 struct Promises {
     document: Value,
     paths: Router<String>,
-    /// Of bodies and headers, by their schemas.
+    /// Validators of bodies and headers, by their schemas.
     validators: Mutex<HashMap<String, Arc<Validator>>>,
 }
 
-/// Asserts that an answer is as the operation describes it. Where no operation is, nothing is promised.
+/// Asserts that an answer is as its operation describes it. Without an operation nothing is checked.
 ///
-/// `path` is a URL's.
+/// `path` is that of a URL.
 pub(crate) fn hold(method: &str, path: &str, answer: &Answer) {
     let Some((_, path)) = path.strip_prefix(GATEWAY).and_then(|path| path.split_once('/')) else { return };
     if let Err(broken) = PROMISES.kept(&method.to_lowercase(), &format!("/{path}"), answer) {
@@ -96,7 +96,7 @@ impl Promises {
         if valid { Ok(()) } else { Err(format!("{name} is {value}")) }
     }
 
-    /// What a reference leads to.
+    /// The target of a reference.
     fn resolved<'a>(&'a self, part: &'a Value) -> &'a Value {
         let target = part["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
         target.map_or(part, |pointer| self.document.pointer(pointer).expect("a reference leads somewhere"))

@@ -1,4 +1,4 @@
-//! `events/released/`: every revision of every event's schema that was ever published, with the example that it had.
+//! `events/released/`: every released revision of every event's schema, with its example.
 //! Nothing there is ever changed.
 
 use std::{collections::BTreeMap, fmt::Write};
@@ -14,7 +14,7 @@ use crate::{
 
 /// The folder.
 pub const FOLDER: &str = "events/released";
-/// The file in it that has the checksums of the others.
+/// The file with the checksums of the others.
 pub const SUMS: &str = "SHA256SUMS";
 
 /// One revision of an event's schema as it was released.
@@ -23,20 +23,20 @@ pub struct Revision {
     pub file: String,
     /// The event.
     pub name: Name,
-    /// Which revision it is, from 1.
+    /// The number of the revision, from 1.
     pub number: u32,
     /// The schema.
     pub schema: Value,
 }
 
 impl Revision {
-    /// The example that the event had then.
+    /// Its example.
     pub fn example(&self) -> &Value {
         &self.schema["examples"][0]
     }
 }
 
-/// Everything that was ever released, the oldest revision of an event first.
+/// All released revisions, the oldest of an event first.
 pub fn all() -> Vec<Revision> {
     let files = files::names(FOLDER).into_iter().filter(|file| file != SUMS);
     let mut revisions: Vec<Revision> = files
@@ -56,7 +56,7 @@ pub fn all() -> Vec<Revision> {
     revisions
 }
 
-/// What somebody who knows an event as it was released could not read as the code publishes it now.
+/// The present events that a consumer of a released revision could not read.
 pub fn unreadable() -> Vec<String> {
     let present = catalogue::schemas();
     let mut found = Vec::new();
@@ -73,7 +73,7 @@ pub fn unreadable() -> Vec<String> {
     found
 }
 
-/// The revisions that are published now and not kept yet, and the checksums with theirs.
+/// The present revisions that are not kept yet, and the checksums including theirs.
 pub(crate) fn next() -> BTreeMap<String, String> {
     let (released, examples) = (all(), catalogue::examples());
     let mut files = BTreeMap::new();

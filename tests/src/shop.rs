@@ -1,4 +1,4 @@
-//! Puts stock, orders, and reads the books afterwards: tables and provider, as the invariants name them.
+//! Lists stock, places orders, and reads the records of the tables and the provider afterwards, for the invariants.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -18,7 +18,7 @@ pub const CARD: &str = "pm_card_visa";
 /// A card that is declined.
 pub const DECLINED: &str = "pm_card_chargeDeclined";
 
-/// The functions that are the saga's steps forward, in order.
+/// The functions of the saga's steps forward, in order.
 pub const FORWARD: [&str; 6] = [
     "orders-validate-user",
     "inventory-reserve",
@@ -27,15 +27,15 @@ pub const FORWARD: [&str; 6] = [
     "payments-capture",
     "inventory-commit",
 ];
-/// The functions that are its steps back, in order.
+/// The functions of its compensations, in order.
 pub const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
 
-/// The functions that an order comes to, and those that look after orders: what a test needs that has faults injected.
+/// The functions that handle an order, and the reconciler: what a test that injects faults needs.
 pub fn saga() -> Vec<&'static str> {
     [&["orders-place", "orders-reconcile", "orders-park"][..], &FORWARD, &BACK].concat()
 }
 
-/// A name for a thing in the stock that no other test uses.
+/// A SKU that no other test uses.
 pub fn new_sku(name: &str) -> String {
     format!("{name}-{}", Uuid::now_v7().simple())
 }
@@ -46,7 +46,7 @@ pub fn usd(amount: i64) -> Value {
 }
 
 impl System {
-    /// Somebody who keeps the stock.
+    /// A member of the group `admin`.
     pub async fn admin(&self) -> Person {
         // Boxed: it is awaited beside others like it, and the SDK's futures are large.
         let mut person = Box::pin(self.registered("Admin")).await;
@@ -82,7 +82,7 @@ impl System {
         format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1))
     }
 
-    /// How an execution fares, if there is one.
+    /// The status of an execution, if there is one.
     pub async fn execution_status(&self, name: &str) -> Option<ExecutionStatus> {
         let client = aws_sdk_sfn::Client::new(&self.aws);
         let answer = client.describe_execution().execution_arn(self.execution(name)).send().await;
@@ -100,14 +100,14 @@ impl System {
         }
     }
 
-    /// What happened in an execution, oldest first.
+    /// The history of an execution, oldest event first.
     pub async fn history(&self, name: &str) -> Vec<HistoryEvent> {
         let client = aws_sdk_sfn::Client::new(&self.aws);
         let request = client.get_execution_history().execution_arn(self.execution(name)).max_results(1000);
         request.send().await.expect("GetExecutionHistory").events
     }
 
-    /// The states that an execution came to, in order.
+    /// The states that an execution visited, in order.
     pub async fn path(&self, name: &str) -> Vec<String> {
         let history = self.history(name).await;
         let entered = history.iter().filter(|event| event.r#type == HistoryEventType::TaskStateEntered);
@@ -133,7 +133,7 @@ impl System {
 }
 
 impl Person {
-    /// Puts a new thing into the stock, as an admin.
+    /// Lists a new item, as an admin.
     pub async fn stocks(&self, sku: &str, price: &Value, on_hand: u32) {
         let body = json!({"name": format!("A {sku}"), "unit_price": price, "on_hand": on_hand});
         let request = self.request(reqwest::Method::PUT, &format!("/inventory/{sku}"));
@@ -141,17 +141,17 @@ impl Person {
         assert_eq!(answer.status, 201, "{answer:?}");
     }
 
-    /// Orders so many of one thing.
+    /// Orders a quantity of one item.
     pub async fn orders(&self, sku: &str, quantity: u32, payment_method: &str) -> Uuid {
         self.orders_under(&new_sku("key"), &order(sku, quantity, payment_method)).await
     }
 
-    /// Places an order under an `Idempotency-Key`.
+    /// Places an order with an `Idempotency-Key`.
     pub async fn orders_under(&self, key: &str, body: &Value) -> Uuid {
         self.makes("/orders", key, body, 202).await
     }
 
-    /// Waits until an order of this person is no longer pending, and gives it.
+    /// Waits until an order of this person is no longer pending, and returns it.
     pub async fn settled(&self, order: Uuid) -> Answer {
         eventually(&format!("order {order} is settled"), async || {
             let answer = self.get(&format!("/orders/{order}")).await;
@@ -162,7 +162,7 @@ impl Person {
     }
 }
 
-/// Somebody who buys, and a thing at 4.50 of which there are so many.
+/// A buyer, and the SKU of an item at 4.50 with this stock.
 pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
@@ -170,33 +170,33 @@ pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
     (buyer, sku)
 }
 
-/// The body of an order of one thing.
+/// The body of an order of one item.
 pub fn order(sku: &str, quantity: u32, payment_method: &str) -> Value {
     json!({"items": [{"sku": sku, "quantity": quantity}], "payment_method": payment_method})
 }
 
-/// The id that an order has which this person places under this `Idempotency-Key`: known before it is
-/// placed, so that a fault can wait for it.
+/// The id of the order that this person places with this `Idempotency-Key`. It is known before the order is placed, so that
+/// faults can be injected for it.
 pub fn order_id(buyer: &Person, key: &str) -> Uuid {
     let key = kernel::idempotency::IdempotencyKey::parse(key.as_bytes()).expect("a key");
     kernel::idempotency::creation_id(buyer.id, "POST /orders", Some(&key))
 }
 
-/// What the books say of an order, in the words of their owners.
+/// The records of an order, with the statuses that their owners use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Books {
     /// The order's status in its table.
     pub order: String,
-    /// The reservation's state.
+    /// The reservation's status.
     pub reservation: String,
     /// The payment's status in its table.
     pub payment: String,
-    /// How the payment stands at the provider.
+    /// The payment's status at the provider.
     pub provider: String,
 }
 
 impl Books {
-    /// Reads all four. What is not there is `none`.
+    /// Reads all four. One that does not exist is `none`.
     pub async fn read(system: &System, order: Uuid) -> Self {
         let pk = format!("order#{order}");
         let (paid, intent) = (format!("payment#{order}"), format!("sandbox#{order}"));
@@ -219,7 +219,7 @@ impl Books {
         }
     }
 
-    /// What is wrong with them for an order at rest, if anything.
+    /// The violated invariant for a settled order, if there is one.
     pub fn wrong(&self) -> Option<String> {
         let words = [self.order.as_str(), &self.reservation, &self.payment, &self.provider];
         let fine = match words {
@@ -235,8 +235,8 @@ impl Books {
     }
 }
 
-/// Asserts the invariants for these orders, all of them at rest, and for a thing that only they took from a
-/// stock of `on_hand`. Answers how many were confirmed.
+/// Asserts the invariants for these orders, all of them settled, and for an item with an initial stock of `on_hand` that only
+/// they have ordered. Returns how many were confirmed.
 pub async fn assert_invariants(system: &System, orders: &[Uuid], sku: &str, on_hand: u64) -> usize {
     let (mut confirmed, mut sold) = (0, 0);
     for order in orders {
@@ -260,12 +260,12 @@ pub async fn assert_invariants(system: &System, orders: &[Uuid], sku: &str, on_h
     confirmed
 }
 
-/// Where the steps of the saga look for the faults that tests want injected: see `runtime::faults`.
+/// The folder in which the steps of the saga look for faults: see `runtime::faults`.
 fn faults_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/faults")
 }
 
-/// Has faults injected into a step for an order, one at each of its next invocations.
+/// Injects faults into a step for an order, one at each of its next invocations.
 pub fn inject(order: Uuid, function: &str, faults: &[&str]) {
     let folder = faults_folder().join(order.to_string()).join(function);
     fs::create_dir_all(&folder).expect("a folder for faults");
@@ -274,21 +274,21 @@ pub fn inject(order: Uuid, function: &str, faults: &[&str]) {
     }
 }
 
-/// Takes away the faults of an order that have not been injected yet.
+/// Removes the faults of an order that were not injected yet.
 pub fn mend(order: Uuid) {
     fs::remove_dir_all(faults_folder().join(order.to_string())).expect("an order's faults");
 }
 
-/// How many of an order's faults have not been injected (yet).
+/// The number of an order's faults that were not injected yet.
 pub fn faults_left(order: Uuid) -> usize {
     let folders = fs::read_dir(faults_folder().join(order.to_string())).into_iter().flatten().flatten();
     folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
 }
 
-/// How many tests have the steps look for faults, and the steps' environments without that.
+/// The number of tests that use fault injection, and the steps' environments without it.
 static INJECTING: Mutex<(usize, Environments)> = Mutex::const_new((0, Vec::new()));
 
-/// Lets the steps of the saga look for faults while `test` runs, and beside it others that do the same.
+/// Turns fault injection on in the steps of the saga while `test` runs. Several tests may do so at once.
 pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
     let mut injecting = INJECTING.lock().await;
     if injecting.0 == 0 {
@@ -312,7 +312,7 @@ pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
     finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
-/// Awaits that nothing is under way for these orders any more: their latest executions have ended.
+/// Awaits that these orders are settled and their latest executions have succeeded.
 pub async fn at_rest(system: &System, orders: &[Uuid]) {
     for order in orders {
         eventually(&format!("order {order} is at rest"), async || {

@@ -1,4 +1,4 @@
-//! Requests with a signature (`SigV4`), for what no AWS client here does: the internal endpoint, and logs.
+//! Requests with a signature (`SigV4`), for which there is no AWS client here: the internal endpoint, and logs.
 
 use std::time::SystemTime;
 
@@ -30,14 +30,13 @@ impl System {
         self.signed(&root(), "execute-api", method, &url, &headers, body).send().await
     }
 
-    /// `GET` through the API, signed by somebody else.
+    /// `GET` through the API, signed by someone else.
     pub async fn get_signed_by(&self, signer: &Credentials, path: &str) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));
         self.signed(signer, "execute-api", "GET", &url, &[], String::new()).send().await
     }
 
-    /// What a consumer has made of an event, by its log: awaits that it has done so `times` times, and gives
-    /// the outcomes in order.
+    /// The outcomes of an event at a consumer, from its log: awaits `times` of them, and returns them in order.
     pub async fn consumed(&self, function: &str, event: &Value, times: usize) -> Vec<String> {
         let id = event["id"].as_str().unwrap();
         eventually(&format!("{function} has consumed the event {times} times"), async || {

@@ -1,5 +1,4 @@
-//! What follows from a request, as its trace tells it: a line for each request or event that reached a function, below the
-//! hop that it came from.
+//! The expected stories of traces: a line for each request or event that reached a function, below the hop that caused it.
 
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ users-register: POST /users
   users-relay: publish user.created
 ";
 
-/// A post that is written.
+/// A new post.
 pub const POSTED: &str = "\
 posts-create: POST /posts
   comments-on-post: consume post.created
@@ -42,7 +41,7 @@ comments-create: POST /posts/{id}/comments
     notifications-relay: publish notification.created
 ";
 
-/// An order that goes well.
+/// A successful order.
 pub const CONFIRMED: &str = "\
 orders-place: POST /orders
   inventory-commit: inventory-commit
@@ -107,7 +106,7 @@ users-delete: DELETE /users/me
   users-relay: publish user.deleted
 ";
 
-/// Makes a request and awaits that what has been received of its trace tells this story; gives the trace.
+/// Makes a request and awaits that its trace has this story. Returns the trace.
 pub async fn tells(system: &System, request: Request, status: u16, story: &str) -> (Origin, Trace) {
     let origin = Origin::default();
     let answer = request.traced(&origin).send().await;
@@ -116,13 +115,13 @@ pub async fn tells(system: &System, request: Request, status: u16, story: &str) 
     (origin, trace)
 }
 
-/// Awaits that what has been received of a trace tells this story; gives the trace.
+/// Awaits that a trace has this story. Returns the trace.
 pub async fn told(system: &System, origin: &Origin, story: &str) -> Trace {
     let told = told_within(2 * PATIENCE, system, origin, story).await;
     told.unwrap_or_else(|other| panic!("the story is\n{other}\nand not\n{story}"))
 }
 
-/// The trace, if it tells this story within a time: otherwise the story as it was then.
+/// The trace, if it has this story within a time; otherwise its story at that time.
 pub async fn told_within(
     patience: Duration,
     system: &System,
@@ -145,7 +144,7 @@ pub async fn told_within(
     }
 }
 
-/// Registers somebody, and awaits that every service knows them: before that it would ask.
+/// Registers someone, and awaits that every service has a copy of them, because it would call users before that.
 pub async fn registered(system: &System) -> Person {
     let person = system.sign_up().await;
     let register = person.request(Method::POST, "/users").json(&json!({"name": "Bada"}));
@@ -153,19 +152,19 @@ pub async fn registered(system: &System) -> Person {
     person
 }
 
-/// Somebody who buys, known to every service, and a thing of which there are so many.
+/// A buyer, known to every service, and the SKU of an item with this stock.
 pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
     let (admin, buyer, sku) = (system.admin().await, registered(system).await, new_sku("tea"));
     admin.stocks(&sku, &usd(1250), on_hand).await;
     (buyer, sku)
 }
 
-/// The request that orders one of a thing.
+/// The request that orders one of an item.
 pub fn place(buyer: &Person, sku: &str, payment_method: &str) -> Request {
     buyer.request(Method::POST, "/orders").key(&new_sku("key")).json(&order(sku, 1, payment_method))
 }
 
-/// The functions of stories: what a test needs undisturbed that expects them to be told.
+/// The functions in these stories, which a test that expects them needs unchanged.
 pub fn functions<'a>(stories: &[&'a str]) -> Vec<&'a str> {
     let lines = stories.iter().flat_map(|story| story.lines());
     lines.filter_map(|line| line.trim_start().split(':').next()).collect()

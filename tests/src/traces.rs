@@ -1,4 +1,4 @@
-//! Traces as they were received: the local cloud runs a receiver in place of the X-Ray daemon.
+//! Received traces: the local cloud runs a receiver in place of the X-Ray daemon.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use crate::{Answer, Request, System};
 
-/// How far apart two clocks of one process may read the same moment, in microseconds.
+/// Maximum difference between two clocks of one process, in microseconds.
 const SAME_MOMENT: f64 = 100.0;
 
-/// A place in a trace from which a client makes a request.
+/// The trace context of a client's request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The trace, 32 hexadecimal digits.
@@ -34,17 +34,17 @@ impl Default for Origin {
 }
 
 impl Origin {
-    /// The place of a span.
+    /// The trace context of a span.
     pub fn of(span: &Span) -> Self {
         Self { trace_id: span.trace_id.clone(), span_id: span.span_id.clone() }
     }
 
-    /// The place, sampled, as a W3C `traceparent`.
+    /// The trace context, sampled, as a W3C `traceparent`.
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace_id, self.span_id)
     }
 
-    /// The header that hands the place on, with the decision whether to sample.
+    /// The trace context as a header, with the decision whether to sample.
     pub fn header(&self, sampled: bool) -> String {
         let (epoch, unique) = self.trace_id.split_at(8);
         format!("Root=1-{epoch}-{unique};Parent={};Sampled={}", self.span_id, u8::from(sampled))
@@ -52,7 +52,7 @@ impl Origin {
 }
 
 impl Answer {
-    /// Where the request was served in its trace, and whether the trace is sampled: the header `traceresponse`.
+    /// The request's trace context and whether the trace is sampled: the header `traceresponse`.
     pub fn place(&self) -> (Origin, bool) {
         let header = self.header("traceresponse").unwrap_or_else(|| panic!("no traceresponse: {self:?}"));
         let [version, trace_id, span_id, flags] = header.split('-').collect::<Vec<_>>()[..] else {
@@ -65,14 +65,14 @@ impl Answer {
 }
 
 impl Request {
-    /// Makes the request from a place in a trace that is sampled.
+    /// Makes the request with a sampled trace context.
     #[must_use]
     pub fn traced(self, origin: &Origin) -> Self {
         self.header("x-amzn-trace-id", &origin.header(true))
     }
 }
 
-/// What was received of a trace.
+/// The received part of a trace.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Trace {
     /// The trace.
@@ -109,7 +109,7 @@ pub struct Link {
 }
 
 impl Span {
-    /// Whether the work came to another function with it, by a request or an event.
+    /// Whether the work came to another function with this span, by a request or an event.
     fn is_hop(&self) -> bool {
         self.kind != "client"
     }
@@ -118,7 +118,7 @@ impl Span {
         self.start + self.duration
     }
 
-    /// What it is called in a [`Trace::story`].
+    /// Its text in a [`Trace::story`].
     pub fn title(&self) -> String {
         match self.attributes.get("error.type").and_then(Value::as_str).filter(|_| self.status == "error") {
             Some(reason) => format!("{}: {} failed: {reason}", self.function, self.name),
@@ -128,7 +128,7 @@ impl Span {
 }
 
 impl System {
-    /// What has been received of a trace, if anything.
+    /// The received part of a trace, if there is any.
     pub async fn trace(&self, trace_id: &str) -> Option<Trace> {
         let url = format!("{}/api/traces/{trace_id}", self.output("trace_url"));
         let answer = self.http.get(url).send().await.expect("the receiver answers");
@@ -149,8 +149,8 @@ impl System {
 }
 
 impl Trace {
-    /// The hops of the trace as a tree, a line each, two spaces deeper than the hop it came from; siblings in the order of
-    /// the alphabet. What has no known cause stands at the left, like the first.
+    /// The hops of the trace as a tree: a line each, two spaces deeper than its cause, siblings in alphabetical order. A hop
+    /// without a known cause is at the left, like the first.
     pub fn story(&self) -> String {
         let by_id: HashMap<&str, &Span> =
             self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
@@ -165,8 +165,8 @@ impl Trace {
         told(&below, None, 0)
     }
 
-    /// What is wrong with the trace, whatever its story is: nothing, if every span's cause is known (`origin` is the
-    /// client's own), and every span lies where it should in time.
+    /// The faults of the trace, whatever its story is: none if every span has a known cause (`origin` is the client's own) and
+    /// starts and ends at a plausible time.
     pub fn faults(&self, origin: &Origin) -> Vec<String> {
         let by_id: HashMap<&str, &Span> =
             self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
