@@ -36,10 +36,15 @@ pub fn require_match(headers: &HeaderMap, current: u64) -> Result<(), Problem> {
 }
 
 /// Whether the request may create something, but not replace it: `If-None-Match: *`. `If-Match` beside it is a
-/// contradiction, because that requires something to exist (RFC 9110, section 13.2.2).
+/// contradiction, because that requires something to exist (RFC 9110, section 13.2.2). Any other value is refused: a
+/// condition that was sent must not be ignored.
 pub fn creates_only(headers: &HeaderMap) -> Result<bool, Problem> {
-    if headers.get(IF_NONE_MATCH).is_none_or(|value| value.as_bytes() != b"*") {
-        return Ok(false);
+    let Some(value) = headers.get(IF_NONE_MATCH) else { return Ok(false) };
+    if value.as_bytes() != b"*" {
+        return Err(Problem::new(
+            Kind::Unreadable,
+            "the header If-None-Match can only be *, which creates what does not exist; to change a version send If-Match",
+        ));
     }
     if headers.contains_key(IfMatch::name()) {
         if_match(headers)?;
@@ -129,8 +134,6 @@ mod tests {
         assert!(!creates_only(&HeaderMap::new()).unwrap());
         assert!(!creates_only(&with("\"3\"")).unwrap());
         let mut headers = HeaderMap::new();
-        headers.insert(IF_NONE_MATCH, HeaderValue::from_static("\"3\""));
-        assert!(!creates_only(&headers).unwrap());
         headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
         assert!(creates_only(&headers).unwrap());
         for (value, kind) in
@@ -138,6 +141,15 @@ mod tests {
         {
             headers.insert(IfMatch::name(), HeaderValue::from_static(value));
             assert_eq!(creates_only(&headers).unwrap_err().kind, kind, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_evaluated_is_refused_and_not_ignored() {
+        for value in ["\"3\"", "L.", "", "*, *", "\"*\""] {
+            let mut headers = with("*");
+            headers.insert(IF_NONE_MATCH, HeaderValue::from_static(value));
+            assert_eq!(creates_only(&headers).unwrap_err().kind, Kind::Unreadable, "{value}");
         }
     }
 

@@ -91,6 +91,9 @@ async fn a_thing_is_changed_in_the_version_that_is_named() {
         let both = both.header("if-none-match", "*").json(&listing(&usd(1), 1)).send().await;
         both.is_problem(412, "stale-version");
     }
+    // A condition is never ignored.
+    let other = admin.request(Method::PUT, &path).if_match(2).header("if-none-match", "\"2\"");
+    other.json(&listing(&usd(1), 1)).send().await.is_problem(400, "unreadable");
     system.get(&path).await.is(200, &changed.body);
     // None of a thing is left, but it is still known.
     replace(&admin, &sku, 2, &listing(&euros, 0)).await.is(200, &item(&sku, &euros, 0, 0, 3));

@@ -118,6 +118,8 @@ async fn who_asks_for_mail_gets_one_for_each_notification() {
     let request = || ara.request(Method::PUT, PREFERENCES).json(&json!({"email": true}));
     request().send().await.is_problem(428, "version-required");
     request().if_match(3).send().await.is_problem(412, "stale-version");
+    // A condition is never ignored.
+    request().if_match(0).header("if-none-match", "\"7\"").send().await.is_problem(400, "unreadable");
     let answer = request().if_match(0).send().await;
     answer.is(200, &json!({"email": true}));
     assert_eq!(answer.header("etag"), Some("\"1\""));
