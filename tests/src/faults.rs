@@ -325,13 +325,11 @@ fn code(function: &str) -> FunctionCode {
     FunctionCode::builder().s3_bucket(ARTIFACTS).s3_key(key.as_str()).build()
 }
 
-/// Runs a test and then restores what it changed, even if the test fails.
-pub async fn finally(test: impl Future<Output = ()>, restore: impl Future<Output = ()>) {
+/// Runs a test and then restores what it changed, even if the test fails. Returns what the test returns.
+pub async fn finally<T>(test: impl Future<Output = T>, restore: impl Future<Output = ()>) -> T {
     let result = AssertUnwindSafe(test).catch_unwind().await;
     restore.await;
-    if let Err(panic) = result {
-        resume_unwind(panic);
-    }
+    result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Directs a real function's client to a proxy while `test` runs, and back again even if it fails.
@@ -347,14 +345,14 @@ pub async fn with_endpoint(
 }
 
 /// Adds variables to the environment of real functions while `test` runs, and removes them again even if it fails.
-pub async fn with_variables<S: BuildHasher>(
+pub async fn with_variables<T, S: BuildHasher>(
     system: &System,
     functions: &[&str],
     variables: &HashMap<String, String, S>,
-    test: impl AsyncFnOnce(),
-) {
+    test: impl AsyncFnOnce() -> T,
+) -> T {
     let before = change_variables(system, functions, variables).await;
-    finally(Box::pin(test()), Box::pin(restore_variables(system, before))).await;
+    finally(Box::pin(test()), Box::pin(restore_variables(system, before))).await
 }
 
 /// The environments of functions, by their names.

@@ -289,7 +289,7 @@ pub fn faults_left(order: Uuid) -> usize {
 static INJECTING: Mutex<(usize, Environments)> = Mutex::const_new((0, Vec::new()));
 
 /// Turns fault injection on in the steps of the saga while `test` runs. Several tests may do so at once.
-pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
+pub async fn with_faults<T>(system: &System, test: impl AsyncFnOnce() -> T) -> T {
     let mut injecting = INJECTING.lock().await;
     if injecting.0 == 0 {
         let folder = faults_folder();
@@ -309,7 +309,7 @@ pub async fn with_faults(system: &System, test: impl AsyncFnOnce()) {
             drop(fs::remove_dir_all(faults_folder()));
         }
     };
-    finally(Box::pin(test()), Box::pin(restore)).await;
+    finally(Box::pin(test()), Box::pin(restore)).await
 }
 
 /// Awaits that these orders are settled and their latest executions have succeeded.

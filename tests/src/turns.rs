@@ -1,12 +1,12 @@
 //! Tests that change what others use take turns.
 //!
 //! A test names the functions whose settings it changes, or whose queue it stops, and those that it needs as they were
-//! deployed. It takes all of them at once, as soon as it can: who waits holds nothing, so that no two tests wait for each
-//! other, and no test waits for one that has not begun.
+//! deployed. It gets all of them at once, as soon as they are free. A waiting test holds nothing, so that no two tests wait
+//! for each other, and no test waits for one that has not begun.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::Notify;
@@ -18,74 +18,63 @@ pub const CLOUD: &str = "the local cloud";
 /// they would wait for each other for longer than functions wait for AWS.
 pub const PROCESSORS: &str = "the processors";
 
-/// How a thing is used: by how many tests as it is, or by one that changes it.
-enum Use {
-    Needed(usize),
-    Changed,
+/// The turns under way.
+static TURNS: Mutex<Vec<Arc<Things>>> = Mutex::new(Vec::new());
+static ENDED: Notify = Notify::const_new();
+
+fn turns() -> MutexGuard<'static, Vec<Arc<Things>>> {
+    // No code panics while it holds this.
+    TURNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static IN_USE: Mutex<BTreeMap<String, Use>> = Mutex::new(BTreeMap::new());
-static FREED: Notify = Notify::const_new();
+/// What a test uses, by names: everything that it needs or changes, and what it changes of that.
+#[derive(Debug)]
+struct Things {
+    used: BTreeSet<String>,
+    changed: BTreeSet<String>,
+}
 
-fn in_use() -> MutexGuard<'static, BTreeMap<String, Use>> {
-    // Nothing panics while it holds this.
-    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+impl Things {
+    /// Whether one test changes what the other uses.
+    fn conflict(&self, other: &Self) -> bool {
+        !self.changed.is_disjoint(&other.used) || !self.used.is_disjoint(&other.changed)
+    }
 }
 
 /// A test's turn, which ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
-pub struct Turn {
-    changed: BTreeSet<String>,
-    needed: BTreeSet<String>,
-}
+pub struct Turn(Arc<Things>);
 
 /// Waits until no other test changes what this one needs, or uses what this one changes.
 pub async fn turn(changes: &[&str], needs: &[&str]) -> Turn {
+    let owned = |names: &[&str]| names.iter().copied().map(str::to_owned).collect();
+    let things =
+        Arc::new(Things { used: owned(&[changes, needs, &[CLOUD]].concat()), changed: owned(changes) });
     loop {
-        // Before anybody looks: what is freed in between is not missed.
-        let freed = FREED.notified();
-        if let Some(turn) = Turn::begin(changes, needs) {
+        // Before the check, so that no turn ends unnoticed in between.
+        let ended = ENDED.notified();
+        if let Some(turn) = begin(&things) {
             return turn;
         }
-        freed.await;
+        ended.await;
     }
 }
 
-impl Turn {
-    /// Takes everything, or nothing where another test is in the way.
-    fn begin(changes: &[&str], needs: &[&str]) -> Option<Self> {
-        let changed: BTreeSet<String> = changes.iter().copied().map(str::to_owned).collect();
-        // Who changes a thing needs it as well.
-        let needed = needs.iter().copied().chain([CLOUD]).filter(|name| !changed.contains(*name));
-        let needed: BTreeSet<String> = needed.map(str::to_owned).collect();
-        let mut uses = in_use();
-        if changed.iter().any(|name| uses.contains_key(name))
-            || needed.iter().any(|name| matches!(uses.get(name), Some(Use::Changed)))
-        {
-            return None;
-        }
-        for name in &needed {
-            if let Use::Needed(tests) = uses.entry(name.clone()).or_insert(Use::Needed(0)) {
-                *tests += 1;
-            }
-        }
-        uses.extend(changed.iter().map(|name| (name.clone(), Use::Changed)));
-        Some(Self { changed, needed })
+/// Begins a turn, unless a test whose turn it is conflicts.
+fn begin(things: &Arc<Things>) -> Option<Turn> {
+    let mut turns = turns();
+    if turns.iter().any(|other| other.conflict(things)) {
+        return None;
     }
+    turns.push(Arc::clone(things));
+    Some(Turn(Arc::clone(things)))
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut uses = in_use();
-        for name in self.changed.iter().chain(&self.needed) {
-            match uses.get_mut(name) {
-                Some(Use::Needed(tests)) if *tests > 1 => *tests -= 1,
-                _ => drop(uses.remove(name)),
-            }
-        }
-        drop(uses);
-        FREED.notify_waiters();
+        turns().retain(|things| !Arc::ptr_eq(things, &self.0));
+        ENDED.notify_waiters();
     }
 }
 

@@ -73,16 +73,19 @@ def test_the_description_was_read():
     assert {operation.authorization for operation in OPERATIONS.values()} == {JWT, IAM, PUBLIC}
 
 
-@pytest.mark.parametrize("authorization, routes", [(PUBLIC, OPEN), (IAM, SIGNED)], ids=["open", "signed"])
-def test_a_route_that_takes_no_token_is_meant_to(authorization, routes):
-    found = {route for route, operation in OPERATIONS.items() if operation.authorization == authorization}
-    for route in found - routes:
-        fail(
-            f"{OPERATIONS[route].contract}: {route} has the authorization {authorization}. If that is intended, add "
-            f"it to tests/templates/test_api.py; otherwise let only signed-in callers call it (`.signed_in()`)."
-        )
-    for route in routes - found:
-        fail(f"tests/templates/test_api.py lists {route} as {authorization}, but no contract does: remove the line.")
+@EVERY_OPERATION
+def test_an_operation_takes_no_token_only_if_that_is_intended(operation):
+    intended = PUBLIC if operation.route in OPEN else IAM if operation.route in SIGNED else JWT
+    need(
+        operation.authorization == intended,
+        f"{operation.contract}: {operation.route} has the authorization {operation.authorization}, but {intended} by "
+        f"tests/templates/test_api.py: correct the one that is wrong.",
+    )
+
+
+@pytest.mark.parametrize("route", sorted(OPEN | SIGNED))
+def test_a_route_that_takes_no_token_exists(route):
+    need(route in OPERATIONS, f"tests/templates/test_api.py: no contract has {route}: remove the line.")
 
 
 @EVERY_OPERATION

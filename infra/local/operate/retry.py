@@ -1,4 +1,4 @@
-"""Makes an order's saga go on where it stopped, once the cause is mended."""
+"""Resumes an order's saga where it stopped, once the cause is fixed."""
 
 import json
 import time

@@ -90,19 +90,16 @@ async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), 10).await;
-    let mut parked = None;
-    with_faults(&system, async || {
-        let (left, ()) = tokio::join!(
+    let ((placed, orders), ()) = with_faults(&system, async || {
+        tokio::join!(
             three_that_cannot_be_undone(&system, &buyer, &sku),
             one_that_is_stopped(&system, &buyer, &sku)
-        );
-        parked = Some(left);
+        )
     })
     .await;
-    let (placed, orders) = parked.expect("the test has run");
     drop(alone);
 
-    // The cause is mended: the faults are used up. What was parked this long has settled slowly.
+    // All injected faults are used up, so the redriven executions succeed. An order that takes over a minute settles slowly.
     sleep(OVER_A_MINUTE.saturating_sub(placed.elapsed())).await;
     let _alone = turn(&[PROCESSORS], &saga()).await;
     let redriven = Moment::now();
@@ -115,7 +112,7 @@ async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a
     rings(&system, "orders-settling-slowly", "orders-reject", "SettlingTime", redriven).await;
 }
 
-/// Gives the orders, which wait for a person, and since when they have been placed.
+/// Returns when the orders were placed, and their ids. They wait for an operator.
 async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str) -> (Moment, Vec<Uuid>) {
     let before = Moment::now();
     buyer.orders(sku, 1, DECLINED).await;

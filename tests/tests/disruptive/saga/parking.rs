@@ -58,7 +58,7 @@ async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_red
             system.reconcile().await;
             assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
 
-            // The cause is mended by now: the faults are used up.
+            // All injected faults are used up, so the next run of the step succeeds.
             retry(id).await;
             at_rest(&system, &[id]).await;
             let answer = buyer.get(&format!("/orders/{id}")).await;
