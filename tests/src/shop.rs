@@ -179,7 +179,7 @@ pub fn order(sku: &str, quantity: u32, payment_method: &str) -> Value {
 /// faults can be injected for it.
 pub fn order_id(buyer: &Person, key: &str) -> Uuid {
     let key = kernel::idempotency::IdempotencyKey::parse(key.as_bytes()).expect("a key");
-    kernel::idempotency::creation_id(buyer.id, "POST /orders", Some(&key))
+    kernel::idempotency::CreationRequest::new(buyer.id, "POST /orders", Some(&key), &()).id()
 }
 
 /// The records of an order, with the statuses that their owners use.
@@ -260,7 +260,7 @@ pub async fn assert_invariants(system: &System, orders: &[Uuid], sku: &str, on_h
     confirmed
 }
 
-/// The folder in which the steps of the saga look for faults: see `runtime::faults`.
+/// The folder in which the steps of the saga look for faults: see `runtime::serve::faults`.
 fn faults_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/faults")
 }

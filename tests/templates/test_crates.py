@@ -36,7 +36,7 @@ def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
 
 
 def test_what_is_deployed_has_no_faults_to_inject():
-    # runtime::faults is compiled with debug assertions only; a release build, which `make build` makes, has none.
+    # runtime::serve::faults is compiled with debug assertions only; a release build, which `make build` makes, has none.
     lib = (ROOT / "functions/runtime/src/lib.rs").read_text()
     assert "#[cfg(debug_assertions)]\nmod faults;" in lib
     assert "debug-assertions" not in tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]

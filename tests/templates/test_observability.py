@@ -49,10 +49,8 @@ OF_AWS = {
 
 def of_the_functions():
     """The metrics that the functions write, by dimensions, with their kind: Count or Time."""
-    source = (ROOT / "functions/runtime/src/metrics.rs").read_text()
-    found = re.findall(
-        r'pub const (\w+): (Count|Time) =\s+\w+ \{ name: "(\w+)", dimension: (?:None|Some\("(\w+)"\)) };', source
-    )
+    source = "".join(path.read_text() for path in sorted((ROOT / "functions").glob("*/src/**/metrics.rs")))
+    found = re.findall(r'pub const (\w+): (Count|Time) = \w+::(?:new|by)\("(\w+)"(?:, "(\w+)")?\);', source)
     assert len(found) == len(re.findall(r"pub const \w+: (?:Count|Time)", source))
     return {name: (constant, kind, (dimension,) if dimension else ()) for constant, kind, name, dimension in found}
 

@@ -5,7 +5,7 @@
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use http::{HeaderMap, HeaderValue, header};
 use kernel::problem::Problem;
-use runtime::http::{Reply, Request};
+use runtime::serve::http::{Reply, Request};
 
 use crate::{
     files::{File, OPENAPI},

@@ -2,7 +2,7 @@
 
 use events::{CommentChanged, CommentCreated, CommentEvent};
 use kernel::{clock::Timestamp, event::CloudEvent, input::Fields, problem::Problem, text::Prose};
-use runtime::user_copies::Author;
+use runtime::users::user_copies::Author;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

@@ -2,21 +2,19 @@
 
 use kernel::{
     clock::Timestamp,
-    idempotency,
-    page::{self, Cursor, Page},
+    idempotency::{self, CreationRequest},
     problem::Problem,
 };
 use runtime::{
-    http::{Reply, Request},
-    table::Written,
-    user_copies,
-    users::UsersClient,
+    serve::http::{Reply, Request},
+    table::creation::Creation,
+    users::{UsersClient, user_copies},
 };
 use uuid::Uuid;
 
 use crate::{
     comment::{Comment, read_body},
-    store::{Comments, Record},
+    store::Comments,
 };
 
 /// `POST /posts/{id}/comments`.
@@ -26,22 +24,19 @@ pub async fn create(
 ) -> Result<Reply, Problem> {
     let (caller, post_id) = (request.caller()?, request.id("id")?);
     let endpoint = format!("POST /posts/{post_id}/comments");
-    let id = idempotency::creation_id(caller.id, &endpoint, request.idempotency_key()?.as_ref());
+    let key = request.idempotency_key()?;
     let body = read_body(request.json()?)?;
-    let digest = idempotency::digest(&body);
+    let creation = CreationRequest::new(caller.id, &endpoint, key.as_ref(), &body);
 
     let (post, copy) = comments.post_and_user(post_id, caller.id).await?;
     let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
-    let (comment, event) = Comment::write(id, (post_id, post.author_id), author, body, Timestamp::now());
-    let record = Record::new(comment, digest, author_sequence);
-    let comment = match comments.create(&record, event).await? {
-        Written::Done => record.comment,
-        // A repeat gets the answer of the first request, even if the comment has changed since.
-        Written::Refused(Some(standing)) => {
-            let first = standing.first_made(Record::origin, &record.request)?;
-            Comment { created_at: first, updated_at: first, ..record.comment }
-        }
-        Written::Refused(None) => return Err(Problem::concurrent_change()),
+    let post = (post_id, post.author_id);
+    let write = |now| Comment::write(creation.id(), post, author.clone(), body.clone(), now);
+    let (comment, event) = write(Timestamp::now());
+    let comment = match comments.create(&creation, comment, author_sequence, event).await? {
+        Creation::Done(comment) => comment,
+        Creation::Repeated(first) => write(first).0,
+        Creation::KeyReused => return Err(idempotency::reused()),
     };
     let location = format!("/posts/{post_id}/comments/{}", comment.id);
     Ok(Reply::created(&comment, &location)?.etag(comment.version))
@@ -50,15 +45,11 @@ pub async fn create(
 /// `GET /posts/{id}/comments`, oldest first.
 pub async fn list(comments: &Comments, request: &Request) -> Result<Reply, Problem> {
     let post_id = request.id("id")?;
-    let list = format!("comments on {post_id}");
-    let limit = page::limit(request.query("limit"))?;
-    let after = Cursor::decode(&list, request.query("cursor"))?;
+    let page = request.page(format!("comments on {post_id}"))?;
 
     comments.require_post(post_id).await?;
-    let found = comments.list(post_id, after, limit).await?;
-    let last = found.items.last().filter(|_| found.more).map(|record| Cursor::encode(&list, &record.created));
-    let items: Vec<Comment> = found.items.into_iter().map(|record| record.comment).collect();
-    Reply::ok(&Page { items, next_cursor: last })
+    let found = comments.list(post_id, &page).await?;
+    Reply::ok(&found.into_page(&page))
 }
 
 /// `PATCH /posts/{id}/comments/{comment_id}`, by its author.
@@ -66,7 +57,7 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
     let (caller, post_id, id) = path(request)?;
     let body = read_body(request.json()?)?;
 
-    let comment = comments.find(post_id, id, caller).await?.0.comment;
+    let comment = comments.find(post_id, id, caller).await?.0.aggregate.comment;
     if comment.author.id != caller {
         return Err(Problem::forbidden("comment"));
     }
@@ -81,11 +72,12 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
 pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Problem> {
     let (caller, post_id, id) = path(request)?;
     let (record, post_author_id) = comments.find(post_id, id, caller).await?;
-    if !record.comment.may_be_deleted_by(caller, post_author_id) {
+    let comment = &record.aggregate.comment;
+    if !comment.may_be_deleted_by(caller, post_author_id) {
         return Err(Problem::forbidden("comment"));
     }
-    request.match_if_sent(record.comment.version)?;
-    let event = record.comment.delete(Timestamp::now());
+    request.match_if_sent(comment.version)?;
+    let event = comment.delete(Timestamp::now());
     comments.delete(&record, event).await?;
     Ok(Reply::no_content())
 }

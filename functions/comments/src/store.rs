@@ -1,13 +1,19 @@
 //! Comments in the table, one item each in their post's partition, beside copies of posts and users.
 
 use events::{CommentEvent, PostEvent};
-use kernel::{clock::Timestamp, event::CloudEvent, precondition, problem::Problem};
+use kernel::{
+    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, precondition,
+    problem::Problem,
+};
 use runtime::{
     Error,
-    aggregate::{Origin, Stored, TOMBSTONE_LIFE},
-    copies::Standing,
-    table::{self, Found, Key, Query, Table, Written},
-    user_copies::{self, UserCopy},
+    table::{
+        self, Found, Key, List, Table,
+        aggregate::{Stored, TOMBSTONE_LIFE},
+        copies::Copied,
+        creation::{Creatable, Created, Creation},
+    },
+    users::user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,32 +26,29 @@ pub struct Record {
     /// The comment.
     #[serde(flatten)]
     pub comment: Comment,
-    /// The digest of the request that wrote it.
-    pub request: String,
     /// The version of the author's profile from which the name was copied.
     author_sequence: u64,
     /// The partition of the index `by_author`.
     author_id: Uuid,
     /// The sort key of both indexes.
-    pub created: String,
+    created: String,
 }
 
 impl Record {
-    /// A new comment, created by the request with this digest, with the name from version `author_sequence` of the author's
-    /// profile.
-    pub fn new(comment: Comment, request: String, author_sequence: u64) -> Self {
+    /// A new comment, with the name from version `author_sequence` of the author's profile.
+    fn new(comment: Comment, author_sequence: u64) -> Self {
         Self {
-            request,
             author_sequence,
             author_id: comment.author.id,
             created: format!("{}#{}", comment.created_at, comment.id),
             comment,
         }
     }
+}
 
-    /// The request that wrote it, and when.
-    pub fn origin(&self) -> Origin {
-        Origin { created_at: self.comment.created_at, request: self.request.clone() }
+impl Creatable for Record {
+    fn created_at(&self) -> Timestamp {
+        self.comment.created_at
     }
 }
 
@@ -112,7 +115,7 @@ impl Comments {
         user: Uuid,
     ) -> Result<(PostCopy, Option<UserCopy>), Problem> {
         let (post, user) = (post_key(post), user_copies::key(user));
-        let mut items = self.table.read(&[post.clone(), user.clone()]).await?;
+        let mut items = self.table.batch_get(&[post.clone(), user.clone()]).await?;
         let user = items.take(&user)?;
         Ok((existing(items.take(&post)?)?, user))
     }
@@ -128,34 +131,33 @@ impl Comments {
         post: Uuid,
         comment: Uuid,
         caller: Uuid,
-    ) -> Result<(Record, Option<Uuid>), Problem> {
+    ) -> Result<(Created<Record>, Option<Uuid>), Problem> {
         let (comment, post, user) = (key(post, comment), post_key(post), user_copies::key(caller));
-        let mut items = self.table.read(&[comment.clone(), post.clone(), user.clone()]).await?;
+        let mut items = self.table.batch_get(&[comment.clone(), post.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Record>> = items.take(&comment)?;
+        let stored: Option<Stored<Created<Record>>> = items.take(&comment)?;
         let record = stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("comment"))?;
         let post: Option<PostCopy> = items.take(&post)?;
         Ok((record, post.map(|post| post.author_id)))
     }
 
     /// A page of a post's comments, oldest first.
-    pub async fn list(
-        &self,
-        post: Uuid,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<Found<Record>, table::Error> {
-        self.table.query(&Query { after, limit, ..Self::of_post(post) }).await
+    pub async fn list(&self, post: Uuid, page: &PageRequest) -> Result<Found<Comment>, table::Error> {
+        self.table.page(&Self::of_post(post), page.after(), page.limit()).await
     }
 
-    /// Stores a new comment.
+    /// Stores a new comment, with the name from version `author_sequence` of the author's profile.
     pub async fn create(
         &self,
-        record: &Record,
+        request: &CreationRequest,
+        comment: Comment,
+        author_sequence: u64,
         event: CloudEvent<CommentEvent>,
-    ) -> Result<Written<Stored<Record>>, table::Error> {
-        let Comment { id, post_id, .. } = record.comment;
-        self.table.create(key(post_id, id), record, event).await
+    ) -> Result<Creation<Comment>, table::Error> {
+        let key = key(comment.post_id, comment.id);
+        let record = Record::new(comment, author_sequence);
+        let creation = self.table.create_once(key, request, record, event).await?;
+        Ok(creation.map(|record| record.comment))
     }
 
     /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
@@ -177,31 +179,30 @@ impl Comments {
     }
 
     /// Deletes a comment; 409 if another request changed it at the same time.
-    pub async fn delete(&self, record: &Record, event: CloudEvent<CommentEvent>) -> Result<(), Problem> {
-        let Comment { id, post_id, version, .. } = record.comment;
+    pub async fn delete(
+        &self,
+        record: &Created<Record>,
+        event: CloudEvent<CommentEvent>,
+    ) -> Result<(), Problem> {
+        let Comment { id, post_id, version, .. } = record.aggregate.comment;
         let written = self.table.bury(key(post_id, id), version, Some(record.origin()), event).await?;
         written.done_or(Problem::concurrent_change)
     }
 
     /// The list of a post's comments, oldest first.
-    pub fn of_post(post: Uuid) -> Query {
-        Query {
-            index: "by_time",
-            partition: ("pk", partition(post)),
-            sort: "created",
-            after: None,
-            newest_first: false,
-            limit: 0,
-        }
+    pub fn of_post(post: Uuid) -> List {
+        let partition = ("pk", partition(post));
+        List { index: "by_time", partition, sort: "created", newest_first: false }
     }
 
-    /// The list of an author's comments, for a cascade.
-    pub fn of_author(author: Uuid) -> Query {
-        Query { index: "by_author", partition: ("author_id", author.to_string()), ..Self::of_post(author) }
+    /// The list of an author's comments, oldest first.
+    pub fn of_author(author: Uuid) -> List {
+        let partition = ("author_id", author.to_string());
+        List { index: "by_author", partition, sort: "created", newest_first: false }
     }
 
     /// Updates the copy of a post from an event, unless it is from a later one already.
-    pub async fn apply_post(&self, event: &CloudEvent<PostEvent>) -> Result<Standing, table::Error> {
+    pub async fn apply_post(&self, event: &CloudEvent<PostEvent>) -> Result<Copied, table::Error> {
         self.table.put_copy(post_key(event.subject), &PostCopy::of(event), event.sequence).await
     }
 
@@ -211,7 +212,10 @@ impl Comments {
         comment: Key,
         delete: impl Fn(&Comment) -> CloudEvent<CommentEvent>,
     ) -> Result<(), table::Error> {
-        let bury = |record: Record| (record.comment.version, Some(record.origin()), delete(&record.comment));
+        let bury = |record: Created<Record>| {
+            let comment = &record.aggregate.comment;
+            (comment.version, Some(record.origin()), delete(comment))
+        };
         self.table.bury_latest(comment, bury).await
     }
 }

@@ -1,27 +1,20 @@
 //! The HTTP endpoints.
 
 use events::Sku;
-use kernel::{
-    page::{self, Cursor, Page},
-    problem::{Kind, Problem},
-};
-use runtime::http::{Reply, Request};
+use kernel::problem::{Kind, Problem};
+use runtime::serve::http::{Reply, Request};
 
 use crate::{
     stock::{Listing, StockItem},
     store::Inventory,
 };
 
-/// The list that a cursor belongs to.
-const LIST: &str = "inventory";
-
 /// `GET /inventory`, by SKU.
 pub async fn list(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
-    let limit = page::limit(request.query("limit"))?;
-    let after = Cursor::decode(LIST, request.query("cursor"))?;
+    let page = request.page("inventory")?;
 
-    let (items, last) = inventory.list(after, limit).await?;
-    Reply::ok(&Page { items, next_cursor: last.map(|last| Cursor::encode(LIST, last.as_str())) })
+    let found = inventory.list(&page).await?;
+    Reply::ok(&found.into_page(&page))
 }
 
 /// `GET /inventory/{sku}`.

@@ -3,16 +3,15 @@
 //! Each decision is idempotent, and right in any order: "already done" is an answer, and releasing a reservation that was never
 //! made leaves a tombstone, which refuses it if it comes late.
 
-use std::{error, fmt};
-
 use events::{InventoryEvent, Item, OrderItems, PricedItem};
 use kernel::{
     clock::Timestamp,
     money::{Money, NoSum},
     saga::Refusal,
 };
-use runtime::aggregate::TOMBSTONE_LIFE;
+use runtime::table::aggregate::TOMBSTONE_LIFE;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use uuid::Uuid;
 
 use crate::stock::{Movement, StockItem};
@@ -115,24 +114,15 @@ pub struct Transition {
 
 /// Why an order's items cannot leave the stock. This cannot happen if the saga's steps run in order; an operator has to find
 /// out what was done to the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 pub enum NotHeld {
     /// They were never reserved.
+    #[error("the order is confirmed, but nothing was ever reserved for it")]
     NeverReserved,
     /// The reservation was released.
+    #[error("the order is confirmed, but its reservation has been released")]
     Released,
 }
-
-impl fmt::Display for NotHeld {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::NeverReserved => "the order is confirmed, but nothing was ever reserved for it",
-            Self::Released => "the order is confirmed, but its reservation has been released",
-        })
-    }
-}
-
-impl error::Error for NotHeld {}
 
 impl Reservation {
     /// Reserves an order's items. Returns the reserved items and, unless that was done before, what to write.

@@ -1,19 +1,21 @@
 //! Stock items and reservations in the table.
 
-use std::fmt;
-
 use events::{InventoryEvent, Item, PricedItem, Sku};
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
+    page::PageRequest,
     precondition,
     problem::{Kind, Problem},
 };
 use runtime::{
-    Error, aggregate,
-    table::{self, Change, Changed, Condition, Key, Query, Table, Transacted, Write, Written},
+    Error,
+    table::{
+        self, Condition, Found, Key, List, Table, Transacted, Update, Updated, Write, Written, aggregate,
+    },
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use thiserror::Error as ThisError;
 use uuid::Uuid;
 
 use crate::{
@@ -45,32 +47,19 @@ struct ReservationRecord<'a> {
     outbox: Option<CloudEvent<InventoryEvent>>,
 }
 
-/// A stock item's entry in the index `catalogue`.
-#[derive(Deserialize)]
-struct CatalogueRow {
-    #[serde(flatten)]
-    key: Key,
-    sku: Sku,
-}
-
 /// The result of a transition.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It was written.
     Done,
-    /// Something changed after it was decided.
-    Lost(Lost),
+    /// Something changed after it was decided, so that nothing was written.
+    Conflict(Conflict),
 }
 
 /// What changed after a transition was decided.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Lost(Vec<String>);
-
-impl fmt::Display for Lost {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "not as they were read, or as they should be: {}", self.0.join(", "))
-    }
-}
+#[derive(Debug, PartialEq, Eq, ThisError)]
+#[error("not as they were read, or as they should be: {}", .0.join(", "))]
+pub struct Conflict(Vec<String>);
 
 /// The stock and its reservations.
 #[derive(Clone, Debug)]
@@ -86,7 +75,7 @@ fn reservation_key(order: Uuid) -> Key {
     Key::new(format!("order#{order}"), "reservation")
 }
 
-/// [`StockItem::after`] as DynamoDB expressions: a movement's change, and its condition.
+/// [`StockItem::after`] as DynamoDB expressions: a movement's update, and its condition.
 const fn expressions(movement: Movement) -> (&'static str, &'static str) {
     match movement {
         Movement::Reserve => (
@@ -121,28 +110,11 @@ impl Inventory {
         self.table.get(stock_key(sku)).await?.ok_or_else(|| Problem::not_found("stock item"))
     }
 
-    /// A page of all stock items by SKU, and its last SKU if there are more.
-    pub async fn list(
-        &self,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<(Vec<StockItem>, Option<Sku>), table::Error> {
-        let query = Query {
-            index: "catalogue",
-            partition: ("catalogue", CATALOGUE.to_owned()),
-            sort: "sku",
-            after,
-            newest_first: false,
-            limit,
-        };
-        let mut rows = self.table.query::<CatalogueRow>(&query).await?;
-        let keys: Vec<Key> = rows.items.iter().map(|row| row.key.clone()).collect();
-        let mut stored = self.table.read(&keys).await?;
-        let mut items = Vec::with_capacity(keys.len());
-        for key in &keys {
-            items.extend(stored.take(key)?);
-        }
-        Ok((items, rows.items.pop().filter(|_| rows.more).map(|row| row.sku)))
+    /// A page of all stock items by SKU.
+    pub async fn list(&self, page: &PageRequest) -> Result<Found<StockItem>, table::Error> {
+        let partition = ("catalogue", CATALOGUE.to_owned());
+        let list = List { index: "catalogue", partition, sort: "sku", newest_first: false };
+        self.table.page_of_items(&list, page.after(), page.limit()).await
     }
 
     /// Lists a new item; 412 if it is listed already.
@@ -150,7 +122,7 @@ impl Inventory {
         let record = StockRecord { key: stock_key(&item.sku), item, catalogue: CATALOGUE };
         match self.table.put::<StockItem>(&record, Condition::absent()).await? {
             Written::Done => Ok(()),
-            Written::Refused(_) => Err(Problem::new(
+            Written::ConditionFailed(_) => Err(Problem::new(
                 Kind::StaleVersion,
                 "it is listed already; to change it, send If-Match with the ETag of your last GET",
             )),
@@ -160,7 +132,7 @@ impl Inventory {
     /// Changes version `read` of an item, even if it was reserved meanwhile, and returns the item afterwards; 412 if it no longer
     /// has that version, 409 if more is reserved than would be on hand.
     pub async fn edit(&self, sku: &Sku, read: u64, listing: Listing) -> Result<StockItem, Problem> {
-        let change = Change::new(
+        let update = Update::new(
             "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
              #available = :on_hand - #reserved, #version = :version",
         )
@@ -170,12 +142,12 @@ impl Inventory {
         .value("version", read + 1);
         let condition =
             Condition::new("#version = :version_read AND #reserved <= :on_hand").value("version_read", read);
-        match self.table.change::<StockItem>(stock_key(sku), change, condition).await? {
-            Changed::Now(item) => Ok(item),
-            Changed::Refused(Some(standing)) if standing.version == read => {
-                Err(standing.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
+        match self.table.update::<StockItem>(stock_key(sku), update, condition).await? {
+            Updated::Done(item) => Ok(item),
+            Updated::ConditionFailed(Some(present)) if present.version == read => {
+                Err(present.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
             }
-            Changed::Refused(_) => Err(precondition::stale()),
+            Updated::ConditionFailed(_) => Err(precondition::stale()),
         }
     }
 
@@ -188,7 +160,7 @@ impl Inventory {
         let reservation = reservation_key(order);
         let stock: Vec<Key> = wanted.iter().map(|item| stock_key(&item.sku)).collect();
         let keys: Vec<Key> = std::iter::once(&reservation).chain(&stock).cloned().collect();
-        let mut items = self.table.read(&keys).await?;
+        let mut items = self.table.batch_get(&keys).await?;
         let mut found = Vec::with_capacity(stock.len());
         for key in &stock {
             found.extend(items.take(key)?);
@@ -210,7 +182,7 @@ impl Inventory {
             .map(|event| aggregate::in_trace(CloudEvent::new(order_id, version, now, event)));
         let record = ReservationRecord { key: reservation_key(order_id), reservation, outbox };
         let unchanged = if version == 1 { Condition::absent() } else { Condition::version(version - 1) };
-        let mut writes = vec![self.table.writing(&record, unchanged)?];
+        let mut writes = vec![self.table.transact_put(&record, unchanged)?];
         let mut names = vec!["the reservation".to_owned()];
         if let Some(moved) = moved {
             for line in &moved.lines {
@@ -220,7 +192,7 @@ impl Inventory {
         }
         Ok(match self.table.transact(writes).await? {
             Transacted::Done => Outcome::Done,
-            Transacted::Refused(places) => Outcome::Lost(Lost(
+            Transacted::ConditionsFailed(places) => Outcome::Conflict(Conflict(
                 places.into_iter().filter_map(|place| names.get(place).cloned()).collect(),
             )),
         })
@@ -228,15 +200,15 @@ impl Inventory {
 
     /// The movement of one stock item, as part of a transaction.
     fn moving(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
-        let (change, condition) = expressions(movement);
-        let change = Change::new(change).value("quantity", u64::from(line.quantity.get()));
+        let (update, condition) = expressions(movement);
+        let update = Update::new(update).value("quantity", u64::from(line.quantity.get()));
         let condition = Condition::new(condition);
-        let (change, condition) = match movement {
-            Movement::Reserve => (change, condition.object("unit_price", &line.unit_price)?),
-            Movement::Release => (change, condition),
-            Movement::Commit | Movement::Restock => (change.value("one", 1_u64), condition),
+        let (update, condition) = match movement {
+            Movement::Reserve => (update, condition.object("unit_price", &line.unit_price)?),
+            Movement::Release => (update, condition),
+            Movement::Commit | Movement::Restock => (update.value("one", 1_u64), condition),
         };
-        self.table.changing(stock_key(&line.sku), change, condition)
+        self.table.transact_update(stock_key(&line.sku), update, condition)
     }
 }
 
@@ -248,7 +220,7 @@ mod tests {
     /// An item after DynamoDB has applied the expressions of a movement; `None` if the condition fails.
     fn interpreted(item: &StockItem, movement: Movement, line: &PricedItem) -> Option<StockItem> {
         let quantity = u64::from(line.quantity.get());
-        let (change, condition) = expressions(movement);
+        let (update, condition) = expressions(movement);
         let before = item.clone();
         let count = |name: &str| match name {
             "#on_hand" => before.on_hand,
@@ -269,7 +241,7 @@ mod tests {
             return None;
         }
         let mut after = before.clone();
-        for assignment in change.strip_prefix("SET ").unwrap().split(", ") {
+        for assignment in update.strip_prefix("SET ").unwrap().split(", ") {
             let [target, "=", left, sign, right] = *assignment.split(' ').collect::<Vec<_>>() else {
                 panic!("{assignment} is no change of a movement");
             };
@@ -313,8 +285,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_is_told_by_name() {
-        let lost = Lost(vec!["the reservation".to_owned(), "SKU TEA".to_owned()]);
-        assert_eq!(lost.to_string(), "not as they were read, or as they should be: the reservation, SKU TEA");
+    fn a_conflict_names_what_has_changed() {
+        let conflict = Conflict(vec!["the reservation".to_owned(), "SKU TEA".to_owned()]);
+        assert_eq!(
+            conflict.to_string(),
+            "not as they were read, or as they should be: the reservation, SKU TEA"
+        );
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use kernel::clock::Timestamp;
 use runtime::{
-    table::{self, pause},
-    task::{Done, Failure, Task},
+    retry::Retries,
+    serve::task::{Done, StepError, Task},
+    table,
 };
 use serde::Deserialize;
 use uuid::Uuid;
@@ -18,8 +19,10 @@ use crate::{
     store::{Inventory, Outcome},
 };
 
-/// Maximum attempts of a step, before the state machine retries it after a longer pause.
-const ATTEMPTS: u32 = 5;
+/// Maximum retries of a step, before the state machine retries it after a longer pause.
+const RETRIES: usize = 4;
+/// Maximum pause before the first of them; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The time that another attempt needs. With less left, the state machine gets the table's error.
 const ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
@@ -31,7 +34,7 @@ pub struct OrderId {
 }
 
 /// `ReserveInventory`: reserves an order's items, all of them or none, and returns their price.
-pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, Failure> {
+pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, StepError> {
     let order = &task.input;
     let decide = async || {
         let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
@@ -49,7 +52,7 @@ pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promis
 }
 
 /// `ReleaseInventory`: releases the reservation, and prevents a late one.
-pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
+pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, StepError> {
     let order = task.input.order_id;
     let decide = async || {
         let present = inventory.reservation(order).await?;
@@ -59,11 +62,11 @@ pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done
 }
 
 /// `CommitInventory`: takes the reserved items out of the stock.
-pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, Failure> {
+pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, StepError> {
     let order = task.input.order_id;
     let decide = async || {
         let present = inventory.reservation(order).await?;
-        Ok((Done {}, Reservation::commit(present.as_ref()).map_err(Failure::transient)?))
+        Ok((Done {}, Reservation::commit(present.as_ref()).map_err(StepError::retryable)?))
     };
     settle(inventory, task, decide).await
 }
@@ -72,21 +75,23 @@ pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done,
 async fn settle<I, T>(
     inventory: &Inventory,
     task: &Task<I>,
-    decide: impl AsyncFn() -> Result<(T, Option<Transition>), Failure>,
-) -> Result<T, Failure> {
-    let mut attempt = 1;
+    decide: impl AsyncFn() -> Result<(T, Option<Transition>), StepError>,
+) -> Result<T, StepError> {
+    let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
     loop {
         let (answer, transition) = decide().await?;
         let Some(transition) = transition else { return Ok(answer) };
-        match inventory.write(&transition, Timestamp::now()).await {
+        let error = match inventory.write(&transition, Timestamp::now()).await {
             Ok(Outcome::Done) => return Ok(answer),
-            Ok(Outcome::Lost(_)) if attempt < ATTEMPTS => {}
-            Ok(Outcome::Lost(lost)) => return Err(Failure::transient(lost.to_string())),
+            Ok(Outcome::Conflict(conflict)) => StepError::retryable(conflict),
             // Such as a conflict with another transaction (TransactionConflict), which takes milliseconds.
-            Err(table::Error::Unavailable(_)) if attempt < ATTEMPTS && task.time_left() > ATTEMPT_TIME => {}
+            Err(error @ table::Error::Unavailable(_)) if task.deadline.time_left() > ATTEMPT_TIME => {
+                error.into()
+            }
             Err(error) => return Err(error.into()),
+        };
+        if !retries.wait().await {
+            return Err(error);
         }
-        pause(attempt).await;
-        attempt += 1;
     }
 }

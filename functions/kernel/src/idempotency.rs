@@ -6,15 +6,17 @@
 //! nothing that could stay "in progress".
 //!
 //! ```
-//! use kernel::idempotency::{IdempotencyKey, creation_id, digest};
+//! use kernel::idempotency::{CreationRequest, IdempotencyKey};
 //! use uuid::Uuid;
 //!
 //! let (user, key) = (Uuid::from_u128(1), IdempotencyKey::parse(b"\"order-7\"")?);
-//! let first = creation_id(user, "POST /orders", Some(&key));
-//! let repeat = creation_id(user, "POST /orders", Some(&key));
+//! let first = CreationRequest::new(user, "POST /orders", Some(&key), &["tea"]);
+//! let repeat = CreationRequest::new(user, "POST /orders", Some(&key), &["tea"]);
 //! assert_eq!(first, repeat);
-//! // The second write finds the first one's order under that id. The digests tell whether it is the same request.
-//! assert_ne!(digest(&["tea"]), digest(&["coffee"]));
+//! // The second write finds the first one's order under the same id. The digests tell whether it is the same request.
+//! let other = CreationRequest::new(user, "POST /orders", Some(&key), &["coffee"]);
+//! assert_eq!(first.id(), other.id());
+//! assert_ne!(first.digest(), other.digest());
 //! # Ok::<(), kernel::problem::Problem>(())
 //! ```
 
@@ -36,21 +38,29 @@ pub const HEADER: &str = "idempotency-key";
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Reads the header's value. The draft makes it a structured-field string, in double quotes; a bare
-    /// value, which many clients send, is taken as well.
+    /// Reads the header's value. The draft makes it a structured field (RFC 9651), a string in double quotes; a bare value, which
+    /// many clients send, is taken as well.
     pub fn parse(value: &[u8]) -> Result<Self, Problem> {
-        let key = std::str::from_utf8(value).unwrap_or_default().trim();
-        let quoted = key.strip_prefix('"').and_then(|key| key.strip_suffix('"'));
-        let opens = quoted.is_none() && key.starts_with('"');
-        let key = quoted.unwrap_or(key);
-        if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) && !opens {
-            Ok(Self(key.to_owned()))
+        let value = value.trim_ascii();
+        let key = if value.starts_with(b"\"") {
+            structured_string(value)
         } else {
-            Err(Problem::new(
+            std::str::from_utf8(value).ok().map(str::to_owned)
+        };
+        let visible = |key: &String| key.bytes().all(|byte| byte.is_ascii_graphic());
+        key.filter(|key| (1..=255).contains(&key.len()) && visible(key)).map(Self).ok_or_else(|| {
+            Problem::new(
                 Kind::Unreadable,
                 "the header Idempotency-Key must have 1 to 255 visible ASCII characters",
-            ))
-        }
+            )
+        })
+    }
+}
+
+fn structured_string(value: &[u8]) -> Option<String> {
+    match sfv::Parser::new(value).parse::<sfv::Item>().ok()?.bare_item {
+        sfv::BareItem::String(text) => Some(text.into()),
+        _ => None,
     }
 }
 
@@ -61,11 +71,32 @@ impl IdempotencyKey {
     }
 }
 
-/// The identifier of the entity that a request creates: derived from the key if there is one, otherwise new.
-pub fn creation_id(user: Uuid, endpoint: &str, key: Option<&IdempotencyKey>) -> Uuid {
-    match key {
-        Some(IdempotencyKey(key)) => id::derived(&[user.as_bytes(), endpoint.as_bytes(), key.as_bytes()]),
-        None => id::new(),
+/// A request that creates something: the id of what it creates, and a digest of what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreationRequest {
+    id: Uuid,
+    digest: String,
+}
+
+impl CreationRequest {
+    /// A request of a user to an endpoint, with its validated content. The id is derived from the key if there is one, otherwise
+    /// new.
+    pub fn new(user: Uuid, endpoint: &str, key: Option<&IdempotencyKey>, content: &impl Serialize) -> Self {
+        let id = match key {
+            Some(IdempotencyKey(key)) => id::derived(&[user.as_bytes(), endpoint.as_bytes(), key.as_bytes()]),
+            None => id::new(),
+        };
+        Self { id, digest: digest(content) }
+    }
+
+    /// The id of what it creates.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The digest of its content.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 }
 
@@ -109,10 +140,11 @@ mod tests {
     fn an_id_depends_on_user_endpoint_and_key() {
         let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let key = IdempotencyKey::parse(b"k").unwrap();
-        let id = creation_id(one, "POST /posts", Some(&key));
-        assert_eq!(id, creation_id(one, "POST /posts", Some(&key)));
-        assert_ne!(id, creation_id(two, "POST /posts", Some(&key)));
-        assert_ne!(id, creation_id(one, "POST /orders", Some(&key)));
-        assert_ne!(creation_id(one, "POST /posts", None), creation_id(one, "POST /posts", None));
+        let id = |user, endpoint, key| CreationRequest::new(user, endpoint, key, &"It rains.").id();
+        let first = id(one, "POST /posts", Some(&key));
+        assert_eq!(first, id(one, "POST /posts", Some(&key)));
+        assert_ne!(first, id(two, "POST /posts", Some(&key)));
+        assert_ne!(first, id(one, "POST /orders", Some(&key)));
+        assert_ne!(id(one, "POST /posts", None), id(one, "POST /posts", None));
     }
 }

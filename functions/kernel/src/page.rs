@@ -1,18 +1,16 @@
 //! Pages of a list: `limit`, `cursor` and `{items, next_cursor}`.
 //!
 //! ```
-//! use kernel::page::{Cursor, Page, limit};
+//! use kernel::page::{Page, PageRequest};
 //!
 //! let found = ["apple", "banana", "cherry"];
-//! let limit = limit(Some("2"))? as usize;
-//! let after = Cursor::decode("fruit", None)?; // the first page
-//! assert_eq!(after, None);
-//! let next_cursor = Some(Cursor::encode("fruit", found[limit - 1]));
-//! let page = Page { items: found[..limit].to_vec(), next_cursor };
+//! let request = PageRequest::read("fruit", Some("2"), None)?; // the first page
+//! assert_eq!((request.after(), request.limit()), (None, 2));
+//! let page = Page { items: found[..2].to_vec(), next_cursor: Some(request.cursor_after("banana")) };
 //!
-//! let after = Cursor::decode("fruit", page.next_cursor.as_deref())?;
-//! assert_eq!(after.as_deref(), Some("banana"));
-//! assert!(Cursor::decode("vegetables", page.next_cursor.as_deref()).is_err());
+//! let request = PageRequest::read("fruit", Some("2"), page.next_cursor.as_deref())?;
+//! assert_eq!(request.after(), Some("banana"));
+//! assert!(PageRequest::read("vegetables", None, page.next_cursor.as_deref()).is_err());
 //! # Ok::<(), kernel::problem::Problem>(())
 //! ```
 
@@ -36,8 +34,46 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+/// The page of a list that a request asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRequest {
+    list: String,
+    after: Option<String>,
+    limit: u32,
+}
+
+impl PageRequest {
+    /// Reads the query parameters `limit`, 1 to 100 and 20 if it is missing, and `cursor`, a `next_cursor` of this list. 422 for
+    /// others.
+    pub fn read(
+        list: impl Into<String>,
+        limit_parameter: Option<&str>,
+        cursor: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let list = list.into();
+        let limit = limit(limit_parameter)?;
+        let after = Cursor::decode(&list, cursor)?;
+        Ok(Self { list, after, limit })
+    }
+
+    /// The position after which the page starts; `None` for the first page.
+    pub fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
+    /// The maximum number of items.
+    pub fn limit(&self) -> u32 {
+        self.limit
+    }
+
+    /// The cursor of the page that starts after a position.
+    pub fn cursor_after(&self, position: &str) -> String {
+        Cursor::encode(&self.list, position)
+    }
+}
+
 /// Reads the query parameter `limit`: 1 to 100, and 20 if it is missing.
-pub fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
+fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
     let Some(text) = parameter else {
         return Ok(DEFAULT_LIMIT);
     };
@@ -52,7 +88,7 @@ pub fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
 /// The position is a key, not an offset, so that no item is repeated or skipped when others come or go.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cursor {
+struct Cursor {
     #[serde(rename = "l")]
     list: String,
     #[serde(rename = "k")]
@@ -61,14 +97,14 @@ pub struct Cursor {
 
 impl Cursor {
     /// The cursor after the item at `position` of `list`.
-    pub fn encode(list: &str, position: &str) -> String {
+    fn encode(list: &str, position: &str) -> String {
         let cursor = Self { list: list.to_owned(), position: position.to_owned() };
         // Two strings always serialise.
         URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
     }
 
     /// Reads the query parameter `cursor`: its position, if it was made for this list.
-    pub fn decode(list: &str, parameter: Option<&str>) -> Result<Option<String>, Problem> {
+    fn decode(list: &str, parameter: Option<&str>) -> Result<Option<String>, Problem> {
         let Some(text) = parameter else {
             return Ok(None);
         };

@@ -15,12 +15,11 @@
 use events::{CommentEvent, NotificationEvent, OrderEvent, UserEvent};
 use kernel::{clock::Timestamp, event::CloudEvent};
 use runtime::{
-    copies::Standing,
-    mail::Mailer,
-    queue::{Delivery, Failure, Outcome},
-    table::Written,
-    user_copies,
-    users::UsersClient,
+    aws::mail::Mailer,
+    error::chain,
+    serve::queue::{ConsumerError, Delivery, Outcome},
+    table::{Written, copies::Copied},
+    users::{UsersClient, user_copies},
 };
 use uuid::Uuid;
 
@@ -33,25 +32,25 @@ use crate::{
 pub async fn on_user(
     notifications: &Notifications,
     delivery: &Delivery<UserEvent>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
-    let standing = user_copies::apply(notifications.table(), event).await?;
+    let copied = user_copies::apply(notifications.table(), event).await?;
     match &event.payload {
         UserEvent::Created(user) => {
             // A user whose rename arrived first is welcomed all the same; a deleted user is not.
-            if standing == Standing::Overtaken && notifications.is_deleted(user.id).await? {
+            if copied == Copied::Outdated && notifications.is_deleted(user.id).await? {
                 return Ok(Outcome::AlreadyApplied);
             }
             tell(notifications, event, user.id, About::registration(user)).await
         }
-        UserEvent::Updated(_) if standing == Standing::Overtaken => Ok(Outcome::AlreadyApplied),
+        UserEvent::Updated(_) if copied == Copied::Outdated => Ok(Outcome::AlreadyApplied),
         UserEvent::Updated(_) => Ok(Outcome::Applied),
         // No event follows a deletion. Both are repeated in the cascade's second pass, for items that were written during the
         // first.
         UserEvent::Deleted(user) => {
             notifications.delete_settings(user.id).await?;
             let delete = async |notification| notifications.table().delete(notification).await;
-            delivery.cascade(notifications.table(), Notifications::of(user.id), delete).await
+            delivery.cascade(notifications.table(), &Notifications::of(user.id), delete).await
         }
     }
 }
@@ -60,7 +59,7 @@ pub async fn on_user(
 pub async fn on_comment(
     notifications: &Notifications,
     delivery: &Delivery<CommentEvent>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
     let CommentEvent::Created(comment) = &event.payload else { return Ok(Outcome::AlreadyApplied) };
     let Some(about) = About::comment(comment) else { return Ok(Outcome::AlreadyApplied) };
@@ -74,7 +73,7 @@ pub async fn on_comment(
 pub async fn on_order(
     notifications: &Notifications,
     delivery: &Delivery<OrderEvent>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
     let buyer = event.payload.summary().buyer_id;
     if notifications.is_deleted(buyer).await? {
@@ -89,11 +88,11 @@ async fn tell<P>(
     cause: &CloudEvent<P>,
     user: Uuid,
     about: About,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ConsumerError> {
     let (notification, event) = Notification::tell(cause.id, user, about, Timestamp::now());
     Ok(match notifications.create(&Record::new(notification), event).await? {
         Written::Done => Outcome::Applied,
-        Written::Refused(_) => Outcome::AlreadyApplied,
+        Written::ConditionFailed(_) => Outcome::AlreadyApplied,
     })
 }
 
@@ -101,34 +100,34 @@ async fn tell<P>(
 pub async fn email(
     (notifications, users, mailer): &(Notifications, UsersClient, Mailer),
     delivery: &Delivery<NotificationEvent>,
-) -> Result<Outcome, Failure> {
+) -> Result<Outcome, ConsumerError> {
     let NotificationEvent::Created(created) = &delivery.event.payload;
     let Some(notification) = notifications.to_mail(created.user_id, created.id).await? else {
         return Ok(Outcome::AlreadyApplied);
     };
     // Before the lease is taken, so that no lease is held while the users service is down.
-    let user = users.get(created.user_id, delivery.time_left()).await;
-    let Some(user) = user.map_err(|error| Failure::Temporary(error.into()))? else {
+    let user = users.get(created.user_id, delivery.deadline).await;
+    let Some(user) = user.map_err(ConsumerError::retryable)? else {
         return Ok(Outcome::AlreadyApplied);
     };
     let lease = match notifications.claim_mail(&notification, Timestamp::now()).await? {
         Mail::Granted { lease } => lease,
-        Mail::Taken => return Err(Failure::Temporary("another delivery is mailing it".into())),
+        Mail::Taken => return Err(ConsumerError::retryable("another delivery is mailing it")),
         Mail::NotNeeded => return Ok(Outcome::AlreadyApplied),
     };
     let about = &notification.about;
-    if let Err(failure) = mailer.send(&user.email, &about.subject(), &about.message()).await {
+    if let Err(error) = mailer.send(&user.email, &about.subject(), &about.message()).await {
         // If this fails too, the next delivery waits until the lease has expired.
         if let Err(error) = notifications.release_mail(&notification, lease).await {
-            let cause = Failure::from(error);
-            tracing::warn!(notification_id = %created.id, %cause, "the lease stays until it expires");
+            let cause = chain(&error);
+            tracing::warn!(notification_id = %created.id, cause, "the lease stays until it expires");
         }
-        return Err(failure);
+        return Err(ConsumerError::Retryable(error));
     }
     // The mail was sent. Failing here would lead to a retry, which would send it again.
     if let Err(error) = notifications.mark_mailed(&notification, Timestamp::now()).await {
-        let cause = Failure::from(error);
-        tracing::error!(notification_id = %created.id, %cause, "mailed, but not noted as such");
+        let cause = chain(&error);
+        tracing::error!(notification_id = %created.id, cause, "mailed, but not recorded as such");
     }
     Ok(Outcome::Applied)
 }

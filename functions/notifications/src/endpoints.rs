@@ -2,10 +2,10 @@
 
 use kernel::{
     clock::Timestamp,
-    page::{self, Cursor, Page},
+    page::Page,
     problem::{Kind, Problem},
 };
-use runtime::http::{Reply, Request};
+use runtime::serve::http::{Reply, Request};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -63,23 +63,19 @@ pub async fn list(notifications: &Notifications, request: &Request) -> Result<Re
     let caller = request.caller()?.id;
     let unread = unread_only(request.query("unread"))?;
     let list = format!("{} of {caller}", if unread { "unread" } else { "notifications" });
-    let limit = page::limit(request.query("limit"))?;
-    let after = Cursor::decode(&list, request.query("cursor"))?;
+    let page = request.page(list)?;
 
     let read_until = notifications.settings(caller).await?.read_until;
     let found = async {
         if unread {
-            notifications.list_unread(caller, read_until, after, limit).await
+            notifications.list_unread(caller, read_until, &page).await
         } else {
-            notifications.list(caller, after, limit).await
+            notifications.list(caller, &page).await
         }
     };
     let (found, unread_count) = tokio::try_join!(found, notifications.count_unread(caller, read_until))?;
-    let last = found.items.last().filter(|_| found.more);
-    let next_cursor = last.map(|record| Cursor::encode(&list, &record.created));
-    let view = |record| NotificationView::new(record, read_until);
-    let items = found.items.iter().map(|record| &record.notification).map(view).collect();
-    Reply::ok(&Listing { page: Page { items, next_cursor }, unread_count })
+    let shown = found.map(|notification| NotificationView::new(&notification, read_until));
+    Reply::ok(&Listing { page: shown.into_page(&page), unread_count })
 }
 
 /// Reads the query parameter `unread`: false if it is missing.

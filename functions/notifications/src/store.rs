@@ -15,14 +15,14 @@ use events::NotificationEvent;
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
+    page::PageRequest,
     precondition,
     problem::{Kind, Problem},
 };
 use runtime::{
     Error,
-    aggregate::Stored,
-    table::{self, Condition, Found, Key, Query, Table, Written},
-    user_copies::{self, UserCopy},
+    table::{self, Condition, Found, Key, List, Table, Written, aggregate::Stored},
+    users::user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
@@ -46,7 +46,7 @@ pub struct Record {
     /// The end of the lease for mailing it, in seconds since 1970.
     email_lease_until: Option<i64>,
     /// The sort key of the index `by_time`.
-    pub created: String,
+    created: String,
     /// The sort key of the index `unread`: the same, until the notification is marked as read.
     unread: Option<String>,
     /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
@@ -119,8 +119,8 @@ fn settings_key(user: Uuid) -> Key {
     Key::new(partition(user), "settings")
 }
 
-fn unread_of(user: Uuid) -> Query {
-    Query { index: "unread", sort: "unread", ..Notifications::of(user) }
+fn unread_of(user: Uuid) -> List {
+    List { index: "unread", sort: "unread", ..Notifications::of(user) }
 }
 
 impl Notifications {
@@ -146,25 +146,13 @@ impl Notifications {
     }
 
     /// The list of a person's notifications, newest first.
-    pub fn of(user: Uuid) -> Query {
-        Query {
-            index: "by_time",
-            partition: ("pk", partition(user)),
-            sort: "created",
-            after: None,
-            newest_first: true,
-            limit: 0,
-        }
+    pub fn of(user: Uuid) -> List {
+        List { index: "by_time", partition: ("pk", partition(user)), sort: "created", newest_first: true }
     }
 
     /// A page of a person's notifications, newest first.
-    pub async fn list(
-        &self,
-        user: Uuid,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<Found<Record>, table::Error> {
-        self.table.query(&Query { after, limit, ..Self::of(user) }).await
+    pub async fn list(&self, user: Uuid, page: &PageRequest) -> Result<Found<Notification>, table::Error> {
+        self.table.page(&Self::of(user), page.after(), page.limit()).await
     }
 
     /// A page of those that are unread, newest first.
@@ -172,18 +160,17 @@ impl Notifications {
         &self,
         user: Uuid,
         read_until: Option<Timestamp>,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<Found<Record>, table::Error> {
+        page: &PageRequest,
+    ) -> Result<Found<Notification>, table::Error> {
         // One more than the page, to know whether the next one would begin below the watermark.
-        let found = self.table.query(&Query { after, limit: limit + 1, ..unread_of(user) }).await?;
-        Ok(cut(found, read_until, limit as usize))
+        let found = self.table.page(&unread_of(user), page.after(), page.limit() + 1).await?;
+        Ok(unread_page(found, read_until, page.limit()))
     }
 
     /// How many are unread.
     pub async fn count_unread(&self, user: Uuid, read_until: Option<Timestamp>) -> Result<u64, table::Error> {
         let after = read_until.map(last_key_of);
-        self.table.count(&Query { after, newest_first: false, ..unread_of(user) }).await
+        self.table.count(&List { newest_first: false, ..unread_of(user) }, after.as_deref()).await
     }
 
     /// Stores a new notification.
@@ -215,7 +202,7 @@ impl Notifications {
         T: serde::de::DeserializeOwned,
     {
         let user = user_copies::key(caller);
-        let mut items = self.table.read(&[user.clone(), item.clone()]).await?;
+        let mut items = self.table.batch_get(&[user.clone(), item.clone()]).await?;
         let copy: UserCopy = items.take(&user)?.ok_or_else(|| {
             let detail = "you have no profile yet, or registered a moment ago: register with POST /users {\"name\": …}, \
                           or try again in a second";
@@ -232,9 +219,9 @@ impl Notifications {
             read_at: Timestamp,
         }
         let Notification { id, user_id, .. } = *notification;
-        let exists = Condition::new("attribute_exists(#pk)");
+        let exists = Condition::present();
         let read = Read { read_at: now };
-        let written = self.table.update::<IgnoredAny>(key(user_id, id), &read, &["unread"], exists).await?;
+        let written = self.table.set::<IgnoredAny>(key(user_id, id), &read, &["unread"], exists).await?;
         written.done_or(|| Problem::not_found("notification"))
     }
 
@@ -247,7 +234,7 @@ impl Notifications {
         let later = Condition::new("attribute_not_exists(#read_until) OR #read_until < :now")
             .value("now", now.to_string().as_str());
         let all_read = AllRead { read_until: now };
-        self.table.update::<IgnoredAny>(settings_key(user), &all_read, &[], later).await?;
+        self.table.set::<IgnoredAny>(settings_key(user), &all_read, &[], later).await?;
         Ok(())
     }
 
@@ -259,7 +246,7 @@ impl Notifications {
         preferences: Preferences,
     ) -> Result<u64, Problem> {
         #[derive(Serialize)]
-        struct Changed {
+        struct Replaced {
             #[serde(flatten)]
             preferences: Preferences,
             version: u64,
@@ -269,10 +256,10 @@ impl Notifications {
             0 => Condition::new("attribute_not_exists(#version)"),
             read => Condition::version(read),
         };
-        let changed = Changed { preferences, version: read + 1 };
-        let written = self.table.update::<IgnoredAny>(settings_key(user), &changed, &[], unchanged).await?;
+        let replaced = Replaced { preferences, version: read + 1 };
+        let written = self.table.set::<IgnoredAny>(settings_key(user), &replaced, &[], unchanged).await?;
         written.done_or(precondition::stale)?;
-        Ok(changed.version)
+        Ok(replaced.version)
     }
 
     /// Deletes a user's settings.
@@ -283,7 +270,7 @@ impl Notifications {
     /// The notification, if its owner wants mail and it was not mailed yet.
     pub async fn to_mail(&self, user: Uuid, id: Uuid) -> Result<Option<Notification>, table::Error> {
         let (settings, record) = (settings_key(user), key(user, id));
-        let mut items = self.table.read(&[settings.clone(), record.clone()]).await?;
+        let mut items = self.table.batch_get(&[settings.clone(), record.clone()]).await?;
         let settings: Settings = items.take(&settings)?.unwrap_or_default();
         let record: Option<Record> = items.take(&record)?;
         let unsent = record.filter(|record| settings.email && record.emailed_at.is_none());
@@ -304,10 +291,10 @@ impl Notifications {
         let lease = now.as_second() + MAIL_LEASE;
         let claim = Lease { email_lease_until: lease };
         let Notification { id, user_id, .. } = *notification;
-        Ok(match self.table.update::<Record>(key(user_id, id), &claim, &[], free).await? {
+        Ok(match self.table.set::<Record>(key(user_id, id), &claim, &[], free).await? {
             Written::Done => Mail::Granted { lease },
-            Written::Refused(Some(record)) if record.emailed_at.is_none() => Mail::Taken,
-            Written::Refused(_) => Mail::NotNeeded,
+            Written::ConditionFailed(Some(record)) if record.emailed_at.is_none() => Mail::Taken,
+            Written::ConditionFailed(_) => Mail::NotNeeded,
         })
     }
 
@@ -316,7 +303,7 @@ impl Notifications {
         let own = Condition::new("#email_lease_until = :own").value("own", lease);
         let released = Lease { email_lease_until: 0 };
         let Notification { id, user_id, .. } = *notification;
-        self.table.update::<IgnoredAny>(key(user_id, id), &released, &[], own).await?;
+        self.table.set::<IgnoredAny>(key(user_id, id), &released, &[], own).await?;
         Ok(())
     }
 
@@ -326,10 +313,10 @@ impl Notifications {
         struct Mailed {
             emailed_at: Timestamp,
         }
-        let exists = Condition::new("attribute_exists(#pk)");
+        let exists = Condition::present();
         let mailed = Mailed { emailed_at: now };
         let Notification { id, user_id, .. } = *notification;
-        self.table.update::<IgnoredAny>(key(user_id, id), &mailed, &["email_lease_until"], exists).await?;
+        self.table.set::<IgnoredAny>(key(user_id, id), &mailed, &["email_lease_until"], exists).await?;
         Ok(())
     }
 }
@@ -345,11 +332,8 @@ fn last_key_of(time: Timestamp) -> String {
 }
 
 /// A page of at most `limit` notifications, newest first, that ends at the watermark.
-fn cut(mut found: Found<Record>, read_until: Option<Timestamp>, limit: usize) -> Found<Record> {
-    let unread = found.items.partition_point(|record| !record.notification.is_read(read_until));
-    let more = unread > limit || (unread == found.items.len() && found.more);
-    found.items.truncate(unread.min(limit));
-    Found { items: found.items, more }
+fn unread_page(found: Found<Notification>, read_until: Option<Timestamp>, limit: u32) -> Found<Notification> {
+    found.take_while(|notification| !notification.is_read(read_until)).limit(limit as usize)
 }
 
 #[cfg(test)]
@@ -365,9 +349,10 @@ mod tests {
 
     /// The times of a page of two, from what three reads found, and whether there is more behind it.
     fn page(found: &[i64], more: bool, read_until: Option<i64>) -> (usize, bool) {
-        let found = Found { items: found.iter().copied().map(given).collect(), more };
-        let page = cut(found, read_until.map(Timestamp::from_microsecond), 2);
-        (page.items.len(), page.more)
+        let found = found.iter().copied().map(given);
+        let found = found.map(|record| (record.created, record.notification)).collect();
+        let page = unread_page(Found::new(found, more), read_until.map(Timestamp::from_microsecond), 2);
+        (page.items().len(), page.end().is_some())
     }
 
     #[test]

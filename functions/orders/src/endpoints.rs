@@ -5,17 +5,17 @@ use std::time::Duration;
 use events::{Quantity, Sku};
 use kernel::{
     clock::Timestamp,
-    idempotency,
+    idempotency::{self, CreationRequest},
     money::Money,
-    page::{self, Cursor, Page},
+    page::Page,
     problem::{Kind, Problem},
 };
 use runtime::{
-    http::{Reply, Request},
-    table::Written,
-    user_copies,
-    users::UsersClient,
-    workflow::Workflow,
+    aws::workflow::Workflow,
+    deadline::Deadline,
+    serve::http::{Reply, Request},
+    table::creation::Creation,
+    users::{UsersClient, user_copies},
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -23,14 +23,14 @@ use uuid::Uuid;
 use crate::{
     draft::Draft,
     order::{Order, Reason, Status, TooLate},
-    store::{Orders, Record},
+    store::Orders,
     tasks,
 };
 
-/// Maximum wait for the start of an order's execution.
-const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// Time-out of the start of an order's execution.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// The part of the function's time that is kept for the answer.
-const KEPT: Duration = Duration::from_millis(500);
+const RESERVED_TIME: Duration = Duration::from_millis(500);
 
 /// An order as its buyer sees it. Prices are null until the inventory has said them.
 #[derive(Debug, Serialize)]
@@ -98,33 +98,29 @@ pub async fn place(
     request: &Request,
 ) -> Result<Reply, Problem> {
     let caller = request.caller()?;
-    let id = idempotency::creation_id(caller.id, "POST /orders", request.idempotency_key()?.as_ref());
+    let key = request.idempotency_key()?;
     let draft = Draft::read(request.json()?)?;
-    let digest = idempotency::digest(&draft);
+    let creation = CreationRequest::new(caller.id, "POST /orders", key.as_ref(), &draft);
 
     user_copies::author(orders.user(caller.id).await?, caller, users, request).await?;
-    let (order, event) = Order::place(id, caller.id, draft, Timestamp::now());
-    let record = Record::new(order, digest);
-    let order = match orders.create(&record, event).await? {
-        Written::Done => {
-            start(workflow, &record.order, request).await;
-            record.order
+    let place = |now| Order::place(creation.id(), caller.id, draft.clone(), now);
+    let (order, event) = place(Timestamp::now());
+    let order = match orders.create(&creation, order, event).await? {
+        Creation::Done(order) => {
+            start(workflow, &order, request.deadline()).await;
+            order
         }
-        // A repeat gets the answer of the first request, even if the order has changed since.
-        Written::Refused(Some(standing)) => {
-            let first = standing.first_made(Record::origin, &record.request)?;
-            Order { created_at: first, updated_at: first, ..record.order }
-        }
-        Written::Refused(None) => return Err(Problem::concurrent_change()),
+        Creation::Repeated(first) => place(first).0,
+        Creation::KeyReused => return Err(idempotency::reused()),
     };
-    let location = format!("/orders/{id}");
+    let location = format!("/orders/{}", order.id);
     Ok(Reply::accepted_at(&View::of(&order), &location)?.etag(order.version))
 }
 
 /// Starts the saga. The order is accepted even if that fails, because the reconciler starts it later.
-async fn start(workflow: &Workflow, order: &Order, request: &Request) {
+async fn start(workflow: &Workflow, order: &Order, deadline: Deadline) {
     let (name, input) = (order.execution(), tasks::SagaInput::of(order));
-    let wait = LONGEST_WAIT.min(request.time_left().saturating_sub(KEPT));
+    let wait = deadline.time_out(START_TIMEOUT, RESERVED_TIME);
     let cause = match tokio::time::timeout(wait, workflow.start(&name, &input)).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => Problem::unavailable(error).to_string(),
@@ -136,13 +132,10 @@ async fn start(workflow: &Workflow, order: &Order, request: &Request) {
 /// `GET /orders`, the caller's own, newest first.
 pub async fn list(orders: &Orders, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?;
-    let list = format!("orders of {}", caller.id);
-    let limit = page::limit(request.query("limit"))?;
-    let after = Cursor::decode(&list, request.query("cursor"))?;
+    let page = request.page(format!("orders of {}", caller.id))?;
 
-    let (found, last) = orders.list(caller.id, after, limit).await?;
-    let next_cursor = last.map(|last| Cursor::encode(&list, &last));
-    Reply::ok(&Page { items: found.iter().map(View::of).collect(), next_cursor })
+    let Page { items, next_cursor } = orders.list(caller.id, &page).await?.into_page(&page);
+    Reply::ok(&Page { items: items.iter().map(View::of).collect(), next_cursor })
 }
 
 /// `GET /orders/{id}`, the caller's own.

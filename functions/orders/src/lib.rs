@@ -8,6 +8,7 @@
 //! | [`endpoints`] | the HTTP endpoints |
 //! | [`tasks`] | the steps of the saga that orders itself runs |
 //! | [`reconciler`] | starts executions that were not started, and new ones if an execution ended without settling its order |
+//! | [`metrics`] | the metrics of orders |
 //! | [`consumers`] | the consumers of events |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 
@@ -16,6 +17,7 @@ pub mod consumers;
 pub mod contract;
 pub mod draft;
 pub mod endpoints;
+pub mod metrics;
 pub mod order;
 pub mod reconciler;
 pub mod store;

@@ -13,10 +13,10 @@ use uuid::Uuid;
 use crate::draft::Draft;
 
 /// Maximum executions of the state machine for an order, before an operator has to look at it.
-pub const MAX_ATTEMPTS: u32 = 3;
+pub const MAX_EXECUTIONS: u32 = 3;
 /// How long the reconciler leaves an order alone after an execution should have started, in seconds. Longer than the time-out
 /// of the function that starts it.
-const GRACE: i64 = 30;
+const GRACE_PERIOD: i64 = 30;
 
 /// What has been decided about an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -132,12 +132,12 @@ pub enum Decision {
     /// It was decided before.
     Already,
     /// It changes.
-    Change(Box<Changed>),
+    Change(Box<OrderChange>),
 }
 
 /// A change of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct OrderChange {
     /// The order after it.
     pub order: Order,
     /// The event to publish, if there is one.
@@ -160,7 +160,7 @@ pub enum Parking {
     /// The order waits for an operator.
     Waits(Decision),
     /// An operator redrove the execution, so the order is resumed.
-    GoesOn(Decision),
+    Resumes(Decision),
 }
 
 /// A visit of an execution to the state that parks its order.
@@ -176,13 +176,13 @@ pub struct Visit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Execution {
     /// It was never started.
-    Unknown,
+    NotFound,
     /// It is running.
-    Alive,
+    Running,
     /// It has succeeded.
     Succeeded,
     /// It ended without success.
-    Ended,
+    Failed,
 }
 
 /// What the reconciler does about an order.
@@ -218,7 +218,7 @@ impl Order {
             visit: None,
             attempt: 1,
             settled: false,
-            check_at: now.plus_seconds(GRACE),
+            check_at: now.plus_seconds(GRACE_PERIOD),
             created_at: now,
             updated_at: now,
             version: 1,
@@ -261,7 +261,7 @@ impl Order {
                     parked: false,
                     ..self.changed(now)
                 };
-                Ok(confirmed.tells(OrderEvent::Confirmed))
+                Ok(confirmed.with_event(OrderEvent::Confirmed))
             }
         }
     }
@@ -278,7 +278,7 @@ impl Order {
                     prices: prices.or_else(|| self.prices.clone()),
                     ..self.changed(now)
                 };
-                Ok(aborted.in_silence())
+                Ok(aborted.without_event())
             }
         }
     }
@@ -293,9 +293,9 @@ impl Order {
         match self.may_proceed() {
             Ok(()) => Err(Refusal::NeedsAttention),
             Err(Refusal::Cancelled) if self.status == Status::Pending => {
-                Ok(Self { status: Status::Rejected, ..settled }.tells(OrderEvent::Rejected))
+                Ok(Self { status: Status::Rejected, ..settled }.with_event(OrderEvent::Rejected))
             }
-            Err(Refusal::Cancelled) => Ok(settled.in_silence()),
+            Err(Refusal::Cancelled) => Ok(settled.without_event()),
             Err(refusal) => Err(refusal),
         }
     }
@@ -310,7 +310,7 @@ impl Order {
         }
         let cancelled =
             Self { status: Status::Cancelled, reason: Some(Reason::CancelledByUser), ..self.changed(now) };
-        Ok(cancelled.tells(OrderEvent::Cancelled))
+        Ok(cancelled.with_event(OrderEvent::Cancelled))
     }
 
     /// An execution gave up and leaves the order to an operator. The execution fails after that. If it visits the state again,
@@ -318,20 +318,20 @@ impl Order {
     pub fn park(&self, visit: &Visit, now: Timestamp) -> Parking {
         let last = self.visit.as_ref();
         if self.settled || (last == Some(visit) && !self.parked) {
-            return Parking::GoesOn(Decision::Already);
+            return Parking::Resumes(Decision::Already);
         }
         if last == Some(visit) {
             return Parking::Waits(Decision::Already);
         }
         let visited = Self { visit: Some(visit.clone()), ..self.changed(now) };
         if !self.parked {
-            return Parking::Waits(Self { parked: true, ..visited }.tells(OrderEvent::NeedsAttention));
+            return Parking::Waits(Self { parked: true, ..visited }.with_event(OrderEvent::NeedsAttention));
         }
         if last.is_some_and(|last| last.execution == visit.execution) {
-            return Parking::GoesOn(Self { parked: false, ..visited }.in_silence());
+            return Parking::Resumes(Self { parked: false, ..visited }.without_event());
         }
         // It waits already: the reconciler or another execution parked it.
-        Parking::Waits(visited.in_silence())
+        Parking::Waits(visited.without_event())
     }
 
     /// Decides what to do about an order that has not been settled for a while.
@@ -341,26 +341,26 @@ impl Order {
         }
         let undecided = self.status == Status::Pending;
         match execution {
-            Execution::Alive => Reconciliation::Leave,
+            Execution::Running => Reconciliation::Leave,
             // Step Functions forgets an execution after 90 days, which is no reason to start a parked order again.
-            Execution::Unknown if self.parked => Reconciliation::Leave,
-            Execution::Unknown => Reconciliation::Start,
+            Execution::NotFound if self.parked => Reconciliation::Leave,
+            Execution::NotFound => Reconciliation::Start,
             Execution::Succeeded if !undecided => {
                 let settled = Self { settled: true, parked: false, ..self.changed(now) };
-                Reconciliation::Settle(settled.in_silence())
+                Reconciliation::Settle(settled.without_event())
             }
-            Execution::Succeeded | Execution::Ended if self.parked => Reconciliation::Leave,
-            Execution::Succeeded | Execution::Ended if self.attempt < MAX_ATTEMPTS => {
+            Execution::Succeeded | Execution::Failed if self.parked => Reconciliation::Leave,
+            Execution::Succeeded | Execution::Failed if self.attempt < MAX_EXECUTIONS => {
                 let next = Self {
                     attempt: self.attempt + 1,
-                    check_at: now.plus_seconds(GRACE),
+                    check_at: now.plus_seconds(GRACE_PERIOD),
                     ..self.changed(now)
                 };
-                Reconciliation::StartNext(next.in_silence())
+                Reconciliation::StartNext(next.without_event())
             }
-            Execution::Succeeded | Execution::Ended => {
+            Execution::Succeeded | Execution::Failed => {
                 let parked = Self { parked: true, visit: None, ..self.changed(now) };
-                Reconciliation::Park(parked.tells(OrderEvent::NeedsAttention))
+                Reconciliation::Park(parked.with_event(OrderEvent::NeedsAttention))
             }
         }
     }
@@ -369,13 +369,13 @@ impl Order {
         Self { updated_at: now, version: self.version + 1, ..self.clone() }
     }
 
-    fn tells(self, event: impl Fn(OrderSummary) -> OrderEvent) -> Decision {
+    fn with_event(self, event: impl Fn(OrderSummary) -> OrderEvent) -> Decision {
         let event = self.event(event);
-        Decision::Change(Box::new(Changed { order: self, event: Some(event) }))
+        Decision::Change(Box::new(OrderChange { order: self, event: Some(event) }))
     }
 
-    fn in_silence(self) -> Decision {
-        Decision::Change(Box::new(Changed { order: self, event: None }))
+    fn without_event(self) -> Decision {
+        Decision::Change(Box::new(OrderChange { order: self, event: None }))
     }
 
     fn event(&self, event: impl Fn(OrderSummary) -> OrderEvent) -> CloudEvent<OrderEvent> {
@@ -527,12 +527,12 @@ mod tests {
         assert_eq!(parked.park(&visit(1, "first"), later()), Parking::Waits(Decision::Already));
         assert_eq!(parked.cancel(later()), Err(TooLate(Status::NeedsAttention)));
 
-        let Parking::GoesOn(decision) = parked.park(&visit(1, "second"), later()) else {
+        let Parking::Resumes(decision) = parked.park(&visit(1, "second"), later()) else {
             panic!("it goes on")
         };
         let again = decision.of(&parked);
         assert_eq!(again.shown(), Status::Confirmed);
-        assert_eq!(again.park(&visit(1, "second"), later()), Parking::GoesOn(Decision::Already));
+        assert_eq!(again.park(&visit(1, "second"), later()), Parking::Resumes(Decision::Already));
 
         let Parking::Waits(decision) = again.park(&visit(1, "third"), later()) else { panic!("it waits") };
         assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
@@ -550,35 +550,41 @@ mod tests {
     fn a_settled_order_is_not_parked_any_more() {
         let order = given_an_aborted_order();
         let rejected = order.reject(later()).unwrap().of(&order);
-        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::GoesOn(Decision::Already));
+        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::Resumes(Decision::Already));
     }
 
     #[test]
     fn the_reconciler_starts_what_was_never_started_and_leaves_what_is_alive() {
         let order = given_a_pending_order();
-        assert_eq!(order.reconcile(Execution::Unknown, later()), Reconciliation::Start);
-        assert_eq!(order.reconcile(Execution::Unknown, NOW().plus_seconds(29)), Reconciliation::Leave);
-        assert_eq!(order.reconcile(Execution::Alive, later()), Reconciliation::Leave);
+        assert_eq!(order.reconcile(Execution::NotFound, later()), Reconciliation::Start);
+        assert_eq!(order.reconcile(Execution::NotFound, NOW().plus_seconds(29)), Reconciliation::Leave);
+        assert_eq!(order.reconcile(Execution::Running, later()), Reconciliation::Leave);
     }
 
     #[test]
     fn what_ended_gets_two_more_attempts_and_then_a_person() {
         let mut order = given_a_pending_order();
         let mut now = later();
-        for attempt in 2..=MAX_ATTEMPTS {
-            let Reconciliation::StartNext(decision) = order.reconcile(Execution::Ended, now) else {
+        for attempt in 2..=MAX_EXECUTIONS {
+            let Reconciliation::StartNext(decision) = order.reconcile(Execution::Failed, now) else {
                 panic!("attempt {attempt}")
             };
             order = decision.of(&order);
             assert_eq!(order.execution(), format!("{}-{attempt}", order.id));
             now = now.plus_seconds(60);
         }
-        let Reconciliation::Park(decision) = order.reconcile(Execution::Ended, now) else { panic!("parked") };
+        let Reconciliation::Park(decision) = order.reconcile(Execution::Failed, now) else {
+            panic!("parked")
+        };
         order = decision.clone().of(&order);
         assert_eq!(order.shown(), Status::NeedsAttention);
         assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
-        assert_eq!(order.reconcile(Execution::Ended, now), Reconciliation::Leave);
-        assert_eq!(order.reconcile(Execution::Unknown, now), Reconciliation::Leave, "though it is forgotten");
+        assert_eq!(order.reconcile(Execution::Failed, now), Reconciliation::Leave);
+        assert_eq!(
+            order.reconcile(Execution::NotFound, now),
+            Reconciliation::Leave,
+            "though it is forgotten"
+        );
     }
 
     #[test]
@@ -589,7 +595,7 @@ mod tests {
             };
             let settled = decision.of(&order);
             assert_eq!((settled.shown(), settled.settled), (Status::Confirmed, true));
-            assert_eq!(settled.reconcile(Execution::Ended, later()), Reconciliation::Leave);
+            assert_eq!(settled.reconcile(Execution::Failed, later()), Reconciliation::Leave);
         }
     }
 

@@ -9,13 +9,13 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
-    metrics::ORDERS_PARKED,
-    schedule::Run,
+    aws::workflow::{ExecutionStatus, Workflow},
+    deadline::Deadline,
     telemetry::{self, annotate},
-    workflow::{Standing, Workflow},
 };
 
 use crate::{
+    metrics::ORDERS_PARKED,
     order::{Decision, Execution, Order, Reconciliation},
     store::{Due, Orders},
     tasks::SagaInput,
@@ -29,13 +29,13 @@ const WIDTH: usize = 8;
 const HAND_OVER: Duration = Duration::from_secs(10);
 
 /// Handles every order that is due. A failure with one does not hold up the others.
-pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Result<(), Error> {
+pub async fn reconcile((orders, workflow): &(Orders, Workflow), deadline: Deadline) -> Result<(), Error> {
     let now = Timestamp::now();
     let (mut after, mut failed) = (None, 0_u32);
     loop {
-        let (due, more) = orders.due(now, after, PAGE).await?;
-        after = due.last().map(|due| due.due.clone());
-        failed += stream::iter(&due)
+        let due = orders.due(now, after.as_deref(), PAGE).await?;
+        after = due.end().map(str::to_owned);
+        failed += stream::iter(due.items())
             .map(async |due| {
                 let result = look_after(orders, workflow, due, now).await;
                 if let Err(cause) = &result {
@@ -47,7 +47,7 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), run: &Run) -> Re
             .map(Ok::<_, Error>)
             .try_fold(0, async |sum, failed| Ok(sum + failed))
             .await?;
-        if !more || run.time_left() < HAND_OVER {
+        if after.is_none() || deadline.time_left() < HAND_OVER {
             break;
         }
     }
@@ -69,11 +69,11 @@ async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timest
 
 /// Handles one order, in its own trace.
 async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestamp) -> Result<(), Error> {
-    let execution = match workflow.standing(&order.execution()).await? {
-        Standing::Unknown => Execution::Unknown,
-        Standing::Alive => Execution::Alive,
-        Standing::Succeeded => Execution::Succeeded,
-        Standing::Ended => Execution::Ended,
+    let execution = match workflow.status(&order.execution()).await? {
+        ExecutionStatus::NotFound => Execution::NotFound,
+        ExecutionStatus::Running => Execution::Running,
+        ExecutionStatus::Succeeded => Execution::Succeeded,
+        ExecutionStatus::Failed => Execution::Failed,
     };
     match order.reconcile(execution, now) {
         Reconciliation::Leave => Ok(()),
@@ -85,7 +85,7 @@ async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestam
         Reconciliation::Settle(decision) => write(orders, order, decision).await.map(drop),
         Reconciliation::Park(decision) => {
             // Counted before the write, because an alarm too many is better than one too few.
-            ORDERS_PARKED.one();
+            ORDERS_PARKED.increment();
             tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
             write(orders, order, decision).await.map(drop)
         }

@@ -3,22 +3,32 @@
 use std::time::Duration;
 
 use events::OrderEvent;
-use kernel::{clock::Timestamp, event::CloudEvent, problem::Problem};
+use kernel::{
+    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, problem::Problem,
+};
 use runtime::{
     Error,
-    aggregate::{Origin, Stored},
-    metrics::{ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED, SETTLING_TIME},
-    table::{self, Found, Key, Query, Row, Table, Written},
+    retry::Retries,
+    table::{
+        self, Found, Key, List, Table, Written,
+        aggregate::Stored,
+        creation::{Creatable, Created, Creation},
+    },
     telemetry::traceparent,
-    user_copies::{self, UserCopy},
+    users::user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::order::{Changed, Decision, Order};
+use crate::{
+    metrics::{ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED, SETTLING_TIME},
+    order::{Decision, Order, OrderChange},
+};
 
 /// Maximum retries when the order changes concurrently.
-const ATTEMPTS: u64 = 5;
+const RETRIES: usize = 4;
+/// Maximum pause before the first of them; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The one partition of the index `open`.
 const OPEN: &str = "open";
 
@@ -28,12 +38,10 @@ pub struct Record {
     /// The order.
     #[serde(flatten)]
     pub order: Order,
-    /// The digest of the request that placed it.
-    pub request: String,
     /// The trace context of the request that placed it; every execution of its saga is in that trace.
     traceparent: Option<String>,
     /// The sort key of the index `by_buyer`.
-    pub created: String,
+    created: String,
     /// The partition of the index `open`; present until the order is settled.
     open: Option<String>,
     /// The sort key of the index `open`.
@@ -41,26 +49,27 @@ pub struct Record {
 }
 
 impl Record {
-    /// A new order, placed by the request with this digest, in the present trace.
-    pub fn new(order: Order, request: String) -> Self {
-        Self::placed(order, request, traceparent())
+    /// A new order, in the present trace.
+    fn new(order: Order) -> Self {
+        Self::placed(order, traceparent())
     }
 
     /// The order that was read, after a change.
     fn changed(&self, order: Order) -> Self {
-        Self::placed(order, self.request.clone(), self.traceparent.clone())
+        Self::placed(order, self.traceparent.clone())
     }
 
-    fn placed(order: Order, request: String, traceparent: Option<String>) -> Self {
+    fn placed(order: Order, traceparent: Option<String>) -> Self {
         let created = format!("{}#{}", order.created_at, order.id);
         let open = (!order.settled).then(|| OPEN.to_owned());
         let due = format!("{}#{}", order.check_at, order.id);
-        Self { order, request, traceparent, created, open, due }
+        Self { order, traceparent, created, open, due }
     }
+}
 
-    /// The request that placed it, and when.
-    pub fn origin(&self) -> Origin {
-        Origin { created_at: self.order.created_at, request: self.request.clone() }
+impl Creatable for Record {
+    fn created_at(&self) -> Timestamp {
+        self.order.created_at
     }
 }
 
@@ -70,7 +79,7 @@ pub struct Due {
     #[serde(flatten)]
     key: Key,
     /// The time and the order's id.
-    pub due: String,
+    due: String,
 }
 
 impl Due {
@@ -108,68 +117,50 @@ impl Orders {
 
     /// The buyer's own order; 404 if there is none, or it is another's.
     pub async fn find(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
-        own(self.read(key(order)).await?, buyer).map(|record| record.order)
+        own(self.read(key(order)).await?, buyer).map(|record| record.aggregate.order)
     }
 
     /// The buyer's own order, for a change: 403 if the buyer's profile has been deleted.
-    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Record, Problem> {
+    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Created<Record>, Problem> {
         let (order, user) = (key(order), user_copies::key(buyer));
-        let mut items = self.table.read(&[order.clone(), user.clone()]).await?;
+        let mut items = self.table.batch_get(&[order.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Record>> = items.take(&order)?;
+        let stored: Option<Stored<Created<Record>>> = items.take(&order)?;
         own(stored.and_then(Stored::live), buyer)
     }
 
-    async fn read(&self, key: Key) -> Result<Option<Record>, table::Error> {
-        Ok(self.table.get::<Stored<Record>>(key).await?.and_then(Stored::live))
+    async fn read(&self, key: Key) -> Result<Option<Created<Record>>, table::Error> {
+        Ok(self.table.get::<Stored<Created<Record>>>(key).await?.and_then(Stored::live))
     }
 
-    /// A page of a buyer's orders, newest first, with the position of its end if there are more.
-    pub async fn list(
-        &self,
-        buyer: Uuid,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<(Vec<Order>, Option<String>), table::Error> {
-        let query = Query {
-            index: "by_buyer",
-            partition: ("buyer_id", buyer.to_string()),
-            sort: "created",
-            after,
-            newest_first: true,
-            limit,
-        };
-        let Found { items: rows, more } = self.table.query::<Row>(&query).await?;
-        let keys: Vec<Key> = rows.iter().map(|row| row.key.clone()).collect();
-        let mut items = self.table.read(&keys).await?;
-        let orders = keys.iter().map(|key| {
-            let record = items.take::<Stored<Record>>(key)?.and_then(Stored::live);
-            Ok(record.map(|record| record.order))
-        });
-        let orders = orders.filter_map(Result::transpose).collect::<Result<_, table::Error>>()?;
-        let last = rows.last().filter(|_| more).map(|row| row.created.clone());
-        Ok((orders, last))
+    /// A page of a buyer's orders, newest first.
+    pub async fn list(&self, buyer: Uuid, page: &PageRequest) -> Result<Found<Order>, table::Error> {
+        let partition = ("buyer_id", buyer.to_string());
+        let list = List { index: "by_buyer", partition, sort: "created", newest_first: true };
+        let found = self.table.page_of_items::<Stored<Order>>(&list, page.after(), page.limit()).await?;
+        Ok(found.filter_map(Stored::live))
     }
 
     /// Stores a new order.
     pub async fn create(
         &self,
-        record: &Record,
+        request: &CreationRequest,
+        order: Order,
         event: CloudEvent<OrderEvent>,
-    ) -> Result<Written<Stored<Record>>, table::Error> {
-        let written = self.table.create(key(record.order.id), record, event).await?;
-        if matches!(written, Written::Done) {
-            ORDERS_PLACED.one();
+    ) -> Result<Creation<Order>, table::Error> {
+        let creation = self.table.create_once(key(order.id), request, Record::new(order), event).await?;
+        if matches!(creation, Creation::Done(_)) {
+            ORDERS_PLACED.increment();
         }
-        Ok(written)
+        Ok(creation.map(|record| record.order))
     }
 
     /// The order, for a step of the saga: an order with an execution exists.
     pub async fn get(&self, order: Uuid) -> Result<Order, table::Error> {
-        Ok(self.existing(order).await?.order)
+        Ok(self.existing(order).await?.aggregate.order)
     }
 
-    async fn existing(&self, order: Uuid) -> Result<Record, table::Error> {
+    async fn existing(&self, order: Uuid) -> Result<Created<Record>, table::Error> {
         let record = self.read(key(order)).await?;
         record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
     }
@@ -189,94 +180,89 @@ impl Orders {
     /// Like [`Self::decide`], for an order that has been read. If it has changed since, this reads it and decides again.
     pub async fn decide_from<D, E>(
         &self,
-        mut record: Record,
+        mut record: Created<Record>,
         decide: impl Fn(&Order) -> Result<(D, Decision), E>,
     ) -> Result<(D, Order), E>
     where
         E: From<table::Error>,
     {
-        for attempt in 1..=ATTEMPTS {
-            let (answer, decision) = decide(&record.order)?;
-            let Decision::Change(changed) = decision else { return Ok((answer, record.order)) };
-            let Changed { order, event } = *changed;
+        let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
+        loop {
+            let (answer, decision) = decide(&record.aggregate.order)?;
+            let Decision::Change(change) = decision else { return Ok((answer, record.aggregate.order)) };
+            let OrderChange { order, event } = *change;
             if self.replace(&record, order.clone(), event).await? {
                 return Ok((answer, order));
             }
             // With a pause, so that the retry does not conflict again.
-            tokio::time::sleep(Duration::from_millis(20 * attempt)).await;
+            if !retries.wait().await {
+                return Err(table::Error::Unavailable("the order kept changing".into()).into());
+            }
             record = self.existing(order.id).await?;
         }
-        Err(table::Error::Unavailable("the order kept changing".into()).into())
     }
 
     /// Stores a change of the order that was read; false if it has changed since.
     async fn replace(
         &self,
-        read: &Record,
+        read: &Created<Record>,
         changed: Order,
         event: Option<CloudEvent<OrderEvent>>,
     ) -> Result<bool, table::Error> {
         let key = key(changed.id);
         let kind = event.as_ref().map(|event| event.payload.clone());
-        let record = read.changed(changed);
-        let written = self.table.replace(key, read.order.version, &record, event).await? == Written::Done;
+        let version = read.aggregate.order.version;
+        let record = read.with(read.aggregate.changed(changed));
+        let written = self.table.replace(key, version, &record, event).await? == Written::Done;
         if let Some(event) = kind.filter(|_| written) {
-            count(&record.order, &event);
+            count(&record.aggregate.order, &event);
         }
         Ok(written)
     }
 
-    /// A page of the orders that the reconciler should handle: not settled, those due longest first, and whether there are more.
+    /// A page of the orders that the reconciler should handle: not settled, those due longest first.
     pub async fn due(
         &self,
         now: Timestamp,
-        after: Option<String>,
+        after: Option<&str>,
         limit: u32,
-    ) -> Result<(Vec<Due>, bool), table::Error> {
-        let query = Query {
-            index: "open",
-            partition: ("open", OPEN.to_owned()),
-            sort: "due",
-            after,
-            newest_first: false,
-            limit,
-        };
-        let Found { items, more } = self.table.query::<Due>(&query).await?;
-        let read = items.len();
+    ) -> Result<Found<Due>, table::Error> {
+        let partition = ("open", OPEN.to_owned());
+        let list = List { index: "open", partition, sort: "due", newest_first: false };
         let now = now.to_string();
-        let due: Vec<Due> = items.into_iter().take_while(|due| due.due < now).collect();
-        let more = more && due.len() == read;
-        Ok((due, more))
+        Ok(self.table.page::<Due>(&list, after, limit).await?.take_while(|due| due.due < now))
     }
 
     /// The order that is due, with its trace context.
     pub async fn get_due(&self, due: &Due) -> Result<Option<(Order, Option<String>)>, table::Error> {
         let record = self.read(due.key.clone()).await?;
-        Ok(record.map(|record| (record.order, record.traceparent)))
+        Ok(record.map(|record| (record.aggregate.order, record.aggregate.traceparent)))
     }
 }
 
 /// Counts the result of a decision.
 fn count(order: &Order, event: &OrderEvent) {
     match event {
-        OrderEvent::Confirmed(_) => ORDERS_CONFIRMED.one(),
-        OrderEvent::Cancelled(_) => ORDERS_CANCELLED.one(),
+        OrderEvent::Confirmed(_) => ORDERS_CONFIRMED.increment(),
+        OrderEvent::Cancelled(_) => ORDERS_CANCELLED.increment(),
         OrderEvent::Rejected(summary) => {
-            ORDERS_REJECTED.one_of(summary.reason.clone().unwrap_or_default());
+            ORDERS_REJECTED.increment_for(summary.reason.clone().unwrap_or_default());
         }
         // Placed orders are counted when they are stored, parked ones when an operator is alerted.
         OrderEvent::Placed(_) | OrderEvent::NeedsAttention(_) => return,
     }
-    SETTLING_TIME.took(order.updated_at.since(order.created_at));
+    SETTLING_TIME.record(order.updated_at.since(order.created_at));
 }
 
-fn own(record: Option<Record>, buyer: Uuid) -> Result<Record, Problem> {
-    record.filter(|record| record.order.buyer_id == buyer).ok_or_else(|| Problem::not_found("order"))
+fn own(record: Option<Created<Record>>, buyer: Uuid) -> Result<Created<Record>, Problem> {
+    record
+        .filter(|record| record.aggregate.order.buyer_id == buyer)
+        .ok_or_else(|| Problem::not_found("order"))
 }
 
 #[cfg(test)]
 mod tests {
-    use kernel::input::Fields;
+    use kernel::{idempotency::IdempotencyKey, input::Fields};
 
     use super::*;
     use crate::draft::Draft;
@@ -287,16 +273,17 @@ mod tests {
         let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
         let (order, _) =
             Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, Timestamp::from_microsecond(0));
-        let placed = Record {
-            traceparent: Some("00-1-2-01".to_owned()),
-            ..Record::new(order.clone(), "digest".to_owned())
-        };
-        let changed = placed.changed(Order { version: 2, ..order });
+        let placed = Record { traceparent: Some("00-1-2-01".to_owned()), ..Record::new(order.clone()) };
+        let key = IdempotencyKey::parse(b"k").unwrap();
+        let request = CreationRequest::new(order.buyer_id, "POST /orders", Some(&key), &order.draft);
+        let placed = Created::by(&request, placed);
+        let changed = placed.with(placed.aggregate.changed(Order { version: 2, ..order }));
         assert_eq!(
-            (changed.traceparent, changed.request, changed.order.version),
-            (placed.traceparent, placed.request, 2)
+            (&changed.aggregate.traceparent, changed.origin(), changed.aggregate.order.version),
+            (&placed.aggregate.traceparent, placed.origin(), 2)
         );
-        let due = Due { key: key(placed.order.id), due: placed.due };
+        let placed = placed.aggregate;
+        let due = Due { key: super::key(placed.order.id), due: placed.due };
         assert_eq!(due.order_id(), placed.order.id.to_string());
     }
 
@@ -306,10 +293,10 @@ mod tests {
         let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
         let now = Timestamp::from_microsecond(0);
         let (order, _) = Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, now);
-        let record = Record::new(order.clone(), "digest".to_owned());
+        let record = Record::new(order.clone());
         assert_eq!(record.open.as_deref(), Some(OPEN));
         assert_eq!(record.due, format!("{}#{}", now.plus_seconds(30), order.id));
-        let settled = Record::new(Order { settled: true, ..order }, "digest".to_owned());
+        let settled = Record::new(Order { settled: true, ..order });
         assert_eq!(settled.open, None);
     }
 }

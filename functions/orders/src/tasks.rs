@@ -1,11 +1,9 @@
 //! The steps of the saga that orders itself runs.
 
 use events::{Item, PricedItem};
-use kernel::saga::Refusal;
-use kernel::{clock::Timestamp, money::Money};
+use kernel::{clock::Timestamp, money::Money, saga::Refusal};
 use runtime::{
-    metrics::ORDERS_PARKED,
-    task::{Done, Failure, Task},
+    serve::task::{Done, StepError, Task},
     telemetry::traceparent,
     users::UsersClient,
 };
@@ -14,6 +12,7 @@ use uuid::Uuid;
 
 use crate::{
     draft::PaymentMethod,
+    metrics::ORDERS_PARKED,
     order::{Order, Parking, Prices, Reason, Status, Visit},
     store::Orders,
 };
@@ -99,53 +98,53 @@ pub struct Settled {
 pub async fn validate_user(
     (orders, users): &(Orders, UsersClient),
     task: &Task<ValidateUser>,
-) -> Result<Done, Failure> {
+) -> Result<Done, StepError> {
     orders.get(task.input.order_id).await?.may_proceed()?;
-    let user = users.get(task.input.buyer_id, task.time_left()).await.map_err(Failure::transient)?;
+    let user = users.get(task.input.buyer_id, task.deadline).await.map_err(StepError::retryable)?;
     user.map(|_| Done {}).ok_or_else(|| Refusal::UserNotFound.into())
 }
 
 /// Confirms the order: the pivot.
-pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Done, Failure> {
+pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Done, StepError> {
     let Confirm { order_id, prices } = &task.input;
     let now = Timestamp::now();
     let decide = |order: &Order| Ok(((), order.confirm(prices.clone(), now)?));
-    orders.decide::<_, Failure>(*order_id, decide).await?;
+    orders.decide::<_, StepError>(*order_id, decide).await?;
     Ok(Done {})
 }
 
 /// Decides that the order will not be confirmed.
-pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, Failure> {
+pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, StepError> {
     let Abort { order_id, error, lines, total } = &task.input;
     let prices = lines.clone().zip(*total).map(|(lines, total)| Prices { lines, total });
     let (reason, now) = (Reason::of_error(error.as_deref()), Timestamp::now());
     let decide = |order: &Order| Ok(((), order.abort(reason, prices.clone(), now)?));
-    let ((), order) = orders.decide::<_, Failure>(*order_id, decide).await?;
+    let ((), order) = orders.decide::<_, StepError>(*order_id, decide).await?;
     Ok(Aborted { reason: order.reason })
 }
 
 /// Settles an order after its compensations.
-pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Failure> {
+pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, StepError> {
     let now = Timestamp::now();
     let decide = |order: &Order| Ok(((), order.reject(now)?));
-    let ((), order) = orders.decide::<_, Failure>(task.input.order_id, decide).await?;
+    let ((), order) = orders.decide::<_, StepError>(task.input.order_id, decide).await?;
     Ok(Settled { status: order.status, reason: order.reason })
 }
 
 /// Parks the order for an operator, or resumes it after one.
-pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, Failure> {
+pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, StepError> {
     let Park { order_id, error, visit } = &task.input;
     let now = Timestamp::now();
     let decide = |order: &Order| {
         Ok(match order.park(visit, now) {
             Parking::Waits(decision) => (true, decision),
-            Parking::GoesOn(decision) => (false, decision),
+            Parking::Resumes(decision) => (false, decision),
         })
     };
-    let (waits, _) = orders.decide::<_, Failure>(*order_id, decide).await?;
+    let (waits, _) = orders.decide::<_, StepError>(*order_id, decide).await?;
     if waits {
         // Counted for every visit, retries included, because an alarm too many is better than one too few.
-        ORDERS_PARKED.one();
+        ORDERS_PARKED.increment();
         tracing::error!(%order_id, cause = error, "parked");
         return Err(Refusal::NeedsAttention.into());
     }

@@ -1,7 +1,7 @@
 //! Carries out the decisions of [`payment`], with the table and the provider.
 
 use kernel::clock::Timestamp;
-use runtime::{Error, task::Failure};
+use runtime::{Error, serve::task::StepError};
 use uuid::Uuid;
 
 use crate::{
@@ -31,7 +31,7 @@ impl Cashier {
     }
 
     /// Carries out a command. Returns the record afterwards.
-    pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<Record, Failure> {
+    pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<Record, StepError> {
         let mut record = self.payments.find(order_id).await?;
         let mut said = None;
         for _ in 0..STEPS {
@@ -46,13 +46,13 @@ impl Cashier {
                 Next::Bury => record = self.payments.bury(order_id, Timestamp::now()).await?,
                 Next::Done => return Ok(record),
                 Next::Refuse(refusal) => return Err(refusal.into()),
-                Next::Fail(cause) => return Err(Failure::transient(cause)),
+                Next::Fail(cause) => return Err(StepError::retryable(cause)),
             }
         }
-        Err(Failure::transient("the payment kept changing"))
+        Err(StepError::retryable("the payment kept changing"))
     }
 
-    async fn begin(&self, purchase: Purchase) -> Result<Record, Failure> {
+    async fn begin(&self, purchase: Purchase) -> Result<Record, StepError> {
         let order_id = purchase.order_id;
         let prepared = self.provider.prepare(&purchase).await?;
         let payment = Payment::begin(purchase, self.provider.name(), prepared.clone(), Timestamp::now());
@@ -66,9 +66,9 @@ impl Cashier {
         Ok(record)
     }
 
-    async fn ask(&self, request: Request, record: &Record) -> Result<payment::IntentStatus, Failure> {
+    async fn ask(&self, request: Request, record: &Record) -> Result<payment::IntentStatus, StepError> {
         let Record::Payment(payment) = record else {
-            return Err(Failure::transient("there is no payment to ask about"));
+            return Err(StepError::retryable("there is no payment to ask about"));
         };
         Ok(self.provider.ask(request, payment).await?)
     }

@@ -5,9 +5,9 @@ use kernel::{
     money::Money,
     problem::{Kind, Problem},
 };
-use runtime::{
+use runtime::serve::{
     http::{Reply, Request},
-    task::Failure,
+    task::StepError,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -95,9 +95,9 @@ fn received() -> Result<Reply, Problem> {
 }
 
 /// The provider sends a webhook again unless the answer is a success.
-fn failed(failure: Failure) -> Problem {
-    match failure {
-        Failure::Refused(refusal) => Problem::internal(refusal.name()),
-        Failure::Transient(cause) => Problem::unavailable(cause),
+fn failed(error: StepError) -> Problem {
+    match error {
+        StepError::Refused(refusal) => Problem::internal(refusal.name()),
+        StepError::Retryable(cause) => Problem::unavailable(cause),
     }
 }

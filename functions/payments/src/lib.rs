@@ -8,6 +8,7 @@
 //! | [`provider`] | the payment provider: one of the next two |
 //! | [`sandbox`] | the built-in bank, which moves no money |
 //! | [`stripe`] | Stripe's API |
+//! | [`error`] | why a payment provider could not do what it was asked |
 //! | [`webhook`] | the provider's webhooks: their signature and their payment |
 //! | [`tasks`] | the steps of the order saga |
 //! | [`endpoints`] | the HTTP endpoints |
@@ -17,6 +18,7 @@ pub mod cashier;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod endpoints;
+pub mod error;
 pub mod payment;
 pub mod provider;
 pub mod sandbox;

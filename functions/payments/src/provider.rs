@@ -1,59 +1,14 @@
 //! The payment provider: the built-in sandbox, or Stripe.
 
-use std::{error, fmt};
-
-use runtime::{
-    environment,
-    table::{self, Table},
-    task::Failure,
-};
+use runtime::{environment, table::Table};
 use uuid::Uuid;
 
 use crate::{
+    error::ProviderError,
     payment::{IntentStatus, Payment, Prepared, ProviderName, Purchase, Request},
     sandbox::Sandbox,
     stripe::Stripe,
 };
-
-/// Why a request to a provider failed.
-#[derive(Debug)]
-pub enum Error {
-    /// It did not answer, so that it is not known whether the call took effect.
-    Unavailable(Box<dyn error::Error + Send + Sync>),
-    /// It refused the call: a wrong key, or a payment that it does not know.
-    Broken(Box<dyn error::Error + Send + Sync>),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Unavailable(_) => "the payment provider is not available",
-            Self::Broken(_) => "the payment provider refuses",
-        })
-    }
-}
-
-impl error::Error for Error {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        let (Self::Unavailable(cause) | Self::Broken(cause)) = self;
-        Some(cause.as_ref())
-    }
-}
-
-impl From<table::Error> for Error {
-    fn from(error: table::Error) -> Self {
-        match error {
-            table::Error::Unavailable(_) => Self::Unavailable(error.into()),
-            table::Error::Broken(_) => Self::Broken(error.into()),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::transient(error)
-    }
-}
 
 /// The provider that the function's environment chooses.
 pub enum Provider {
@@ -91,7 +46,7 @@ impl Provider {
     }
 
     /// Prepares a payment, which holds no money yet. A repeat for the same order returns the same reference.
-    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
+    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, ProviderError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.prepare(purchase)),
             Self::Stripe(stripe) => stripe.prepare(purchase).await,
@@ -99,7 +54,7 @@ impl Provider {
     }
 
     /// Drops what was prepared for an order that was cancelled in the meantime.
-    pub async fn discard(&self, order_id: Uuid, reference: &str) -> Result<(), Error> {
+    pub async fn discard(&self, order_id: Uuid, reference: &str) -> Result<(), ProviderError> {
         match self {
             // It keeps nothing before money is held.
             Self::Sandbox(_) => Ok(()),
@@ -109,13 +64,13 @@ impl Provider {
 
     /// Carries out a request and returns the status of the payment afterwards. Requests are idempotent: one that was carried out
     /// before changes nothing.
-    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
+    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, ProviderError> {
         if payment.provider != self.name() {
             let cause = format!("the payment is with {:?}, not {:?}", payment.provider, self.name());
-            return Err(Error::Broken(cause.into()));
+            return Err(ProviderError::Broken(cause.into()));
         }
         let Some(reference) = payment.provider_reference.as_deref() else {
-            return Err(Error::Broken("the payment has no reference".into()));
+            return Err(ProviderError::Broken("the payment has no reference".into()));
         };
         match self {
             Self::Sandbox(sandbox) => sandbox.ask(request, payment).await,

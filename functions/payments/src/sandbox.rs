@@ -3,18 +3,25 @@
 //! Its books are in the payments table, one item per payment, but apart from the payments: what the bank holds does not depend
 //! on what this service has recorded.
 
+use std::time::Duration;
+
 use kernel::money::Money;
-use runtime::table::{Condition, Key, Table, Written};
+use runtime::{
+    retry::Retries,
+    table::{Condition, Key, Table, Written},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    error::ProviderError,
     payment::{IntentStatus, Payment, Prepared, Purchase, Request},
-    provider::Error,
 };
 
-/// Maximum attempts of a request while others change the same intent.
-const ATTEMPTS: u32 = 5;
+/// Maximum retries of a request while others change the same intent.
+const RETRIES: usize = 4;
+/// Maximum pause before the first of them; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Stripe's code for a payment method that does not exist.
 const UNKNOWN: &str = "resource_missing";
@@ -94,14 +101,15 @@ impl Sandbox {
     }
 
     /// Carries out a request and returns the status of the payment afterwards.
-    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, Error> {
+    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, ProviderError> {
         let key = key(payment.order_id);
         // A payment to authorize is usually new, so that a read before the write is not needed.
         let mut standing: Option<Item> = match request {
             Request::Authorize => None,
             _ => self.table.get(key.clone()).await?,
         };
-        for _ in 0..ATTEMPTS {
+        let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
+        loop {
             let intent = standing.as_ref().map(|item| &item.intent);
             let Some(changed) = carry_out(request, intent, payment.amount, &payment.payment_method) else {
                 return Ok(intent.map_or(IntentStatus::Open, |intent| intent.status.clone()));
@@ -114,10 +122,12 @@ impl Sandbox {
                     explain(payment, &item.intent.status);
                     return Ok(item.intent.status);
                 }
-                Written::Refused(now) => standing = now,
+                Written::ConditionFailed(present) => standing = present,
+            }
+            if !retries.wait().await {
+                return Err(ProviderError::Unavailable("the intent kept changing".into()));
             }
         }
-        Err(Error::Unavailable("the intent kept changing".into()))
     }
 }
 

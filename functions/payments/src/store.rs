@@ -3,8 +3,10 @@
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
-    aggregate::{Stored, TOMBSTONE_LIFE, Tombstone},
-    table::{self, Condition, Key, Table, Written},
+    table::{
+        self, Condition, Key, Table, Written,
+        aggregate::{Stored, TOMBSTONE_LIFE, Tombstone},
+    },
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
@@ -88,7 +90,7 @@ impl Payments {
         let (key, read) = (key(payment.order_id), payment.version - 1);
         match self.table.replace(key, read, &payment, payment.event(now)).await? {
             Written::Done => Ok(Record::Payment(payment)),
-            Written::Refused(_) => self.find(payment.order_id).await,
+            Written::ConditionFailed(_) => self.find(payment.order_id).await,
         }
     }
 
@@ -110,7 +112,7 @@ impl Payments {
         let item = Item { key: key(order_id), stored };
         match self.table.put(&item, Condition::absent()).await? {
             Written::Done => Ok(None),
-            Written::Refused(standing) => Ok(Some(record(standing))),
+            Written::ConditionFailed(present) => Ok(Some(record(present))),
         }
     }
 }

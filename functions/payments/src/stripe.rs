@@ -10,16 +10,16 @@
 
 use std::time::Duration;
 
-use kernel::money::Money;
+use kernel::{address::BaseUrl, money::Money};
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
-use runtime::{environment, secrets, telemetry};
+use runtime::{aws::secrets, environment, telemetry};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
+    error::ProviderError,
     payment::{IntentStatus, Prepared, Purchase, Request},
-    provider::Error,
 };
 
 /// The version of the API whose fields are read here. Not that of the account, which someone may raise.
@@ -43,7 +43,7 @@ pub struct Keys {
 /// Stripe.
 pub struct Stripe {
     client: Client,
-    base: String,
+    base: BaseUrl,
     keys: Keys,
 }
 
@@ -94,10 +94,10 @@ enum Answer<T> {
 }
 
 /// A refusal without an explanation.
-fn broken(status: StatusCode, error: &ApiError) -> Error {
+fn broken(status: StatusCode, error: &ApiError) -> ProviderError {
     let (kind, code) = (&error.kind, error.code.as_deref().unwrap_or("-"));
     let param = error.param.as_deref().unwrap_or("-");
-    Error::Broken(format!("Stripe answered {status}: type {kind}, code {code}, param {param}").into())
+    ProviderError::Broken(format!("Stripe answered {status}: type {kind}, code {code}, param {param}").into())
 }
 
 impl PaymentIntent {
@@ -124,12 +124,13 @@ impl Stripe {
     /// Connects to the API that `STRIPE_API_URL` names, with the keys of the secret that `STRIPE_SECRET`
     /// names.
     pub async fn connect() -> Result<Self, runtime::Error> {
-        let base = environment::required("STRIPE_API_URL")?;
-        Self::new(&base, secrets::read(&environment::required("STRIPE_SECRET")?).await?)
+        let base = environment::required("STRIPE_API_URL")?.parse();
+        let base = base.map_err(|error| format!("STRIPE_API_URL {error}"))?;
+        Self::new(base, secrets::read(&environment::required("STRIPE_SECRET")?).await?)
     }
 
     /// The API at this URL, with these keys.
-    pub fn new(base: &str, keys: Keys) -> Result<Self, runtime::Error> {
+    pub fn new(base: BaseUrl, keys: Keys) -> Result<Self, runtime::Error> {
         // Anyone can sign with an empty key.
         if keys.secret_key.is_empty() || keys.webhook_secret.is_empty() {
             return Err("a key of Stripe's is empty".into());
@@ -140,7 +141,7 @@ impl Stripe {
             // The keys are sent to Stripe and nowhere else.
             .redirect(Policy::none())
             .build()?;
-        Ok(Self { client, base: base.trim_end_matches('/').to_owned(), keys })
+        Ok(Self { client, base, keys })
     }
 
     /// The secret that webhooks are signed with.
@@ -149,7 +150,7 @@ impl Stripe {
     }
 
     /// Creates an intent.
-    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, Error> {
+    pub async fn prepare(&self, purchase: &Purchase) -> Result<Prepared, ProviderError> {
         let Some(form) = intent(purchase) else {
             return Ok(Prepared::Declined { code: "amount_not_payable".to_owned() });
         };
@@ -172,7 +173,7 @@ impl Stripe {
         request: Request,
         order_id: Uuid,
         reference: &str,
-    ) -> Result<IntentStatus, Error> {
+    ) -> Result<IntentStatus, ProviderError> {
         match request {
             Request::Authorize => self.confirm(reference).await,
             Request::Capture => self.capture(reference).await,
@@ -182,7 +183,7 @@ impl Stripe {
     }
 
     /// Has the money held. The payment method is not sent again, because that would try a declined card once more.
-    async fn confirm(&self, reference: &str) -> Result<IntentStatus, Error> {
+    async fn confirm(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "confirm").await? {
             Answer::Done(intent) => Ok(intent.standing()),
             Answer::Refused(StatusCode::PAYMENT_REQUIRED, error) => {
@@ -195,7 +196,7 @@ impl Stripe {
         }
     }
 
-    async fn capture(&self, reference: &str) -> Result<IntentStatus, Error> {
+    async fn capture(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "capture").await? {
             Answer::Done(intent) => Ok(intent.standing()),
             Answer::Refused(status, error) => match self.status(reference).await? {
@@ -206,7 +207,7 @@ impl Stripe {
     }
 
     /// Compensates preparing, confirming and capturing.
-    pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
+    pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "cancel").await? {
             Answer::Done(intent) => Ok(intent.standing()),
             Answer::Refused(status, error) => match self.status(reference).await? {
@@ -217,7 +218,7 @@ impl Stripe {
         }
     }
 
-    async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, Error> {
+    async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, ProviderError> {
         let request = self.creating("refunds", order_id, "refund").form(&[("payment_intent", reference)]);
         match self.send::<Refund>(request).await? {
             // The bank still handles a `pending` refund; Stripe reports the result by webhook.
@@ -225,7 +226,7 @@ impl Stripe {
                 Ok(IntentStatus::Refunded)
             }
             Answer::Done(refund) => {
-                Err(Error::Broken(format!("Stripe's refund is {}", refund.status).into()))
+                Err(ProviderError::Broken(format!("Stripe's refund is {}", refund.status).into()))
             }
             Answer::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Refunded => Ok(IntentStatus::Refunded),
@@ -234,7 +235,7 @@ impl Stripe {
         }
     }
 
-    async fn status(&self, reference: &str) -> Result<IntentStatus, Error> {
+    async fn status(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         let path = format!("payment_intents/{reference}?expand[]=latest_charge");
         match self.send::<PaymentIntent>(self.client.get(self.url(&path))).await? {
             Answer::Done(intent) => Ok(intent.standing()),
@@ -242,7 +243,7 @@ impl Stripe {
         }
     }
 
-    async fn advance(&self, reference: &str, verb: &str) -> Result<Answer<PaymentIntent>, Error> {
+    async fn advance(&self, reference: &str, verb: &str) -> Result<Answer<PaymentIntent>, ProviderError> {
         let url = self.url(&format!("payment_intents/{reference}/{verb}"));
         self.send(self.client.post(url).form::<[(&str, &str)]>(&[])).await
     }
@@ -255,8 +256,8 @@ impl Stripe {
         format!("{}/v1/{path}", self.base)
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
-        let outcome = |answer: &Result<Answer<T>, Error>| match answer {
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, ProviderError> {
+        let outcome = |answer: &Result<Answer<T>, ProviderError>| match answer {
             Ok(Answer::Done(_)) => None,
             Ok(Answer::Refused(status, _)) => Some(status.as_u16().to_string()),
             Err(_) => Some("NoAnswer".to_owned()),
@@ -264,7 +265,7 @@ impl Stripe {
         telemetry::in_span("Stripe", outcome, self.call(request)).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, Error> {
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, ProviderError> {
         let request = request.bearer_auth(&self.keys.secret_key).header("stripe-version", API_VERSION);
         let response = request.send().await.map_err(unknown)?;
         let status = response.status();
@@ -272,17 +273,17 @@ impl Stripe {
         if status.is_success() {
             // Not serde_json's own message, which could quote the answer.
             let malformed =
-                |_| Error::Broken("Stripe's answer has not the fields that it should have".into());
+                |_| ProviderError::Broken("Stripe's answer has not the fields that it should have".into());
             return serde_json::from_slice(&body).map(Answer::Done).map_err(malformed);
         }
         let error = serde_json::from_slice::<Failed>(&body).unwrap_or_default().error;
         match status {
             // A concurrent call with the same key, too many calls, or a failure of Stripe's.
             StatusCode::CONFLICT | StatusCode::FAILED_DEPENDENCY | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Error::Unavailable(format!("Stripe answered {status}").into()))
+                Err(ProviderError::Unavailable(format!("Stripe answered {status}").into()))
             }
             _ if status.is_server_error() => {
-                Err(Error::Unavailable(format!("Stripe answered {status}").into()))
+                Err(ProviderError::Unavailable(format!("Stripe answered {status}").into()))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(broken(status, &error)),
             _ => Ok(Answer::Refused(status, error)),
@@ -297,8 +298,8 @@ struct Refund {
 }
 
 /// No answer, so that it is not known whether the call took effect.
-fn unknown(error: reqwest::Error) -> Error {
-    Error::Unavailable(error.without_url().into())
+fn unknown(error: reqwest::Error) -> ProviderError {
+    ProviderError::Unavailable(error.without_url().into())
 }
 
 /// The form that creates an intent; `None` if the amount cannot be expressed at Stripe.
@@ -343,7 +344,7 @@ mod tests {
 
     fn stripe() -> Stripe {
         let keys = Keys { secret_key: "sk_test_1".to_owned(), webhook_secret: "whsec_1".to_owned() };
-        Stripe::new("https://stripe.test/", keys).unwrap()
+        Stripe::new("https://stripe.test/".parse().unwrap(), keys).unwrap()
     }
 
     fn standing(intent: Value) -> IntentStatus {
@@ -446,7 +447,9 @@ mod tests {
     #[test]
     fn a_refusal_names_what_stripe_names_and_no_key() {
         let refusal = error(json!({"type": "invalid_request_error", "message": "No such key: sk_test_1"}));
-        let Error::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else { panic!("not broken") };
+        let ProviderError::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else {
+            panic!("not broken")
+        };
         let expected = "Stripe answered 400 Bad Request: type invalid_request_error, code -, param -";
         assert_eq!(cause.to_string(), expected);
     }
@@ -455,7 +458,7 @@ mod tests {
     fn an_empty_key_is_no_key() {
         for (secret_key, webhook_secret) in [("", "whsec_1"), ("sk_test_1", "")] {
             let keys = Keys { secret_key: secret_key.to_owned(), webhook_secret: webhook_secret.to_owned() };
-            assert!(Stripe::new("https://stripe.test", keys).is_err());
+            assert!(Stripe::new("https://stripe.test".parse().unwrap(), keys).is_err());
         }
     }
 }

@@ -3,31 +3,32 @@
 use events::UserEvent;
 use kernel::clock::Timestamp;
 use runtime::{
-    copies::Standing,
-    queue::{Delivery, Failure, Outcome},
-    user_copies::{self, Author},
+    serve::queue::{ConsumerError, Delivery, Outcome},
+    users::user_copies::{self, Author},
 };
 
 use crate::store::Posts;
 
 /// Updates the copy of the user's name and the name in their posts; deletes a deleted user's posts.
-pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Outcome, Failure> {
+pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
-    if user_copies::apply(posts.table(), event).await? == Standing::Overtaken {
-        return Ok(Outcome::AlreadyApplied);
-    }
+    let copied = user_copies::apply(posts.table(), event).await?;
     let list = Posts::of_author(event.subject);
-    match &event.payload {
-        UserEvent::Created(_) => Ok(Outcome::Applied),
-        UserEvent::Updated(user) => {
-            let author = Author { id: user.id, name: user.name.clone() };
-            let rename = async |post| user_copies::rename(posts.table(), post, &author, event.sequence).await;
-            delivery.cascade(posts.table(), list, rename).await
+    let work = async {
+        match &event.payload {
+            UserEvent::Created(_) => Ok(Outcome::Applied),
+            UserEvent::Updated(user) => {
+                let author = Author { id: user.id, name: user.name.clone() };
+                let rename =
+                    async |post| user_copies::rename(posts.table(), post, &author, event.sequence).await;
+                delivery.cascade(posts.table(), &list, rename).await
+            }
+            UserEvent::Deleted(_) => {
+                let delete =
+                    async |post| posts.delete_with_author(post, |post| post.delete(Timestamp::now())).await;
+                delivery.cascade(posts.table(), &list, delete).await
+            }
         }
-        UserEvent::Deleted(_) => {
-            let delete =
-                async |post| posts.delete_with_author(post, |post| post.delete(Timestamp::now())).await;
-            delivery.cascade(posts.table(), list, delete).await
-        }
-    }
+    };
+    delivery.follow_up(copied, work).await
 }

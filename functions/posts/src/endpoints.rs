@@ -2,43 +2,37 @@
 
 use kernel::{
     clock::Timestamp,
-    idempotency,
-    page::{self, Cursor, Page},
+    idempotency::{self, CreationRequest},
     problem::{Kind, Problem},
 };
 use runtime::{
-    http::{Reply, Request},
-    table::Written,
-    user_copies,
-    users::UsersClient,
+    serve::http::{Reply, Request},
+    table::creation::Creation,
+    users::{UsersClient, user_copies},
 };
 use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
     post::{Draft, Edit, Post},
-    store::{Posts, Record},
+    store::Posts,
 };
 
 /// `POST /posts`.
 pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?;
-    let id = idempotency::creation_id(caller.id, "POST /posts", request.idempotency_key()?.as_ref());
+    let key = request.idempotency_key()?;
     let draft = Draft::read(request.json()?)?;
-    let digest = idempotency::digest(&draft);
+    let creation = CreationRequest::new(caller.id, "POST /posts", key.as_ref(), &draft);
 
     let copy = posts.user(caller.id).await?;
     let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
-    let (post, event) = Post::write(id, author, draft, Timestamp::now());
-    let record = Record::new(post, digest, author_sequence);
-    let post = match posts.create(&record, event).await? {
-        Written::Done => record.post,
-        // A repeat gets the answer of the first request, even if the post has changed since.
-        Written::Refused(Some(standing)) => {
-            let first = standing.first_made(Record::origin, &record.request)?;
-            Post { created_at: first, updated_at: first, ..record.post }
-        }
-        Written::Refused(None) => return Err(Problem::concurrent_change()),
+    let write = |now| Post::write(creation.id(), author.clone(), draft.clone(), now);
+    let (post, event) = write(Timestamp::now());
+    let post = match posts.create(&creation, post, author_sequence, event).await? {
+        Creation::Done(post) => post,
+        Creation::Repeated(first) => write(first).0,
+        Creation::KeyReused => return Err(idempotency::reused()),
     };
     Ok(Reply::created(&post, &format!("/posts/{}", post.id))?.etag(post.version))
 }
@@ -47,11 +41,10 @@ pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) ->
 pub async fn list(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     let author = request.query_id("author")?;
     let list = author.map_or_else(|| "posts".to_owned(), |author| format!("posts of {author}"));
-    let limit = page::limit(request.query("limit"))?;
-    let after = Cursor::decode(&list, request.query("cursor"))?;
+    let page = request.page(list)?;
 
-    let (items, last) = posts.list(author, after, limit).await?;
-    Reply::ok(&Page { items, next_cursor: last.map(|last| Cursor::encode(&list, &last)) })
+    let found = posts.list(author, &page).await?;
+    Reply::ok(&found.into_page(&page))
 }
 
 /// `GET /posts/{id}`.
@@ -77,7 +70,7 @@ pub(crate) struct AuthorView {
 /// `GET /posts/{id}/author`: the author's present profile, from the users service.
 pub async fn author((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
     let post = posts.find(request.id("id")?).await?;
-    let user = users.get(post.author.id, request.time_left()).await?;
+    let user = users.get(post.author.id, request.deadline()).await?;
     let user = user.ok_or_else(|| Problem::new(Kind::NotFound, "the author's profile has been deleted"))?;
     Reply::ok(&AuthorView {
         id: user.id,
@@ -92,7 +85,7 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let (caller, id) = (request.caller()?, request.id("id")?);
     let edit = Edit::read(request.json()?)?;
 
-    let post = posts.find_own(id, caller.id).await?.post;
+    let post = posts.find_own(id, caller.id).await?.aggregate.post;
     request.require_match(post.version)?;
     let read = post.version;
     let (post, event) = post.edit(edit, Timestamp::now());
@@ -104,8 +97,9 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
 pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?, request.id("id")?);
     let record = posts.find_own(id, caller.id).await?;
-    request.match_if_sent(record.post.version)?;
-    let event = record.post.delete(Timestamp::now());
+    let post = &record.aggregate.post;
+    request.match_if_sent(post.version)?;
+    let event = post.delete(Timestamp::now());
     posts.delete(&record, event).await?;
     Ok(Reply::no_content())
 }

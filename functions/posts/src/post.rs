@@ -8,7 +8,7 @@ use kernel::{
     problem::Problem,
     text::{Line, Prose},
 };
-use runtime::user_copies::Author;
+use runtime::users::user_copies::Author;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 

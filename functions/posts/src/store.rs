@@ -1,12 +1,18 @@
 //! Posts in the table, one item each, beside the copies of the users' names.
 
 use events::PostEvent;
-use kernel::{clock::Timestamp, event::CloudEvent, precondition, problem::Problem};
+use kernel::{
+    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, precondition,
+    problem::Problem,
+};
 use runtime::{
     Error,
-    aggregate::{Origin, Stored},
-    table::{self, Key, Query, Row, Table, Written},
-    user_copies::{self, UserCopy},
+    table::{
+        self, Found, Key, List, Table,
+        aggregate::Stored,
+        creation::{Creatable, Created, Creation},
+    },
+    users::user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -26,8 +32,6 @@ pub struct Record {
     /// The post.
     #[serde(flatten)]
     pub post: Post,
-    /// The digest of the request that wrote it.
-    pub request: String,
     /// The version of the author's profile from which the name was copied.
     author_sequence: u64,
     /// The partition of the index `feed`.
@@ -39,10 +43,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// A new post, created by the request with this digest, with the name from version `author_sequence` of the author's profile.
-    pub fn new(post: Post, request: String, author_sequence: u64) -> Self {
+    /// A new post, with the name from version `author_sequence` of the author's profile.
+    fn new(post: Post, author_sequence: u64) -> Self {
         Self {
-            request,
             author_sequence,
             feed: FEED.to_owned(),
             author_id: post.author.id,
@@ -50,10 +53,11 @@ impl Record {
             post,
         }
     }
+}
 
-    /// The request that wrote it, and when.
-    pub fn origin(&self) -> Origin {
-        Origin { created_at: self.post.created_at, request: self.request.clone() }
+impl Creatable for Record {
+    fn created_at(&self) -> Timestamp {
+        self.post.created_at
     }
 }
 
@@ -65,17 +69,6 @@ pub struct Posts {
 
 fn key(id: Uuid) -> Key {
     Key::new(format!("post#{id}"), "post")
-}
-
-fn by_author(author: Uuid) -> Query {
-    Query {
-        index: "by_author",
-        partition: ("author_id", author.to_string()),
-        sort: "created",
-        after: None,
-        newest_first: true,
-        limit: 0,
-    }
 }
 
 impl Posts {
@@ -101,53 +94,42 @@ impl Posts {
     }
 
     /// The post, for a change by the caller; 403 if the caller is not its author.
-    pub async fn find_own(&self, id: Uuid, caller: Uuid) -> Result<Record, Problem> {
+    pub async fn find_own(&self, id: Uuid, caller: Uuid) -> Result<Created<Record>, Problem> {
         let (post, user) = (key(id), user_copies::key(caller));
-        let mut items = self.table.read(&[post.clone(), user.clone()]).await?;
+        let mut items = self.table.batch_get(&[post.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Record>> = items.take(&post)?;
+        let stored: Option<Stored<Created<Record>>> = items.take(&post)?;
         let record = stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("post"))?;
-        if record.post.author.id == caller { Ok(record) } else { Err(Problem::forbidden("post")) }
+        if record.aggregate.post.author.id == caller { Ok(record) } else { Err(Problem::forbidden("post")) }
     }
 
     /// A page of all posts, or of one author's, newest first.
-    pub async fn list(
-        &self,
-        author: Option<Uuid>,
-        after: Option<String>,
-        limit: u32,
-    ) -> Result<(Vec<Post>, Option<String>), table::Error> {
-        let list = match author {
-            Some(author) => by_author(author),
-            None => Query { index: "feed", partition: ("feed", FEED.to_owned()), ..by_author(Uuid::nil()) },
-        };
-        let rows = self.table.query::<Row>(&Query { after, limit, ..list }).await?;
-        let keys: Vec<Key> = rows.items.iter().map(|row| row.key.clone()).collect();
-        let mut items = self.table.read(&keys).await?;
-
-        let mut posts = Vec::with_capacity(keys.len());
+    pub async fn list(&self, author: Option<Uuid>, page: &PageRequest) -> Result<Found<Post>, table::Error> {
+        let list = author.map_or_else(Self::all, Self::of_author);
+        let found = self.table.page_of_items::<Stored<Post>>(&list, page.after(), page.limit()).await?;
+        // A post that was deleted after the index was read is a tombstone now.
+        let posts = found.filter_map(Stored::live);
         let mut bytes = 0;
-        for (position, row) in rows.items.iter().enumerate() {
-            // A post that was deleted after the index was read is a tombstone now.
-            if let Some(Stored::Live(post)) = items.take::<Stored<Post>>(&row.key)? {
-                bytes += post.body.as_str().len();
-                posts.push(post);
-            }
-            let last = position + 1 == rows.items.len();
-            if (last && rows.more) || (!last && bytes > MAX_PAGE_BYTES) {
-                return Ok((posts, Some(row.created.clone())));
-            }
-        }
-        Ok((posts, None))
+        let fits = posts.items().take_while(|post| {
+            let full = bytes > MAX_PAGE_BYTES;
+            bytes += post.body.as_str().len();
+            !full
+        });
+        let count = fits.count();
+        Ok(posts.limit(count))
     }
 
-    /// Stores a new post.
+    /// Stores a new post, with the name from version `author_sequence` of the author's profile.
     pub async fn create(
         &self,
-        record: &Record,
+        request: &CreationRequest,
+        post: Post,
+        author_sequence: u64,
         event: CloudEvent<PostEvent>,
-    ) -> Result<Written<Stored<Record>>, table::Error> {
-        self.table.create(key(record.post.id), record, event).await
+    ) -> Result<Creation<Post>, table::Error> {
+        let record = Record::new(post, author_sequence);
+        let creation = self.table.create_once(key(record.post.id), request, record, event).await?;
+        Ok(creation.map(|record| record.post))
     }
 
     /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
@@ -165,15 +147,25 @@ impl Posts {
     }
 
     /// Deletes a post; 409 if another request changed it at the same time.
-    pub async fn delete(&self, record: &Record, event: CloudEvent<PostEvent>) -> Result<(), Problem> {
-        let Post { id, version, .. } = record.post;
+    pub async fn delete(
+        &self,
+        record: &Created<Record>,
+        event: CloudEvent<PostEvent>,
+    ) -> Result<(), Problem> {
+        let Post { id, version, .. } = record.aggregate.post;
         let written = self.table.bury(key(id), version, Some(record.origin()), event).await?;
         written.done_or(Problem::concurrent_change)
     }
 
-    /// The list of an author's posts, for a cascade.
-    pub fn of_author(author: Uuid) -> Query {
-        by_author(author)
+    /// The list of all posts.
+    fn all() -> List {
+        List { index: "feed", partition: ("feed", FEED.to_owned()), sort: "created", newest_first: true }
+    }
+
+    /// The list of an author's posts.
+    pub fn of_author(author: Uuid) -> List {
+        let partition = ("author_id", author.to_string());
+        List { index: "by_author", partition, sort: "created", newest_first: true }
     }
 
     /// Deletes a post because its author was deleted.
@@ -182,7 +174,10 @@ impl Posts {
         post: Key,
         delete: impl Fn(&Post) -> CloudEvent<PostEvent>,
     ) -> Result<(), table::Error> {
-        let bury = |record: Record| (record.post.version, Some(record.origin()), delete(&record.post));
+        let bury = |record: Created<Record>| {
+            let post = &record.aggregate.post;
+            (post.version, Some(record.origin()), delete(post))
+        };
         self.table.bury_latest(post, bury).await
     }
 }

@@ -6,7 +6,7 @@ use kernel::{
     operation,
     problem::Kind,
 };
-use runtime::cloud_map::Instance;
+use runtime::aws::cloud_map::Instance;
 use schemars::JsonSchema;
 
 use crate::{

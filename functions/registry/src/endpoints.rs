@@ -2,8 +2,8 @@
 
 use kernel::problem::Problem;
 use runtime::{
-    cloud_map::{CloudMap, Instance, Registry},
-    http::{Reply, Request},
+    aws::cloud_map::{CloudMap, Instance, Registry},
+    serve::http::{Reply, Request},
 };
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, P
     let id = registration::instance_id(request.parameter("id"))?;
     let instance = registration::instance(id, request.json()?)?;
 
-    registry.register(service, &instance, request.time_left()).await?;
+    registry.register(service, &instance, request.deadline()).await?;
     Reply::ok(&instance)
 }
 
@@ -36,7 +36,7 @@ pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply,
     let service = registration::service(request.parameter("service"))?;
     let id = registration::instance_id(request.parameter("id"))?;
 
-    registry.deregister(service, id, request.time_left()).await?;
+    registry.deregister(service, id, request.deadline()).await?;
     Ok(Reply::no_content())
 }
 

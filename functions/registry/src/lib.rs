@@ -6,7 +6,7 @@
 //! | [`endpoints`] | the HTTP endpoints |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |
 //!
-//! The instances themselves are in AWS Cloud Map: [`runtime::cloud_map`].
+//! The instances themselves are in AWS Cloud Map: [`runtime::aws::cloud_map`].
 
 #[cfg(feature = "contract")]
 pub mod contract;

@@ -5,7 +5,7 @@ use kernel::{
     input::Fields,
     problem::Problem,
 };
-use runtime::cloud_map::Instance;
+use runtime::aws::cloud_map::Instance;
 
 /// Maximum length of an instance's name in Cloud Map.
 pub(crate) const MAX_ID: usize = 64;

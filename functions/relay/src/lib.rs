@@ -1,6 +1,6 @@
 //! The outbox relay: from a table's stream to the event bus.
 //!
-//! A change is published if the item's `outbox` holds an event that its previous image does not hold. `PutEvents` answers per
+//! A change of an item is published if the item's `outbox` holds an event that its previous image does not hold. `PutEvents` answers per
 //! entry: failed entries are retried, and those that still fail are reported to Lambda as batch item failures, so that the
 //! stream's checkpoint never passes an event that was not published. An event can be published twice (a crash between
 //! `PutEvents` and the checkpoint), which consumers tolerate.
@@ -10,20 +10,25 @@ use std::time::Duration;
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
-    bus::{Bus, Entry, MAX_ENTRIES},
-    dead_letters::DeadLetters,
+    aws::{
+        bus::{Bus, Entry, MAX_ENTRIES},
+        dead_letters::DeadLetters,
+    },
     environment,
-    metrics::{DEAD_LETTERS, RELAY_LAG, RELAY_REFUSALS},
-    stream::Change,
-    telemetry::Publication,
+    retry::Retries,
+    serve::stream::Record,
+    telemetry::{
+        Publication,
+        metrics::{DEAD_LETTERS, RELAY_LAG, RELAY_REFUSALS},
+    },
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Maximum attempts of an entry in one invocation. After that the stream delivers it again.
-const ATTEMPTS: u32 = 3;
-/// The pause after the first attempt, in milliseconds; it doubles with each.
-const FIRST_PAUSE: u64 = 50;
+/// Maximum retries of an entry in one invocation. After that the stream delivers it again.
+const RETRIES: usize = 2;
+/// Maximum pause before the first of them; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// An item's attribute that holds its latest event.
 #[derive(Deserialize)]
@@ -50,10 +55,10 @@ impl Head {
     }
 }
 
-/// The event of a change, with its JSON; `None` if the change has none; an error if the outbox does not hold an event.
-fn event(change: &Change) -> Result<Option<(Head, String)>, String> {
-    let Ok(Image { outbox }) = change.new_image() else { return Ok(None) };
-    let published = change.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
+/// The event of a record, with its JSON; `None` if it has none; an error if the outbox does not hold an event.
+fn event(record: &Record) -> Result<Option<(Head, String)>, String> {
+    let Ok(Image { outbox }) = record.new_image() else { return Ok(None) };
+    let published = record.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
     if published {
         return Ok(None);
     }
@@ -105,17 +110,17 @@ impl Relay {
         })
     }
 
-    /// Publishes the events of changes, in order. Returns the sequence numbers of those that failed.
-    pub async fn publish(&self, changes: Vec<Change>) -> Vec<String> {
+    /// Publishes the events of records, in order. Returns the sequence numbers of those that failed.
+    pub async fn publish(&self, records: Vec<Record>) -> Vec<String> {
         let mut failed = Vec::new();
         let mut waiting = Vec::new();
-        for change in &changes {
-            match event(change) {
+        for record in &records {
+            match event(record) {
                 Ok(Some((head, detail))) => {
-                    waiting.push(Waiting::new(change.sequence_number.clone(), head, detail));
+                    waiting.push(Waiting::new(record.sequence_number.clone(), head, detail));
                 }
                 Ok(None) => {}
-                Err(reason) => failed.extend(self.set_aside(change, &reason).await),
+                Err(reason) => failed.extend(self.set_aside(record, &reason).await),
             }
         }
         while !waiting.is_empty() {
@@ -129,6 +134,7 @@ impl Relay {
 
     /// Puts up to ten entries on the bus, retries those that fail, and returns those that still failed.
     async fn put(&self, mut left: Vec<Waiting>) -> Vec<String> {
+        let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         let mut attempt = 0;
         loop {
             let entries: Vec<Entry> = left.iter().map(Waiting::entry).collect();
@@ -139,11 +145,11 @@ impl Relay {
                 let sequence_number = waiting.sequence_number.as_str();
                 match result {
                     Ok(()) => {
-                        RELAY_LAG.took_of(waiting.head.service(), waiting.head.time.elapsed());
+                        RELAY_LAG.record_for(waiting.head.service(), waiting.head.time.elapsed());
                         waiting.publication.in_scope(|| tracing::info!(sequence_number, "published"));
                     }
                     Err(cause) => {
-                        RELAY_REFUSALS.one_of(waiting.head.service());
+                        RELAY_REFUSALS.increment_for(waiting.head.service());
                         waiting.publication.in_scope(|| {
                             tracing::warn!(sequence_number, attempt, cause, "the bus refused an event");
                         });
@@ -151,7 +157,7 @@ impl Relay {
                     }
                 }
             }
-            if failed.is_empty() || attempt == ATTEMPTS {
+            if failed.is_empty() || !retries.wait().await {
                 let give_back = |waiting: Waiting| {
                     waiting.publication.failed();
                     waiting.sequence_number
@@ -159,19 +165,17 @@ impl Relay {
                 return failed.into_iter().map(give_back).collect();
             }
             left = failed;
-            let longest = FIRST_PAUSE << attempt;
-            tokio::time::sleep(Duration::from_millis(fastrand::u64(0..=longest))).await;
         }
     }
 
     /// Moves a record that is not an event to the dead-letter queue, so that it does not block the events behind it. If that
     /// fails, it stays in the stream.
-    async fn set_aside(&self, change: &Change, reason: &str) -> Option<String> {
-        let sequence_number = change.sequence_number.as_str();
-        let outbox = change.new_image::<Value>().unwrap_or_default().to_string();
+    async fn set_aside(&self, record: &Record, reason: &str) -> Option<String> {
+        let sequence_number = record.sequence_number.as_str();
+        let outbox = record.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
             Ok(()) => {
-                DEAD_LETTERS.one_of(self.function.clone());
+                DEAD_LETTERS.increment_for(self.function.clone());
                 // The reason can quote the item, so it is sent with it and not logged.
                 tracing::error!(
                     sequence_number,
@@ -208,8 +212,8 @@ mod tests {
 
     #[test]
     fn a_new_event_becomes_an_entry_that_carries_it_whole() {
-        let change = Change::new("1", Item::default(), image(&outbox("a")));
-        let (head, detail) = event(&change).unwrap().unwrap();
+        let record = Record::new("1", Item::default(), image(&outbox("a")));
+        let (head, detail) = event(&record).unwrap().unwrap();
         let entry = Waiting::new("1".to_owned(), head, detail).entry();
         assert_eq!((entry.source.as_str(), entry.detail_type.as_str()), ("madang.posts", "post.created"));
         assert_eq!(serde_json::from_str::<Value>(&entry.detail).unwrap(), outbox("a"));
@@ -217,26 +221,26 @@ mod tests {
 
     #[test]
     fn a_change_that_leaves_the_event_alone_publishes_nothing() {
-        let change = Change::new("1", image(&outbox("a")), image(&outbox("a")));
-        assert!(event(&change).unwrap().is_none());
+        let record = Record::new("1", image(&outbox("a")), image(&outbox("a")));
+        assert!(event(&record).unwrap().is_none());
     }
 
     #[test]
     fn the_next_event_of_the_same_item_is_published() {
-        let change = Change::new("1", image(&outbox("a")), image(&outbox("b")));
-        assert!(event(&change).unwrap().is_some());
+        let record = Record::new("1", image(&outbox("a")), image(&outbox("b")));
+        assert!(event(&record).unwrap().is_some());
     }
 
     #[test]
     fn an_item_without_an_outbox_or_a_removed_item_publishes_nothing() {
         let copy: Item = serde_dynamo::to_item(json!({"pk": "author#1"})).unwrap();
-        assert!(event(&Change::new("1", Item::default(), copy)).unwrap().is_none());
-        assert!(event(&Change::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
+        assert!(event(&Record::new("1", Item::default(), copy)).unwrap().is_none());
+        assert!(event(&Record::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
     }
 
     #[test]
     fn an_outbox_that_holds_no_event_is_an_error() {
-        let change = Change::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
-        assert!(event(&change).is_err());
+        let record = Record::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
+        assert!(event(&record).is_err());
     }
 }

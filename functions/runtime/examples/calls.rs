@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use runtime::{Error, table::Table, user_copies, user_copies::UserCopy, users::UsersClient};
+use runtime::{Error, table::Table, users::UsersClient, users::user_copies, users::user_copies::UserCopy};
 use uuid::Uuid;
 
 const CALLS: usize = 200;

@@ -5,7 +5,7 @@
 
 use std::{hint::black_box, time::Instant};
 
-use runtime::{Error, directory};
+use runtime::{Error, services::directory};
 
 const ROUNDS: usize = 101;
 const CALLS: u32 = 10_000;

@@ -1,22 +1,13 @@
 //! The settings that a template gives a function, as environment variables.
 
-use std::{env, error, fmt};
+use std::env;
+
+use thiserror::Error;
 
 /// A setting that is missing in the template.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("the environment variable {0} is missing or empty: see the function's template")]
 pub struct Missing(&'static str);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "the environment variable {} is missing or empty: see the function's template",
-            self.0
-        )
-    }
-}
-
-impl error::Error for Missing {}
 
 /// The value of a variable that must be set.
 pub fn required(name: &'static str) -> Result<String, Missing> {

@@ -6,12 +6,11 @@ use kernel::{
     problem::{Kind, Problem},
 };
 use runtime::{
-    aggregate::Stored,
-    http::{Reply, Request},
-    identity_provider::{Email, UserPool},
-    table::{self, Written},
+    aws::identity_provider::{Email, UserPool},
+    serve::http::{Reply, Request},
+    table::{self, Written, aggregate::Stored},
     telemetry::annotate,
-    users::{Found, Lookup, User},
+    users::{LookupInput, LookupOutput, User},
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -69,13 +68,13 @@ pub async fn register(
     let record = Record { profile, registered_with };
     match profiles.create(&record, event).await? {
         Written::Done => Ok(Reply::created(&UserView::own(&record.profile), &location(caller.id))?.etag(1)),
-        Written::Refused(Some(Stored::Live(standing))) => {
+        Written::ConditionFailed(Some(Stored::Live(standing))) => {
             if same_key_other_request(&standing, &record) {
                 return Err(idempotency::reused());
             }
             Ok(Reply::ok(&UserView::own(&standing.profile))?.etag(standing.profile.version))
         }
-        Written::Refused(_) => Err(Problem::profile_deleted()),
+        Written::ConditionFailed(_) => Err(Problem::profile_deleted()),
     }
 }
 
@@ -149,11 +148,11 @@ pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 
 /// The same as a remote procedure call: `{"id": …}` is answered with `{"user": …}`.
 pub async fn lookup_call(profiles: &Profiles, input: Value) -> Result<Value, Problem> {
-    let Lookup { id } = serde_json::from_value(input)
+    let LookupInput { id } = serde_json::from_value(input)
         .map_err(|error| Problem::new(Kind::Unreadable, format!("not a lookup: {error}")))?;
     annotate("user_id", id);
     let user = live(profiles, id).await?.map(user);
-    serde_json::to_value(Found { user }).map_err(Problem::internal)
+    serde_json::to_value(LookupOutput { user }).map_err(Problem::internal)
 }
 
 async fn live(profiles: &Profiles, id: Uuid) -> Result<Option<Profile>, Problem> {

@@ -4,8 +4,7 @@ use events::UserEvent;
 use kernel::{event::CloudEvent, precondition, problem::Problem};
 use runtime::{
     Error,
-    aggregate::Stored,
-    table::{self, Key, Table, Written},
+    table::{self, Key, Table, Written, aggregate::Stored},
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

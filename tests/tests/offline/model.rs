@@ -460,7 +460,7 @@ impl Protocol {
             Call::Reject => order.reject(now()).map_err(Refusal::name),
             Call::CancelOrder => order.cancel(now()).map_err(|_| "too late"),
             Call::Park(visit) => Ok(match order.park(visit, now()) {
-                Parking::Waits(decision) | Parking::GoesOn(decision) => decision,
+                Parking::Waits(decision) | Parking::Resumes(decision) => decision,
             }),
             _ => unreachable!("{call:?}"),
         };
@@ -798,10 +798,10 @@ impl Saga {
     /// What the reconciler does about the order as it was read, with the executions as they are.
     fn reconciliation(&self, order: &Order) -> Reconciliation {
         let execution = match self.executions.get(order.attempt as usize - 1).map(|execution| execution.at) {
-            None => orders::order::Execution::Unknown,
-            Some(At::State(_)) => orders::order::Execution::Alive,
+            None => orders::order::Execution::NotFound,
+            Some(At::State(_)) => orders::order::Execution::Running,
             Some(At::Succeeded) => orders::order::Execution::Succeeded,
-            Some(At::Ended(_)) => orders::order::Execution::Ended,
+            Some(At::Ended(_)) => orders::order::Execution::Failed,
         };
         order.reconcile(execution, order.check_at)
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use comments::{endpoints, store::Comments};
-use runtime::{http::Endpoints, users::UsersClient};
+use runtime::{serve::http::Endpoints, users::UsersClient};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use comments::{consumers, store::Comments};
-use runtime::queue;
+use runtime::serve::queue;
 
 fn main() -> ExitCode {
     runtime::run(async { queue::serve(Comments::connect().await?, consumers::on_user).await })

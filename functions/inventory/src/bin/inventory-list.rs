@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use inventory::{endpoints, store::Inventory};
-use runtime::http::Endpoints;
+use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
     runtime::run(async {

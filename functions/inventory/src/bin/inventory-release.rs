@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use inventory::{store::Inventory, tasks};
-use runtime::task;
+use runtime::serve::task;
 
 fn main() -> ExitCode {
     runtime::run(async { task::serve(Inventory::connect().await?, tasks::release).await })

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use notifications::{consumers, store::Notifications};
-use runtime::{mail::Mailer, queue, users::UsersClient};
+use runtime::{aws::mail::Mailer, serve::queue, users::UsersClient};
 
 fn main() -> ExitCode {
     runtime::run(async {

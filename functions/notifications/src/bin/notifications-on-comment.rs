@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use notifications::{consumers, store::Notifications};
-use runtime::queue;
+use runtime::serve::queue;
 
 fn main() -> ExitCode {
     runtime::run(async { queue::serve(Notifications::connect().await?, consumers::on_comment).await })

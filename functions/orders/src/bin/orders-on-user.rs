@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use orders::{consumers, store::Orders};
-use runtime::queue;
+use runtime::serve::queue;
 
 fn main() -> ExitCode {
     runtime::run(async { queue::serve(Orders::connect().await?, consumers::on_user).await })

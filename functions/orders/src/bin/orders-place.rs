@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use orders::{endpoints, store::Orders};
-use runtime::{http::Endpoints, users::UsersClient, workflow::Workflow};
+use runtime::{aws::workflow::Workflow, serve::http::Endpoints, users::UsersClient};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use orders::{reconciler, store::Orders};
-use runtime::{schedule, workflow::Workflow};
+use runtime::{aws::workflow::Workflow, serve::schedule};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use orders::{store::Orders, tasks};
-use runtime::task;
+use runtime::serve::task;
 
 fn main() -> ExitCode {
     runtime::run(async { task::serve(Orders::connect().await?, tasks::reject).await })

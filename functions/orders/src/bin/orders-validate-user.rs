@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use orders::{store::Orders, tasks};
-use runtime::{task, users::UsersClient};
+use runtime::{serve::task, users::UsersClient};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use payments::{cashier::Cashier, tasks};
-use runtime::task;
+use runtime::serve::task;
 
 fn main() -> ExitCode {
     runtime::run(async { task::serve(Cashier::connect().await?, tasks::capture).await })

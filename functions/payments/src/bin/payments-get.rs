@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use payments::{endpoints, store::Payments};
-use runtime::http::Endpoints;
+use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
     runtime::run(async {

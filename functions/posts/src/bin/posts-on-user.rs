@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use posts::{consumers, store::Posts};
-use runtime::queue;
+use runtime::serve::queue;
 
 fn main() -> ExitCode {
     runtime::run(async { queue::serve(Posts::connect().await?, consumers::on_user).await })

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use registry::endpoints;
-use runtime::{cloud_map::Registry, http::Endpoints};
+use runtime::{aws::cloud_map::Registry, serve::http::Endpoints};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use registry::endpoints;
-use runtime::{cloud_map::CloudMap, http::Endpoints};
+use runtime::{aws::cloud_map::CloudMap, serve::http::Endpoints};
 
 fn main() -> ExitCode {
     runtime::run(async {

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use relay::Relay;
-use runtime::stream;
+use runtime::serve::stream;
 
 fn main() -> ExitCode {
     runtime::run(async {
-        stream::serve(Relay::connect().await?, async |relay, changes| relay.publish(changes).await).await
+        stream::serve(Relay::connect().await?, async |relay, records| relay.publish(records).await).await
     })
 }

@@ -1,4 +1,4 @@
-//! Traces and log lines.
+//! Traces, log lines and metrics.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `export` | finished spans on their way to X-Ray |
 //! | `aws_calls` | a span for each call of an AWS API |
 //! | `logs` | log lines: one JSON object per line |
+//! | [`metrics`] | numbers for CloudWatch, and those that every function writes |
 //!
 //! There are two kinds of `tracing` spans, which differ in their target. An `EXPORTED` span becomes a span in X-Ray and is not
 //! in the log. A `LOGGED` span adds its fields to each log line inside it and is not exported. So attributes for X-Ray do not
@@ -22,6 +23,7 @@ mod aws_calls;
 mod context;
 mod export;
 mod logs;
+pub mod metrics;
 
 use std::{
     borrow::Cow,
@@ -45,8 +47,6 @@ pub(crate) use self::{
     aws_calls::AwsCalls,
     context::{XRAY_HEADER, from_traceparent, from_xray_header, xray_header},
 };
-use crate::metrics;
-
 /// The target of spans for X-Ray.
 pub(crate) const EXPORTED: &str = "trace";
 /// The target of spans whose fields are added to log lines.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use runtime::http::Endpoints;
+use runtime::serve::http::Endpoints;
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use runtime::{identity_provider::UserPool, queue};
+use runtime::{aws::identity_provider::UserPool, serve::queue};
 use users::consumers;
 
 fn main() -> ExitCode {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use runtime::{http::Endpoints, identity_provider::UserPool};
+use runtime::{aws::identity_provider::UserPool, serve::http::Endpoints};
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {

@@ -11,7 +11,7 @@ use system_tests::{
     turns::{PROCESSORS, turn},
 };
 
-/// What can go wrong in one invocation: see `runtime::faults`.
+/// What can go wrong in one invocation: see `runtime::serve::faults`.
 const KINDS: [&str; 6] = ["before", "after", "hang", "twice", "throttled", "crash"];
 /// How often a step before the pivot is invoked before it is given up.
 const PATIENCE: usize = 5;

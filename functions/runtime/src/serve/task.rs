@@ -3,71 +3,64 @@
 //! A step succeeds, refuses (with a [`Refusal`]'s name, which the state machine knows), or fails and is retried. Steps must be
 //! idempotent and right in any order, because a time-out does not tell whether the step took effect.
 
-use std::{
-    error, fmt,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{error, panic::AssertUnwindSafe, time::Instant};
 
 use futures::FutureExt;
 use kernel::saga::Refusal;
 use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use thiserror::Error as ThisError;
 
 #[cfg(debug_assertions)]
-use crate::faults::Fault;
+use super::faults::Fault;
 use crate::{
-    http::{deadline, error_chain},
-    metrics::{STEP_FAILURES, STEP_TIME},
+    deadline::Deadline,
+    error::chain,
     table,
-    telemetry::{self, Kind, from_traceparent},
+    telemetry::{
+        self, Kind, from_traceparent,
+        metrics::{STEP_FAILURES, STEP_TIME},
+    },
 };
 
 /// The error's public name if a retry may succeed.
-const TRANSIENT: &str = "Transient";
+const RETRYABLE: &str = "Transient";
 
 /// Why a step did not succeed.
-#[derive(Debug)]
-pub enum Failure {
+#[derive(Debug, ThisError)]
+pub enum StepError {
     /// A retry cannot succeed.
+    #[error("{}", .0.name())]
     Refused(Refusal),
     /// A retry may succeed, perhaps after someone has fixed the cause.
-    Transient(Box<dyn error::Error + Send + Sync>),
+    #[error("{}", chain(.0.as_ref()))]
+    Retryable(Box<dyn error::Error + Send + Sync>),
 }
 
-impl Failure {
-    /// A failure that may succeed on retry.
-    pub fn transient(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
-        Self::Transient(cause.into())
+impl StepError {
+    /// An error after which a retry may succeed.
+    pub fn retryable(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self::Retryable(cause.into())
     }
 
     fn name(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.name(),
-            Self::Transient(_) => TRANSIENT,
+            Self::Retryable(_) => RETRYABLE,
         }
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(refusal) => formatter.write_str(refusal.name()),
-            Self::Transient(cause) => formatter.write_str(&error_chain(cause.as_ref())),
-        }
-    }
-}
-
-impl From<Refusal> for Failure {
+impl From<Refusal> for StepError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<table::Error> for Failure {
+impl From<table::Error> for StepError {
     fn from(error: table::Error) -> Self {
-        Self::transient(error)
+        Self::retryable(error)
     }
 }
 
@@ -80,14 +73,8 @@ pub struct Done {}
 pub struct Task<I> {
     /// The input from the state machine.
     pub input: I,
-    deadline: Instant,
-}
-
-impl<I> Task<I> {
-    /// How long the function still has.
-    pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
+    /// When the function's time is over.
+    pub deadline: Deadline,
 }
 
 /// Runs a step at every invocation until Lambda ends the process, in the trace of the input's `traceparent`.
@@ -95,11 +82,11 @@ pub async fn serve<S, I, O, H>(state: S, handler: H) -> Result<(), Error>
 where
     I: DeserializeOwned,
     O: Serialize,
-    H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
+    H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
 {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         let LambdaEvent { payload, context } = event;
-        let deadline = deadline(&context);
+        let deadline = Deadline::of(&context);
         let order_id = payload["order_id"].as_str().unwrap_or_default().to_owned();
         let origin = payload["traceparent"].as_str().and_then(from_traceparent);
         let step = context.env_config.function_name.as_str();
@@ -111,29 +98,29 @@ where
             #[cfg(not(debug_assertions))]
             let result = work().await;
             #[cfg(debug_assertions)]
-            let result = Fault::next(step, &order_id).around(work).await;
+            let result = Fault::next(step, &order_id).around(work, StepError::retryable).await;
             let time = start.elapsed();
-            STEP_TIME.took_of(step.to_owned(), time);
+            STEP_TIME.record_for(step.to_owned(), time);
             let milliseconds = time.as_secs_f64() * 1e3;
             match &result {
                 Ok(_) => {
                     unit.annotate("outcome", "done");
                     tracing::info!(order_id, milliseconds, "done");
                 }
-                Err(Failure::Refused(refusal)) => {
+                Err(StepError::Refused(refusal)) => {
                     unit.refuse(refusal.name());
                     tracing::info!(order_id, milliseconds, refusal = refusal.name(), "refused");
                 }
-                Err(failure) => {
-                    unit.fail(failure.name());
-                    STEP_FAILURES.one_of(step.to_owned());
-                    tracing::warn!(order_id, milliseconds, cause = %failure, "failed");
+                Err(error) => {
+                    unit.fail(error.name());
+                    STEP_FAILURES.increment_for(step.to_owned());
+                    tracing::warn!(order_id, milliseconds, cause = %error, "failed");
                 }
             }
-            result.map_err(|failure| Diagnostic {
-                error_type: failure.name().to_owned(),
+            result.map_err(|error| Diagnostic {
+                error_type: error.name().to_owned(),
                 // The execution's history keeps this: the cause, without personal data.
-                error_message: failure.to_string(),
+                error_message: error.to_string(),
             })
         })
         .await
@@ -144,17 +131,17 @@ where
 async fn perform<S, I, O, H>(
     state: &S,
     payload: Value,
-    deadline: Instant,
+    deadline: Deadline,
     handler: &H,
-) -> Result<Value, Failure>
+) -> Result<Value, StepError>
 where
     I: DeserializeOwned,
     O: Serialize,
-    H: AsyncFn(&S, &Task<I>) -> Result<O, Failure>,
+    H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
 {
-    let input = serde_json::from_value(payload).map_err(Failure::transient)?;
+    let input = serde_json::from_value(payload).map_err(StepError::retryable)?;
     let task = Task { input, deadline };
     let output = AssertUnwindSafe(handler(state, &task)).catch_unwind().await;
-    let output = output.unwrap_or_else(|_| Err(Failure::transient("the step panicked")))?;
-    serde_json::to_value(output).map_err(Failure::transient)
+    let output = output.unwrap_or_else(|_| Err(StepError::retryable("the step panicked")))?;
+    serde_json::to_value(output).map_err(StepError::retryable)
 }

@@ -5,7 +5,7 @@ use aws_sdk_cognitoidentityprovider::{
 };
 use kernel::problem::Problem;
 
-use crate::{aws, environment, queue::Failure};
+use crate::{Error, aws, environment};
 
 /// The user pool.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl UserPool {
     }
 
     /// Removes a login. One that is gone already counts as removed.
-    pub async fn delete(&self, username: &str) -> Result<(), Failure> {
+    pub async fn delete(&self, username: &str) -> Result<(), Error> {
         match self.client.admin_delete_user().user_pool_id(&self.id).username(username).send().await {
             Ok(_) => Ok(()),
             Err(error)
@@ -63,7 +63,7 @@ impl UserPool {
             {
                 Ok(())
             }
-            Err(error) => Err(Failure::Temporary(error.into())),
+            Err(error) => Err(error.into()),
         }
     }
 }

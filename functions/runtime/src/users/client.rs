@@ -7,7 +7,7 @@ use kernel::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::calls;
+use crate::services::calls;
 
 /// A client for the users service.
 pub type UsersClient = calls::Client<User>;
@@ -40,14 +40,14 @@ impl calls::Entity for User {
 
 /// The input of a direct invoke.
 #[derive(Debug, Deserialize)]
-pub struct Lookup {
+pub struct LookupInput {
     /// The id of the user.
     pub id: Uuid,
 }
 
 /// The output of a direct invoke.
 #[derive(Debug, Serialize)]
-pub struct Found {
+pub struct LookupOutput {
     /// The user; `None` if there is none, or if it was deleted.
     pub user: Option<User>,
 }

@@ -1,44 +1,34 @@
 //! Starts executions of a Step Functions state machine and reads their status.
 
-use std::{error, fmt};
+use std::error;
 
 use aws_sdk_sfn::{
     Client,
     operation::{describe_execution::DescribeExecutionError, start_execution::StartExecutionError},
-    types::ExecutionStatus,
+    types::ExecutionStatus as Status,
 };
 use serde::Serialize;
+use thiserror::Error;
 
 use crate::{aws, environment, telemetry::xray_header};
 
 /// The status of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There is none with this name.
-    Unknown,
+pub enum ExecutionStatus {
+    /// There is no execution with this name.
+    NotFound,
     /// It is running, or will start.
-    Alive,
+    Running,
     /// It has succeeded.
     Succeeded,
     /// It failed, was stopped, or timed out.
-    Ended,
+    Failed,
 }
 
 /// Step Functions did not answer, or refused.
-#[derive(Debug)]
-pub struct Unavailable(Box<dyn error::Error + Send + Sync>);
-
-impl fmt::Display for Unavailable {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the state machine is not available")
-    }
-}
-
-impl error::Error for Unavailable {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        Some(self.0.as_ref())
-    }
-}
+#[derive(Debug, Error)]
+#[error("the state machine is not available")]
+pub struct Unavailable(#[source] Box<dyn error::Error + Send + Sync>);
 
 /// A state machine.
 #[derive(Clone, Debug)]
@@ -73,20 +63,18 @@ impl Workflow {
     }
 
     /// The status of the execution with this name.
-    pub async fn standing(&self, name: &str) -> Result<Standing, Unavailable> {
+    pub async fn status(&self, name: &str) -> Result<ExecutionStatus, Unavailable> {
         // arn:…:stateMachine:<machine> → arn:…:execution:<machine>:<name>
         let execution = format!("{}:{name}", self.arn.replacen(":stateMachine:", ":execution:", 1));
         match self.client.describe_execution().execution_arn(execution).send().await {
             Ok(answer) => Ok(match answer.status {
-                ExecutionStatus::Succeeded => Standing::Succeeded,
-                ExecutionStatus::Failed | ExecutionStatus::TimedOut | ExecutionStatus::Aborted => {
-                    Standing::Ended
-                }
+                Status::Succeeded => ExecutionStatus::Succeeded,
+                Status::Failed | Status::TimedOut | Status::Aborted => ExecutionStatus::Failed,
                 // An unknown status counts as running.
-                _ => Standing::Alive,
+                _ => ExecutionStatus::Running,
             }),
             Err(error) => match error.as_service_error() {
-                Some(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(Standing::Unknown),
+                Some(DescribeExecutionError::ExecutionDoesNotExist(_)) => Ok(ExecutionStatus::NotFound),
                 _ => Err(Unavailable(error.into())),
             },
         }

@@ -7,70 +7,64 @@
 //!
 //! Handlers must be idempotent: SQS delivers at least once.
 
-use std::{
-    error, fmt,
-    panic::AssertUnwindSafe,
-    time::{Duration, Instant},
-};
+use std::{error, panic::AssertUnwindSafe, time::Instant};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
-use futures::{FutureExt, StreamExt, TryStreamExt, future::join_all, stream};
+use futures::{FutureExt, future::join_all};
 use kernel::{
     clock::Timestamp,
     event::{CloudEvent, Payload},
 };
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
+use thiserror::Error as ThisError;
 
+use super::cascade::{self, Progress};
 use crate::{
-    aws,
-    dead_letters::{self, DeadLetters},
+    aws::{
+        self,
+        dead_letters::{self, DeadLetters},
+    },
+    deadline::Deadline,
     environment,
-    http::{deadline, error_chain},
-    metrics::{CONSUMER_FAILURES, CONSUMER_LAG, DEAD_LETTERS},
-    table::{self, Key, Query, Row, Table},
-    telemetry::{self, Kind, Unit, from_traceparent, from_xray_header},
+    error::chain,
+    table::{self, Key, List, Table, copies::Copied},
+    telemetry::{
+        self, Kind, Unit, from_traceparent, from_xray_header,
+        metrics::{CONSUMER_FAILURES, CONSUMER_LAG, DEAD_LETTERS},
+    },
 };
 
 /// Maximum deliveries of a message: the queue's `maxReceiveCount`.
 const MAX_DELIVERIES: u32 = 5;
 /// Maximum pause before a failed message is delivered again, in seconds.
 const LONGEST_PAUSE: u32 = 60;
-/// A cascade hands the rest over to another invocation if less time than this is left.
-const HAND_OVER: Duration = Duration::from_secs(5);
-/// The pause between the two passes of a cascade, in seconds. Longer than an endpoint's time-out (10 s) plus the lag of an
-/// index, so that the second pass finds items that were written during the first.
-const SECOND_PASS_AFTER: i32 = 30;
-/// The number of items that a cascade reads at once.
-const CASCADE_PAGE: u32 = 100;
-/// Maximum number of items that a cascade changes concurrently.
-const CASCADE_WIDTH: usize = 16;
 /// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
 
 /// Why an event was not applied.
-#[derive(Debug)]
-pub enum Failure {
+#[derive(Debug, ThisError)]
+pub enum ConsumerError {
     /// It can never be applied: the message is moved to the dead-letter queue.
+    #[error("{0}")]
     Permanent(String),
     /// A retry may succeed: the message stays in the queue.
-    Temporary(Box<dyn error::Error + Send + Sync>),
+    #[error("{}", chain(.0.as_ref()))]
+    Retryable(Box<dyn error::Error + Send + Sync>),
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Permanent(reason) => formatter.write_str(reason),
-            Self::Temporary(cause) => formatter.write_str(&error_chain(cause.as_ref())),
-        }
+impl ConsumerError {
+    /// An error after which a retry may succeed.
+    pub fn retryable(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self::Retryable(cause.into())
     }
 }
 
-impl From<table::Error> for Failure {
-    /// A missing permission or a broken item is temporary too, because it can be fixed while the message waits.
+impl From<table::Error> for ConsumerError {
+    /// A missing permission or a broken item is retryable too, because it can be fixed while the message waits.
     fn from(error: table::Error) -> Self {
-        Self::Temporary(error.into())
+        Self::retryable(error)
     }
 }
 
@@ -85,15 +79,6 @@ pub enum Outcome {
     Continues(Progress),
 }
 
-/// The progress of a cascade over many items.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// 0 for the first pass over the items, 1 for the second.
-    pub pass: u32,
-    /// The sort key of the last item that was changed in this pass.
-    pub after: Option<String>,
-}
-
 /// An event as it was delivered.
 #[derive(Debug)]
 pub struct Delivery<P> {
@@ -101,46 +86,32 @@ pub struct Delivery<P> {
     pub event: CloudEvent<P>,
     /// The progress of its cascade, if it has one.
     pub progress: Progress,
-    deadline: Instant,
+    /// When the function's time is over.
+    pub deadline: Deadline,
 }
 
 impl<P> Delivery<P> {
-    /// How long the function still has.
-    pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+    /// Does what follows from an event that was applied to a copy, unless the copy is from a later event already.
+    pub async fn follow_up(
+        &self,
+        copied: Copied,
+        work: impl Future<Output = Result<Outcome, ConsumerError>>,
+    ) -> Result<Outcome, ConsumerError> {
+        match copied {
+            Copied::Latest => work.await,
+            Copied::Outdated => Ok(Outcome::AlreadyApplied),
+        }
     }
 
-    /// Applies a change to every item of a list, page by page.
-    ///
-    /// Before the time runs out, a new message with the progress takes over the rest. A function that is killed repeats at most
-    /// the work of one invocation. After the first pass a second one follows, for items that were written during the first.
-    ///
-    /// `list` is the list to go through; its own start and limit are ignored. `apply` gets each item's key and must be
-    /// idempotent.
+    /// Applies a change to every item of a list, in several messages if need be: [`cascade::run`].
     pub async fn cascade(
         &self,
         table: &Table,
-        list: Query,
+        list: &List,
         apply: impl AsyncFn(Key) -> Result<(), table::Error>,
-    ) -> Result<Outcome, Failure> {
-        let mut progress = self.progress.clone();
-        loop {
-            let page = Query { after: progress.after.clone(), limit: CASCADE_PAGE, ..list.clone() };
-            let found = table.query::<Row>(&page).await?;
-            let last = found.items.last().map(|row| row.created.clone());
-            let work = stream::iter(found.items).map(|row| apply(row.key)).buffer_unordered(CASCADE_WIDTH);
-            work.try_collect::<()>().await?;
-            match last {
-                Some(last) if found.more => progress.after = Some(last),
-                _ if progress.pass == 0 => {
-                    return Ok(Outcome::Continues(Progress { pass: 1, after: None }));
-                }
-                _ => return Ok(Outcome::Applied),
-            }
-            if self.time_left() < HAND_OVER {
-                return Ok(Outcome::Continues(progress));
-            }
-        }
+    ) -> Result<Outcome, ConsumerError> {
+        let left = cascade::run(table, list, self.progress.clone(), self.deadline, apply).await?;
+        Ok(left.map_or(Outcome::Applied, Outcome::Continues))
     }
 }
 
@@ -169,7 +140,7 @@ struct Queue {
 pub async fn serve<S, P, H>(state: S, handler: H) -> Result<(), Error>
 where
     P: DeserializeOwned + Payload,
-    H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, Failure>,
+    H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, ConsumerError>,
 {
     let queue = Queue {
         consumer: environment::required("AWS_LAMBDA_FUNCTION_NAME")?,
@@ -179,7 +150,7 @@ where
     };
     lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
         let LambdaEvent { payload, context } = event;
-        let deadline = deadline(&context);
+        let deadline = Deadline::of(&context);
         let failed = telemetry::invocation(&context, Kind::Consumer, "queue", None, async |_| {
             join_all(payload.records.iter().map(async |message| {
                 let failed =
@@ -205,8 +176,8 @@ impl Queue {
     async fn handle<P: DeserializeOwned + Payload>(
         &self,
         message: &SqsMessage,
-        deadline: Instant,
-        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
+        deadline: Deadline,
+        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, ConsumerError>,
     ) -> bool {
         let read = read::<P>(message, deadline);
         let origin = read.as_ref().ok().and_then(|(_, delivery)| delivery.event.traceparent.as_deref());
@@ -233,39 +204,38 @@ impl Queue {
         message: &SqsMessage,
         published: &Published,
         delivery: &Delivery<P>,
-        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, Failure>,
+        handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, ConsumerError>,
     ) -> bool {
         let start = Instant::now();
         // Boxed, so that the function's future does not contain the handler's.
         let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local().await;
-        let result = match applied.unwrap_or_else(|_| Err(Failure::Temporary("the handler panicked".into())))
-        {
+        let result = match applied.unwrap_or_else(|_| Err(ConsumerError::retryable("the handler panicked"))) {
             Ok(Outcome::Continues(progress)) => self.send_on(message, &progress).await.map(|()| "continues"),
             Ok(Outcome::Applied) => Ok("applied"),
             Ok(Outcome::AlreadyApplied) => Ok("already applied"),
-            Err(failure) => Err(failure),
+            Err(error) => Err(error),
         };
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
                 // The rest of a cascade is late by design.
                 if delivery.progress == Progress::default() {
-                    CONSUMER_LAG.took_of(self.consumer.clone(), published.at.elapsed());
+                    CONSUMER_LAG.record_for(self.consumer.clone(), published.at.elapsed());
                 }
                 unit.annotate("outcome", outcome);
                 tracing::info!(message_id = id(message), outcome, milliseconds, "consumed");
                 false
             }
-            Err(Failure::Permanent(reason)) => self.give_up(unit, message, &reason).await,
-            Err(failure @ Failure::Temporary(_)) => {
+            Err(ConsumerError::Permanent(reason)) => self.give_up(unit, message, &reason).await,
+            Err(error @ ConsumerError::Retryable(_)) => {
                 let deliveries = deliveries(message);
                 if deliveries >= MAX_DELIVERIES {
-                    let reason = format!("failed {deliveries} times, the last time with: {failure}");
+                    let reason = format!("failed {deliveries} times, the last time with: {error}");
                     return self.give_up(unit, message, &reason).await;
                 }
-                CONSUMER_FAILURES.one_of(self.consumer.clone());
+                CONSUMER_FAILURES.increment_for(self.consumer.clone());
                 unit.fail("Transient");
-                tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %failure, "will be tried again");
+                tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %error, "will be tried again");
                 self.pause(message, deliveries).await;
                 true
             }
@@ -279,12 +249,12 @@ impl Queue {
         // The reason can quote the message, so it is sent with it and not logged.
         match self.dead_letters.send(body(message), reason).await {
             Ok(()) => {
-                DEAD_LETTERS.one_of(self.consumer.clone());
+                DEAD_LETTERS.increment_for(self.consumer.clone());
                 tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
                 false
             }
             Err(error) => {
-                let cause = error_chain(error.as_ref());
+                let cause = chain(error.as_ref());
                 tracing::error!(
                     message_id,
                     cause,
@@ -296,23 +266,21 @@ impl Queue {
     }
 
     /// Sends the rest of a cascade as a new message to the function's own queue.
-    async fn send_on(&self, message: &SqsMessage, progress: &Progress) -> Result<(), Failure> {
-        let starts_second_pass = progress.pass == 1 && progress.after.is_none();
-        let seconds = if starts_second_pass { SECOND_PASS_AFTER } else { 0 };
+    async fn send_on(&self, message: &SqsMessage, progress: &Progress) -> Result<(), ConsumerError> {
         let send = async {
-            let progress = dead_letters::text(serde_json::to_string(progress)?)?;
+            let attribute = dead_letters::text(serde_json::to_string(progress)?)?;
             self.client
                 .send_message()
                 .queue_url(&self.url)
                 .message_body(body(message))
-                .delay_seconds(seconds)
+                .delay_seconds(progress.delay())
                 .set_message_system_attributes(dead_letters::trace_attribute())
-                .message_attributes(PROGRESS, progress)
+                .message_attributes(PROGRESS, attribute)
                 .send()
                 .await?;
             Ok(())
         };
-        send.await.map_err(Failure::Temporary)
+        send.await.map_err(ConsumerError::Retryable)
     }
 
     /// Has a failed message delivered again after a pause, not after the whole visibility time-out.
@@ -329,7 +297,7 @@ impl Queue {
             .await;
         if let Err(error) = changed {
             // Then it is delivered again after the visibility time-out.
-            tracing::warn!(cause = error_chain(&error), "the pause could not be set");
+            tracing::warn!(cause = chain(&error), "the pause could not be set");
         }
     }
 }
@@ -350,7 +318,7 @@ fn body(message: &SqsMessage) -> &str {
 
 fn read<P: DeserializeOwned>(
     message: &SqsMessage,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<(Published, Delivery<P>), String> {
     let BusEvent { event_type, time, detail } =
         serde_json::from_str(body(message)).map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use aws_sdk_eventbridge::{Client, types::PutEventsRequestEntry};
 
-use crate::{aws, environment, http::error_chain};
+use crate::{aws, environment, error::chain};
 
 /// Maximum entries of one `PutEvents` call.
 pub const MAX_ENTRIES: usize = 10;
@@ -56,7 +56,7 @@ impl Bus {
                 };
                 entries.iter().map(of_one).collect()
             }
-            Err(error) => vec![Err(error_chain(&error)); entries.len()],
+            Err(error) => vec![Err(chain(&error)); entries.len()],
         }
     }
 }

@@ -11,17 +11,17 @@ use serde_dynamo::Item;
 
 use crate::telemetry;
 
-/// One change of an item.
+/// A record of a stream: one change of an item.
 #[derive(Debug)]
-pub struct Change {
-    /// The position in the stream, by which a failed change is reported.
+pub struct Record {
+    /// The position in the stream, by which a failed record is reported.
     pub sequence_number: String,
     old: Item,
     new: Item,
 }
 
-impl Change {
-    /// A change from one image to another. An image is empty if there was no item before, or is none afterwards.
+impl Record {
+    /// The change from one image to another. An image is empty if there was no item before, or is none afterwards.
     pub fn new(sequence_number: impl Into<String>, old: impl Into<Item>, new: impl Into<Item>) -> Self {
         Self { sequence_number: sequence_number.into(), old: old.into(), new: new.into() }
     }
@@ -37,14 +37,14 @@ impl Change {
     }
 }
 
-/// Handles changes until Lambda ends the process. `handler` gets a batch in the stream's order and returns the sequence
+/// Handles records until Lambda ends the process. `handler` gets a batch in the stream's order and returns the sequence
 /// numbers of those that failed. Lambda delivers again from the lowest of them on.
 pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
-    H: AsyncFn(&S, Vec<Change>) -> Vec<String>,
+    H: AsyncFn(&S, Vec<Record>) -> Vec<String>,
 {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
-        let changes = event.payload.records.into_iter().map(|record| Change {
+        let records = event.payload.records.into_iter().map(|record| Record {
             sequence_number: record.change.sequence_number.unwrap_or_default(),
             old: record.change.old_image,
             new: record.change.new_image,
@@ -52,7 +52,7 @@ where
         let context = &event.context;
         let failed = telemetry::invocation(context, telemetry::Kind::Consumer, "stream", None, async |_| {
             // Boxed, so that the function's future does not contain the handler's.
-            handler(&state, changes.collect()).boxed_local().await
+            handler(&state, records.collect()).boxed_local().await
         })
         .await;
         let mut response = DynamoDbEventResponse::default();

@@ -4,25 +4,25 @@
 //! item's previous image does not have. A deleted aggregate is kept as a [`Tombstone`] until its last event has certainly
 //! been published and no late event about it can arrive.
 
-use kernel::{
-    clock::Timestamp,
-    event::{CloudEvent, Payload},
-    idempotency,
-    problem::Problem,
-};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::time::Duration;
 
-use crate::{
-    table::{Condition, Error, Key, Table, Written},
-    telemetry::traceparent,
+use kernel::event::{CloudEvent, Payload};
+use serde::{
+    Deserialize, Serialize,
+    de::{DeserializeOwned, IgnoredAny},
 };
+
+use super::{Condition, Error, Key, Table, Written, creation::Origin};
+use crate::{retry::Retries, telemetry::traceparent};
 
 /// How long a tombstone is kept, in seconds: 30 days. No event about it can arrive later, because a dead-letter queue keeps a
 /// message for 14 days and the bus delivers within one.
 pub const TOMBSTONE_LIFE: i64 = 30 * 24 * 60 * 60;
 
-/// Maximum attempts of a cascade to delete an item that changes concurrently.
-const BURY_ATTEMPTS: u32 = 3;
+/// Maximum retries of a cascade to delete an item that changes concurrently.
+const BURY_RETRIES: usize = 2;
+/// Maximum pause before the first of them; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The item under an aggregate's key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,19 +42,6 @@ impl<T> Stored<T> {
             Self::Deleted(_) => None,
         }
     }
-
-    /// When the first request with an idempotency key was carried out, if this request repeats it, even if the aggregate has
-    /// changed since; 422 for another request with the same key.
-    pub fn first_made(self, origin: impl Fn(&T) -> Origin, request: &str) -> Result<Timestamp, Problem> {
-        let origin = match self {
-            Self::Live(aggregate) => Some(origin(&aggregate)),
-            Self::Deleted(tombstone) => tombstone.origin,
-        };
-        match origin {
-            Some(origin) if origin.request == request => Ok(origin.created_at),
-            _ => Err(idempotency::reused()),
-        }
-    }
 }
 
 /// The rest of a deleted aggregate: enough to refuse late events and repeated requests, without its content.
@@ -68,15 +55,6 @@ pub struct Tombstone {
     pub origin: Option<Origin>,
     /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
     pub expires_at: i64,
-}
-
-/// The request that created an aggregate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// When the aggregate was created.
-    pub created_at: Timestamp,
-    /// The digest of the request.
-    pub request: String,
 }
 
 /// An item with its keys and its event, as it is written.
@@ -95,9 +73,9 @@ pub fn in_trace<P>(event: CloudEvent<P>) -> CloudEvent<P> {
     CloudEvent { traceparent: traceparent(), ..event }
 }
 
-/// A change of some attributes with its event.
+/// Some attributes of an aggregate, with the event of their change.
 #[derive(Serialize)]
-struct Changed<'a, T, P> {
+struct Attributes<'a, T, P> {
     #[serde(flatten)]
     set: &'a T,
     outbox: CloudEvent<P>,
@@ -132,7 +110,7 @@ impl Table {
         P: Payload,
     {
         let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(in_trace) };
-        Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
+        Ok(self.put::<IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
     /// Sets the attributes of `set`, together with the change's event, if the version is still `read`.
@@ -147,9 +125,8 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let changed = Changed { set, outbox: in_trace(event) };
-        let written =
-            self.update::<serde::de::IgnoredAny>(key, &changed, &[], Condition::version(read)).await?;
+        let attributes = Attributes { set, outbox: in_trace(event) };
+        let written = self.set::<IgnoredAny>(key, &attributes, &[], Condition::version(read)).await?;
         Ok(written.forget())
     }
 
@@ -170,7 +147,7 @@ impl Table {
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
         let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(in_trace(event)) };
-        Ok(self.put::<serde::de::IgnoredAny>(&item, Condition::version(read)).await?.forget())
+        Ok(self.put::<IgnoredAny>(&item, Condition::version(read)).await?.forget())
     }
 
     /// Deletes an aggregate whatever its version is, as part of a cascade; one that is gone already counts as deleted. `delete`
@@ -184,7 +161,8 @@ impl Table {
         T: DeserializeOwned,
         P: Payload,
     {
-        for _ in 0..BURY_ATTEMPTS {
+        let mut retries = Retries::new(FIRST_PAUSE, BURY_RETRIES);
+        loop {
             let Some(Stored::Live(aggregate)) = self.get::<Stored<T>>(key.clone()).await? else {
                 return Ok(());
             };
@@ -192,7 +170,9 @@ impl Table {
             if self.bury(key.clone(), read, origin, event).await? == Written::Done {
                 return Ok(());
             }
+            if !retries.wait().await {
+                return Err(Error::Unavailable("the item kept changing".into()));
+            }
         }
-        Err(Error::Unavailable("the item kept changing".into()))
     }
 }

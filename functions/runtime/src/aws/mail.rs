@@ -8,8 +8,7 @@ use aws_sdk_sesv2::{
 
 use crate::{
     Error, aws, environment,
-    metrics::{EMAILS_FAILED, EMAILS_SENT},
-    queue::Failure,
+    telemetry::metrics::{EMAILS_FAILED, EMAILS_SENT},
 };
 
 /// Sends from the address that the template names.
@@ -26,13 +25,13 @@ impl Mailer {
     }
 
     /// Sends one message of plain text.
-    pub async fn send(&self, to: &str, subject: &str, text: &str) -> Result<(), Failure> {
+    pub async fn send(&self, to: &str, subject: &str, text: &str) -> Result<(), Error> {
         let sent = self.try_to_send(to, subject, text).await;
         match &sent {
-            Ok(()) => EMAILS_SENT.one(),
-            Err(_) => EMAILS_FAILED.one(),
+            Ok(()) => EMAILS_SENT.increment(),
+            Err(_) => EMAILS_FAILED.increment(),
         }
-        sent.map_err(Failure::Temporary)
+        sent
     }
 
     async fn try_to_send(&self, to: &str, subject: &str, text: &str) -> Result<(), Error> {

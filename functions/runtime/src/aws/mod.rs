@@ -1,4 +1,30 @@
-//! The AWS clients' configuration.
+//! Clients of AWS services, and their configuration.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | this one | the configuration that all clients share |
+//! | [`bus`] | puts events on the event bus |
+//! | [`dead_letters`] | puts messages that cannot be handled into a dead-letter queue |
+//! | [`cloud_map`] | reads and changes the instances that AWS Cloud Map knows |
+//! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
+//! | [`mail`] | sends e-mail with SES (feature `mail`) |
+//! | [`workflow`] | starts state machine executions and reads their status (feature `workflow`) |
+//! | [`secrets`] | reads a secret (feature `secrets`) |
+//!
+//! An SDK client that one service uses alone is behind a feature, so that the other services do not compile it; `table` has the
+//! client of DynamoDB, and `services` that of Lambda.
+
+pub mod bus;
+pub mod cloud_map;
+pub mod dead_letters;
+#[cfg(feature = "identity-provider")]
+pub mod identity_provider;
+#[cfg(feature = "mail")]
+pub mod mail;
+#[cfg(feature = "secrets")]
+pub mod secrets;
+#[cfg(feature = "workflow")]
+pub mod workflow;
 
 use std::{sync::OnceLock, time::Duration};
 

@@ -2,15 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::{Condition, Error, Key, Table, Written};
+use super::{Condition, Error, Key, Table, Written};
 
-/// Whether an event is the latest that this service knows about its subject.
+/// The result of applying an event to a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is. It was written now, or by an earlier delivery that may not have finished the work that follows.
+pub enum Copied {
+    /// The copy is from this event. It was written now, or by an earlier delivery that may not have finished the work that
+    /// follows.
     Latest,
-    /// A later event was applied already.
-    Overtaken,
+    /// The copy is from a later event already.
+    Outdated,
 }
 
 #[derive(Serialize)]
@@ -29,10 +30,10 @@ struct Known {
 impl Table {
     /// Writes the copy from an event of version `sequence`, unless it is from a later version already. The copy must have that
     /// version in its attribute `sequence`.
-    pub async fn put_copy<T: Serialize>(&self, key: Key, copy: &T, sequence: u64) -> Result<Standing, Error> {
+    pub async fn put_copy<T: Serialize>(&self, key: Key, copy: &T, sequence: u64) -> Result<Copied, Error> {
         match self.put::<Known>(&Item { key, copy }, Condition::older_than(sequence)).await? {
-            Written::Refused(Some(known)) if known.sequence > sequence => Ok(Standing::Overtaken),
-            Written::Done | Written::Refused(_) => Ok(Standing::Latest),
+            Written::ConditionFailed(Some(known)) if known.sequence > sequence => Ok(Copied::Outdated),
+            Written::Done | Written::ConditionFailed(_) => Ok(Copied::Latest),
         }
     }
 }

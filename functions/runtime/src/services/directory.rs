@@ -3,17 +3,17 @@
 //! | | source | a change takes effect |
 //! |---|---|---|
 //! | [`Static`] | the environment: `USERS_URL`, `USERS_LOOKUP` | with a deployment of the caller |
-//! | [`Dynamic`] | AWS Cloud Map: the namespace's healthy instances | within [`LIFE`], for every caller |
+//! | [`Dynamic`] | AWS Cloud Map: the namespace's healthy instances | within [`TIME_TO_LIVE`], for every caller |
 //!
 //! The template's parameter `Discovery` chooses one. Both return all instances; the caller chooses among them
-//! ([`calls`](crate::calls)).
+//! ([`calls`](super::calls)).
 //!
 //! # The cache
 //!
-//! An answer of Cloud Map is used for [`LIFE`]. If it is older than [`AGING`], it is still used while a new one is fetched in
-//! the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map does not
-//! respond, the last good answer is used for another [`LIFE`], with a retry in the background every [`PAUSE`]. If a caller
-//! reports that an instance does not work, a new answer is fetched at once.
+//! An answer of Cloud Map is used for [`TIME_TO_LIVE`]. If it is older than [`REFRESH_AFTER`], it is still used while a new one is
+//! fetched in the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map
+//! does not respond, the last good answer is used for another [`TIME_TO_LIVE`], with a retry in the background every
+//! [`RETRY_AFTER`]. If a caller reports that an instance does not work, a new answer is fetched at once.
 //!
 //! No library does this. moka, the obvious one, drops a value when it expires, but here a value must be able to outlive its
 //! time, and be refreshed shortly before. Nothing runs between calls, because Lambda freezes a function then. So a map and
@@ -21,32 +21,33 @@
 
 use std::{
     collections::HashMap,
-    env, error, fmt,
+    env, fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use thiserror::Error as ThisError;
 use tokio::sync::OnceCell;
 
-pub use crate::cloud_map::Instance;
+pub use crate::aws::cloud_map::Instance;
 use crate::{
     Error,
-    cloud_map::{self, CloudMap},
+    aws::cloud_map::{self, CloudMap},
     environment,
-    http::error_chain,
+    error::chain,
     telemetry,
 };
 
 /// How long an answer of Cloud Map is used.
-pub const LIFE: Duration = Duration::from_secs(30);
+pub const TIME_TO_LIVE: Duration = Duration::from_secs(30);
 /// The age at which a new answer is fetched while the old one is still used.
-pub const AGING: Duration = Duration::from_secs(20);
+pub const REFRESH_AFTER: Duration = Duration::from_secs(20);
 /// The pause after a request that Cloud Map did not answer.
-pub const PAUSE: Duration = Duration::from_secs(5);
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The minimum age of an answer before a caller's report invalidates it, so that a service that is down for long does not
 /// cause a lookup at every attempt.
-const BEYOND_DOUBT: Duration = Duration::from_secs(1);
+const MIN_AGE: Duration = Duration::from_secs(1);
 
 /// The instances of one service; at least one.
 pub type Instances = Arc<[Instance]>;
@@ -54,30 +55,22 @@ pub type Instances = Arc<[Instance]>;
 /// Finds services.
 pub trait Directory: fmt::Debug + Send + Sync {
     /// The instances of a service that can be called.
-    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, Unresolved>>;
+    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, ResolveError>>;
 
     /// Reports that an instance did not work: the next answer should be a new one.
-    fn doubt(&self, service: &str);
+    fn invalidate(&self, service: &str);
 }
 
 /// Why a service was not found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unresolved {
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+pub enum ResolveError {
     /// It has no instance that can be called; the text says where it was looked up.
-    Nowhere(String),
+    #[error("{0}")]
+    NotFound(String),
     /// The directory itself does not work, and has never answered before.
-    NoAnswer(String),
+    #[error("{0}")]
+    Unavailable(String),
 }
-
-impl fmt::Display for Unresolved {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nowhere(reason) | Self::NoAnswer(reason) => formatter.write_str(reason),
-        }
-    }
-}
-
-impl error::Error for Unresolved {}
 
 /// The directory that the environment variable `DISCOVERY` chooses: one for all clients of a function.
 pub async fn connect() -> Result<Arc<dyn Directory>, Error> {
@@ -118,21 +111,23 @@ impl Static {
 }
 
 impl Directory for Static {
-    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, Unresolved>> {
+    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, ResolveError>> {
         let prefix = service.to_uppercase().replace('-', "_");
         let (url, lookup) = (format!("{prefix}_URL"), format!("{prefix}_LOOKUP"));
         let value = |name: &str| (self.variable)(name).filter(|value| !value.is_empty());
         let instance =
             Instance { id: "environment".to_owned(), url: value(&url), function_arn: value(&lookup) };
         let found = if instance.url.is_none() && instance.function_arn.is_none() {
-            Err(Unresolved::Nowhere(format!("neither {url} nor {lookup} is in the function's environment")))
+            Err(ResolveError::NotFound(format!(
+                "neither {url} nor {lookup} is in the function's environment"
+            )))
         } else {
             Ok(Arc::from([instance]))
         };
         async { found }.boxed()
     }
 
-    fn doubt(&self, _: &str) {}
+    fn invalidate(&self, _: &str) {}
 }
 
 /// Addresses from Cloud Map.
@@ -154,7 +149,7 @@ impl Dynamic {
         work(&mut cache, Instant::now())
     }
 
-    async fn ask(&self, service: &str) -> Result<Instances, Unresolved> {
+    async fn ask(&self, service: &str) -> Result<Instances, ResolveError> {
         match self.cloud_map.discover(service).await {
             Ok(found) if !found.is_empty() => {
                 let found = Instances::from(found);
@@ -163,20 +158,20 @@ impl Dynamic {
             }
             Ok(_) => {
                 self.cached(|cache, _| cache.remove(service));
-                Err(Unresolved::Nowhere(format!("Cloud Map has no healthy instance of {service}")))
+                Err(ResolveError::NotFound(format!("Cloud Map has no healthy instance of {service}")))
             }
             Err(cloud_map::Error::UnknownService) => {
                 self.cached(|cache, _| cache.remove(service));
-                Err(Unresolved::Nowhere(format!("Cloud Map has no service {service}")))
+                Err(ResolveError::NotFound(format!("Cloud Map has no service {service}")))
             }
             Err(error) => {
-                let cause = error_chain(&error);
+                let cause = chain(&error);
                 match self.cached(|cache, now| cache.keep(service, now)) {
                     Some(last) => {
                         tracing::warn!(service, cause, "Cloud Map does not answer; its last answer is kept");
                         Ok(last)
                     }
-                    None => Err(Unresolved::NoAnswer(cause)),
+                    None => Err(ResolveError::Unavailable(cause)),
                 }
             }
         }
@@ -184,24 +179,24 @@ impl Dynamic {
 }
 
 impl Directory for Dynamic {
-    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, Unresolved>> {
+    fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, ResolveError>> {
         async move {
             match self.cached(|cache, now| cache.get(service, now)) {
-                Cached::Good(instances) => Ok(instances),
-                Cached::Aging(instances) => {
+                Cached::Fresh(instances) => Ok(instances),
+                Cached::Stale(instances) => {
                     let (directory, service) = (self.clone(), service.to_owned());
                     // Runs beside the present call. If Lambda freezes it, it goes on during the next one.
                     tokio::spawn(telemetry::beside(async move { drop(directory.ask(&service).await) }));
                     Ok(instances)
                 }
-                Cached::None => self.ask(service).await,
+                Cached::Missing => self.ask(service).await,
             }
         }
         .boxed()
     }
 
-    fn doubt(&self, service: &str) {
-        self.cached(|cache, now| cache.doubt(service, now));
+    fn invalidate(&self, service: &str) {
+        self.cached(|cache, now| cache.invalidate(service, now));
     }
 }
 
@@ -213,52 +208,59 @@ struct Cache(HashMap<String, Entry>);
 struct Entry {
     instances: Instances,
     /// When Cloud Map was last called, whether or not it answered.
-    asked: Instant,
+    asked_at: Instant,
     /// From then on a new answer is fetched in the background.
-    ages: Instant,
+    refresh_at: Instant,
     /// From then on callers wait for a new answer.
-    expires: Instant,
+    expires_at: Instant,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Cached {
-    Good(Instances),
-    /// Good, but a new one should be fetched.
-    Aging(Instances),
-    None,
+    /// It can be used.
+    Fresh(Instances),
+    /// It can be used, but a new answer should be fetched.
+    Stale(Instances),
+    /// There is none that can be used.
+    Missing,
 }
 
 impl Cache {
     fn get(&mut self, service: &str, now: Instant) -> Cached {
         match self.0.get_mut(service) {
-            Some(entry) if now < entry.ages => Cached::Good(Arc::clone(&entry.instances)),
-            Some(entry) if now < entry.expires => {
+            Some(entry) if now < entry.refresh_at => Cached::Fresh(Arc::clone(&entry.instances)),
+            Some(entry) if now < entry.expires_at => {
                 // One request at a time: the next caller assumes that this one will be answered.
-                entry.ages = now + PAUSE;
-                Cached::Aging(Arc::clone(&entry.instances))
+                entry.refresh_at = now + RETRY_AFTER;
+                Cached::Stale(Arc::clone(&entry.instances))
             }
-            _ => Cached::None,
+            _ => Cached::Missing,
         }
     }
 
     fn put(&mut self, service: &str, instances: Instances, now: Instant) {
-        let entry = Entry { instances, asked: now, ages: now + AGING, expires: now + LIFE };
+        let entry = Entry {
+            instances,
+            asked_at: now,
+            refresh_at: now + REFRESH_AFTER,
+            expires_at: now + TIME_TO_LIVE,
+        };
         self.0.insert(service.to_owned(), entry);
     }
 
     /// The last answer, if there was one, in place of a new one.
     fn keep(&mut self, service: &str, now: Instant) -> Option<Instances> {
         let entry = self.0.get_mut(service)?;
-        (entry.asked, entry.ages, entry.expires) = (now, now + PAUSE, now + LIFE);
+        (entry.asked_at, entry.refresh_at, entry.expires_at) = (now, now + RETRY_AFTER, now + TIME_TO_LIVE);
         Some(Arc::clone(&entry.instances))
     }
 
-    fn doubt(&mut self, service: &str, now: Instant) {
+    fn invalidate(&mut self, service: &str, now: Instant) {
         if let Some(entry) = self.0.get_mut(service)
-            && now.saturating_duration_since(entry.asked) >= BEYOND_DOUBT
+            && now.saturating_duration_since(entry.asked_at) >= MIN_AGE
         {
-            entry.ages = now;
-            entry.expires = now;
+            entry.refresh_at = now;
+            entry.expires_at = now;
         }
     }
 
@@ -278,66 +280,66 @@ mod tests {
     }
 
     /// A cache with an answer for users that is an hour old, and the present time.
-    fn told() -> (Cache, Instant) {
+    fn given_an_answer() -> (Cache, Instant) {
         let (mut cache, now) = (Cache::default(), Instant::now() + Duration::from_hours(1));
         cache.put("users", at("https://one.example"), now);
         (cache, now)
     }
 
     #[test]
-    fn an_answer_is_used_asked_for_anew_while_it_is_used_and_waited_for_once_it_has_expired() {
-        let (mut cache, now) = told();
+    fn an_answer_is_used_then_refreshed_in_the_background_and_awaited_once_it_has_expired() {
+        let (mut cache, now) = given_an_answer();
         let one = at("https://one.example");
-        assert_eq!(cache.get("users", now), Cached::Good(Arc::clone(&one)));
-        assert_eq!(cache.get("users", now + Duration::from_secs(19)), Cached::Good(Arc::clone(&one)));
-        assert_eq!(cache.get("users", now + AGING), Cached::Aging(Arc::clone(&one)));
-        assert_eq!(cache.get("users", now + AGING + SECOND), Cached::Good(one), "asked for once");
-        assert_eq!(cache.get("users", now + LIFE), Cached::None);
-        assert_eq!(cache.get("posts", now), Cached::None);
+        assert_eq!(cache.get("users", now), Cached::Fresh(Arc::clone(&one)));
+        assert_eq!(cache.get("users", now + Duration::from_secs(19)), Cached::Fresh(Arc::clone(&one)));
+        assert_eq!(cache.get("users", now + REFRESH_AFTER), Cached::Stale(Arc::clone(&one)));
+        assert_eq!(cache.get("users", now + REFRESH_AFTER + SECOND), Cached::Fresh(one), "asked once");
+        assert_eq!(cache.get("users", now + TIME_TO_LIVE), Cached::Missing);
+        assert_eq!(cache.get("posts", now), Cached::Missing);
     }
 
     #[test]
-    fn the_last_answer_is_kept_without_anyone_waiting_while_no_new_one_comes() {
-        let (mut cache, mut now) = told();
+    fn nobody_waits_while_cloud_map_does_not_respond_because_the_last_answer_is_kept() {
+        let (mut cache, mut now) = given_an_answer();
         let one = at("https://one.example");
-        now += LIFE;
+        now += TIME_TO_LIVE;
         assert_eq!(cache.keep("users", now), Some(Arc::clone(&one)));
         for _ in 0..100 {
-            assert_eq!(cache.get("users", now), Cached::Good(Arc::clone(&one)));
-            now += PAUSE;
-            assert_eq!(cache.get("users", now), Cached::Aging(Arc::clone(&one)));
+            assert_eq!(cache.get("users", now), Cached::Fresh(Arc::clone(&one)));
+            now += RETRY_AFTER;
+            assert_eq!(cache.get("users", now), Cached::Stale(Arc::clone(&one)));
             assert_eq!(cache.keep("users", now), Some(Arc::clone(&one)));
         }
         assert_eq!(cache.keep("posts", now), None);
     }
 
     #[test]
-    fn who_was_not_called_for_long_waits_for_a_new_answer_though_the_last_was_kept() {
-        let (mut cache, now) = told();
+    fn an_answer_that_was_kept_expires_if_nobody_uses_it() {
+        let (mut cache, now) = given_an_answer();
         cache.keep("users", now);
-        assert_eq!(cache.get("users", now + LIFE), Cached::None);
+        assert_eq!(cache.get("users", now + TIME_TO_LIVE), Cached::Missing);
     }
 
     #[test]
-    fn a_doubted_answer_is_asked_for_at_once_and_a_new_one_is_beyond_doubt_for_a_second() {
-        let (mut cache, now) = told();
-        cache.doubt("users", now + Duration::from_millis(999));
-        assert_ne!(cache.get("users", now), Cached::None);
-        cache.doubt("users", now + BEYOND_DOUBT);
-        assert_eq!(cache.get("users", now + BEYOND_DOUBT), Cached::None);
+    fn an_invalidated_answer_is_fetched_at_once_but_not_within_a_second_of_the_last_request() {
+        let (mut cache, now) = given_an_answer();
+        cache.invalidate("users", now + Duration::from_millis(999));
+        assert_ne!(cache.get("users", now), Cached::Missing);
+        cache.invalidate("users", now + MIN_AGE);
+        assert_eq!(cache.get("users", now + MIN_AGE), Cached::Missing);
         // Asked, and not answered.
-        cache.keep("users", now + BEYOND_DOUBT);
-        cache.doubt("users", now + BEYOND_DOUBT);
-        assert_ne!(cache.get("users", now + BEYOND_DOUBT), Cached::None);
+        cache.keep("users", now + MIN_AGE);
+        cache.invalidate("users", now + MIN_AGE);
+        assert_ne!(cache.get("users", now + MIN_AGE), Cached::Missing);
     }
 
     #[test]
     fn a_new_answer_replaces_the_old_one() {
-        let (mut cache, now) = told();
+        let (mut cache, now) = given_an_answer();
         cache.put("users", at("https://two.example"), now + SECOND);
-        assert_eq!(cache.get("users", now + LIFE), Cached::Aging(at("https://two.example")));
+        assert_eq!(cache.get("users", now + TIME_TO_LIVE), Cached::Stale(at("https://two.example")));
         cache.remove("users");
-        assert_eq!(cache.get("users", now), Cached::None);
+        assert_eq!(cache.get("users", now), Cached::Missing);
         assert_eq!(cache.keep("users", now), None);
     }
 
@@ -349,13 +351,13 @@ mod tests {
             "STOCK_ROOM_LOOKUP" => Some("arn".to_owned()),
             _ => None,
         });
-        let environment = |url: Option<&str>, function: Option<&str>| -> Result<Instances, Unresolved> {
+        let environment = |url: Option<&str>, function: Option<&str>| -> Result<Instances, ResolveError> {
             let (url, function_arn) = (url.map(str::to_owned), function.map(str::to_owned));
             Ok(Arc::from([Instance { id: "environment".to_owned(), url, function_arn }]))
         };
         assert_eq!(directory.resolve("users").await, environment(Some("https://one.example"), None));
         assert_eq!(directory.resolve("stock-room").await, environment(None, Some("arn")));
         let expected = "neither POSTS_URL nor POSTS_LOOKUP is in the function's environment";
-        assert_eq!(directory.resolve("posts").await, Err(Unresolved::Nowhere(expected.to_owned())));
+        assert_eq!(directory.resolve("posts").await, Err(ResolveError::NotFound(expected.to_owned())));
     }
 }

@@ -7,10 +7,6 @@
 
 use std::{env, fs, future::pending, path::PathBuf, process};
 
-use serde_json::Value;
-
-use crate::task::Failure;
-
 /// The fault of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -54,19 +50,20 @@ impl Fault {
         }
     }
 
-    /// Runs the work with the fault around it.
-    pub(crate) async fn around(
+    /// Runs the work with the fault around it. `error` makes the error of an injected failure.
+    pub(crate) async fn around<T, E>(
         self,
-        work: impl AsyncFn() -> Result<Value, Failure>,
-    ) -> Result<Value, Failure> {
+        work: impl AsyncFn() -> Result<T, E>,
+        error: impl FnOnce(&'static str) -> E,
+    ) -> Result<T, E> {
         match self {
             Self::None => work().await,
-            Self::Before => Err(Failure::transient("injected: before the effect")),
+            Self::Before => Err(error("injected: before the effect")),
             // Step Functions sees another error name when Lambda throttles, but retries it in the same way.
-            Self::Throttled => Err(Failure::transient("injected: throttled")),
+            Self::Throttled => Err(error("injected: throttled")),
             Self::After => {
                 work().await?;
-                Err(Failure::transient("injected: after the effect"))
+                Err(error("injected: after the effect"))
             }
             Self::Hang => {
                 drop(work().await);

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    env, error, fmt,
+    env, error,
     time::{Duration, Instant},
 };
 
@@ -25,17 +25,20 @@ use aws_sdk_servicediscovery::{
 };
 use kernel::problem::Problem;
 use serde::Serialize;
+use thiserror::Error;
 use tokio::time::sleep;
 
-use crate::{aws, environment};
+use crate::{aws, deadline::Deadline, environment};
 
 /// Time-out of a lookup, both attempts together.
 const DISCOVERY: Duration = Duration::from_secs(1);
 /// Time-out of one of its two attempts.
 const DISCOVERY_ATTEMPT: Duration = Duration::from_millis(450);
-/// How long a registration or deregistration is polled until Cloud Map has completed it.
+/// Maximum time that a registration or deregistration is polled until Cloud Map has completed it.
 const OPERATION: Duration = Duration::from_secs(6);
-/// The pause between two polls.
+/// The part of the caller's time that is kept for its answer.
+const RESERVED_TIME: Duration = Duration::from_secs(1);
+/// The pause between two polls: always the same, because this waits for an end and retries nothing.
 const PAUSE: Duration = Duration::from_millis(150);
 
 const URL: &str = "url";
@@ -69,33 +72,17 @@ impl Instance {
 }
 
 /// Why Cloud Map did not do it.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum Error {
     /// There is no such service in the namespace.
+    #[error("Cloud Map knows no such service")]
     UnknownService,
     /// Another operation on the same instance is in progress.
+    #[error("Cloud Map is still changing this instance")]
     InUse,
     /// Cloud Map does not answer, refuses, or failed.
-    Failed(BoxError),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::UnknownService => "Cloud Map knows no such service",
-            Self::InUse => "Cloud Map is still changing this instance",
-            Self::Failed(_) => "Cloud Map does not answer",
-        })
-    }
-}
-
-impl error::Error for Error {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::UnknownService | Self::InUse => None,
-            Self::Failed(cause) => Some(cause.as_ref()),
-        }
-    }
+    #[error("Cloud Map does not answer")]
+    Failed(#[source] BoxError),
 }
 
 impl From<Error> for Problem {
@@ -168,7 +155,7 @@ impl Registry {
         &self,
         service: &str,
         instance: &Instance,
-        time_left: Duration,
+        deadline: Deadline,
     ) -> Result<(), Error> {
         let service = self.service_id(service).await?;
         let request = self.client.register_instance().service_id(service).instance_id(&instance.id);
@@ -184,11 +171,11 @@ impl Registry {
                 _ => return Err(Error::Failed(error.into())),
             },
         };
-        self.done(operation, time_left).await
+        self.done(operation, deadline).await
     }
 
     /// Deregisters an instance. One that does not exist counts as deregistered.
-    pub async fn deregister(&self, service: &str, id: &str, time_left: Duration) -> Result<(), Error> {
+    pub async fn deregister(&self, service: &str, id: &str, deadline: Deadline) -> Result<(), Error> {
         let service = self.service_id(service).await?;
         let request = self.client.deregister_instance().service_id(service).instance_id(id);
         let operation = match request.send().await {
@@ -203,7 +190,7 @@ impl Registry {
                 _ => return Err(Error::Failed(error.into())),
             },
         };
-        self.done(operation, time_left).await
+        self.done(operation, deadline).await
     }
 
     /// A service's id in Cloud Map.
@@ -225,9 +212,9 @@ impl Registry {
     }
 
     /// Awaits an operation: Cloud Map registers and deregisters asynchronously, and may fail later.
-    async fn done(&self, operation: Option<String>, time_left: Duration) -> Result<(), Error> {
+    async fn done(&self, operation: Option<String>, deadline: Deadline) -> Result<(), Error> {
         let operation = operation.ok_or_else(|| Error::Failed("an operation without an id".into()))?;
-        let until = Instant::now() + OPERATION.min(time_left.saturating_sub(Duration::from_secs(1)));
+        let until = Instant::now() + deadline.time_out(OPERATION, RESERVED_TIME);
         loop {
             let answer = self.client.get_operation().operation_id(&operation).send().await.map_err(failed)?;
             let operation = answer

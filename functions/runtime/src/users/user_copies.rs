@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
 
 use crate::{
-    aggregate::TOMBSTONE_LIFE,
-    copies::Standing,
-    http::{Caller, Request},
-    table::{self, Condition, Key, Table},
+    serve::http::{Caller, Request},
+    table::{self, Condition, Key, Table, aggregate::TOMBSTONE_LIFE, copies::Copied},
     users::UsersClient,
 };
 
@@ -62,7 +60,7 @@ pub fn key(user: Uuid) -> Key {
 }
 
 /// Updates the copy from an event, unless it is from a later one already.
-pub async fn apply(table: &Table, event: &CloudEvent<UserEvent>) -> Result<Standing, table::Error> {
+pub async fn apply(table: &Table, event: &CloudEvent<UserEvent>) -> Result<Copied, table::Error> {
     let copy = UserCopy::of(event);
     table.put_copy(key(copy.id), &copy, copy.sequence).await
 }
@@ -78,7 +76,7 @@ pub async fn rename(table: &Table, item: Key, author: &Author, sequence: u64) ->
     let renamed = Renamed { author, author_sequence: sequence };
     let older =
         Condition::new("#state = :live AND #author_sequence < :author_sequence").value("live", "live");
-    table.update::<IgnoredAny>(item, &renamed, &[], older).await?;
+    table.set::<IgnoredAny>(item, &renamed, &[], older).await?;
     Ok(())
 }
 
@@ -92,7 +90,7 @@ pub async fn author(
     if let Some(copy) = copy {
         return Ok((copy.author()?, copy.sequence));
     }
-    let user = users.get(caller.id, request.time_left()).await?.ok_or_else(Problem::profile_required)?;
+    let user = users.get(caller.id, request.deadline()).await?.ok_or_else(Problem::profile_required)?;
     Ok((Author { id: user.id, name: user.name }, user.version))
 }
 

@@ -1,0 +1,70 @@
+//! The time by which work must be done.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use lambda_runtime::Context;
+
+/// The time left to an invocation that has no deadline: the time-out that the templates give an endpoint.
+const UNKNOWN_TIME: Duration = Duration::from_secs(10);
+
+/// The time by which an invocation must be done, because Lambda ends it then. Every entry point hands it down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline of an invocation, read at its start. `cargo lambda watch`, unlike Lambda, can name a time that has passed.
+    pub(crate) fn of(context: &Context) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let left = Duration::from_millis(context.deadline).saturating_sub(now);
+        Self::after(if left.is_zero() { UNKNOWN_TIME } else { left })
+    }
+
+    /// The deadline that is `time` from now.
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
+    /// How long the work still has.
+    pub fn time_left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// The time-out of a part of the work: at most `longest`, and so that `reserved` is left for the rest.
+    pub fn time_out(self, longest: Duration, reserved: Duration) -> Duration {
+        longest.min(self.time_left().saturating_sub(reserved))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn invocation(deadline: Duration) -> Context {
+        let mut context = Context::default();
+        context.deadline = u64::try_from(deadline.as_millis()).unwrap();
+        context
+    }
+
+    #[test]
+    fn an_invocation_has_the_time_that_lambda_gives_it_and_an_endpoints_time_out_if_that_has_passed() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let left = Deadline::of(&invocation(now + 60 * SECOND)).time_left();
+        assert!(left > 50 * SECOND && left <= 60 * SECOND, "{left:?}");
+        for passed in [Duration::ZERO, now.saturating_sub(SECOND)] {
+            let left = Deadline::of(&invocation(passed)).time_left();
+            assert!(left > 9 * SECOND && left <= UNKNOWN_TIME, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_work_leaves_time_for_the_rest() {
+        let deadline = Deadline::after(60 * SECOND);
+        assert_eq!(deadline.time_out(4 * SECOND, SECOND), 4 * SECOND);
+        let most = deadline.time_out(90 * SECOND, 20 * SECOND);
+        assert!(most > 30 * SECOND && most <= 40 * SECOND, "{most:?}");
+        assert_eq!(Deadline::after(SECOND).time_out(4 * SECOND, 2 * SECOND), Duration::ZERO);
+        assert_eq!(Deadline::after(Duration::ZERO).time_left(), Duration::ZERO);
+    }
+}

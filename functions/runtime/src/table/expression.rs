@@ -1,0 +1,138 @@
+//! Condition and update expressions with their values.
+//!
+//! An attribute is written `#name`, a value `:name`:
+//! `Update::new("SET #reserved = #reserved + :quantity").value("quantity", 2_u64)`.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::Serialize;
+
+use super::{Error, Item};
+
+/// `#name → name` for each attribute of an expression.
+pub(super) type Names = HashMap<String, String>;
+
+/// The condition of a write: a condition expression and its values.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    pub(super) expression: String,
+    pub(super) values: Vec<(String, AttributeValue)>,
+}
+
+impl Condition {
+    /// A condition without values.
+    pub fn new(expression: &str) -> Self {
+        Self { expression: expression.to_owned(), values: Vec::new() }
+    }
+
+    /// There is no item under the key.
+    pub fn absent() -> Self {
+        Self::new("attribute_not_exists(#pk)")
+    }
+
+    /// There is an item under the key.
+    pub fn present() -> Self {
+        Self::new("attribute_exists(#pk)")
+    }
+
+    /// The item still has the version that was read.
+    pub fn version(version: u64) -> Self {
+        Self::new("#version = :version_read").value("version_read", version)
+    }
+
+    /// The item is from an older version of its subject than `sequence`, or there is no item.
+    pub fn older_than(sequence: u64) -> Self {
+        Self::new("(attribute_not_exists(#sequence) OR #sequence < :new_sequence)")
+            .value("new_sequence", sequence)
+    }
+
+    /// Gives `:name` its value.
+    #[must_use]
+    pub fn value(mut self, name: &str, value: impl Into<Scalar>) -> Self {
+        self.values.push((format!(":{name}"), value.into().0));
+        self
+    }
+
+    /// Gives `:name` a map or list as its value.
+    pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
+        self.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
+        Ok(self)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = (String, String)> {
+        names(&self.expression)
+    }
+}
+
+/// An update that depends on the present attributes: an update expression and its values.
+#[derive(Clone, Debug)]
+pub struct Update(Condition);
+
+impl Update {
+    /// An update without values.
+    pub fn new(expression: &str) -> Self {
+        Self(Condition::new(expression))
+    }
+
+    /// Gives `:name` its value.
+    #[must_use]
+    pub fn value(self, name: &str, value: impl Into<Scalar>) -> Self {
+        Self(self.0.value(name, value))
+    }
+
+    /// Gives `:name` a map or list as its value.
+    pub fn object(self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
+        self.0.object(name, value).map(Self)
+    }
+
+    /// The expression, with its names and values and those of its condition.
+    pub(super) fn guarded(self, condition: &Condition) -> (String, Names, Item) {
+        let names = self.0.names().chain(condition.names()).collect();
+        let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
+        (self.0.expression, names, values)
+    }
+}
+
+/// A value in an expression.
+#[derive(Clone, Debug)]
+pub struct Scalar(AttributeValue);
+
+impl From<u64> for Scalar {
+    fn from(number: u64) -> Self {
+        Self(AttributeValue::N(number.to_string()))
+    }
+}
+
+impl From<i64> for Scalar {
+    fn from(number: i64) -> Self {
+        Self(AttributeValue::N(number.to_string()))
+    }
+}
+
+impl From<&str> for Scalar {
+    fn from(text: &str) -> Self {
+        Self(AttributeValue::S(text.to_owned()))
+    }
+}
+
+/// `#name → name` for each attribute of an expression, because any name could be a reserved word.
+pub(super) fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
+    expression.split('#').skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        (format!("#{}", &rest[..end]), rest[..end].to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attribute_of_an_expression_is_given_its_name() {
+        let condition =
+            Condition::new("attribute_exists(#pk) AND (#name < :n OR #deleted_at=:d)").value("n", "x");
+        let names: Vec<String> = condition.names().map(|(_, name)| name).collect();
+        assert_eq!(names, ["pk", "name", "deleted_at"]);
+    }
+}
