@@ -36,8 +36,8 @@ def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
 
 
 def test_what_is_deployed_has_no_faults_to_inject():
-    # runtime::serve::faults is compiled with debug assertions only; a release build, which `make build` makes, has none.
-    lib = (ROOT / "functions/runtime/src/lib.rs").read_text()
-    assert "#[cfg(debug_assertions)]\nmod faults;" in lib
+    # The module is compiled with debug assertions only; a release build, which `make build` makes, has none.
+    serve = (ROOT / "functions/runtime/src/serve/mod.rs").read_text()
+    assert "#[cfg(debug_assertions)]\nmod faults;" in serve
     assert "debug-assertions" not in tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]
     assert "cargo lambda build --release" in (ROOT / "Makefile").read_text()

@@ -143,7 +143,7 @@ def test_a_metric_of_ours_that_an_alarm_watches_is_written_by_the_code(stack, al
     for namespace, name, _ in metrics_watched(stack.resources[alarm]["Properties"]):
         if namespace == "Madang":
             constant, kind, dimensions = WRITTEN[name]
-            call = {"Count": "one", "Time": "took"}[kind] + ("_of" if dimensions else "")
+            call = {"Count": "increment", "Time": "record"}[kind] + ("_for" if dimensions else "")
             assert re.search(rf"\b{constant}\s*\.{call}\(", sources), name
 
 

@@ -348,7 +348,7 @@ def test_the_step_and_the_reconciler_count_a_parked_order_and_write_the_line_tha
     for source in ("tasks.rs", "reconciler.rs"):
         text = (ROOT / "functions/orders/src" / source).read_text()
         assert re.search(
-            r'ORDERS_PARKED\.one\(\);\s*tracing::error!\([^;]*\border_id\b[^;]*\bcause\b[^;]*, "parked"\);', text
+            r'ORDERS_PARKED\.increment\(\);\s*tracing::error!\([^;]*\border_id\b[^;]*\bcause\b[^;]*, "parked"\);', text
         ), source
 
 

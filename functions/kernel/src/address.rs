@@ -4,6 +4,7 @@ use std::{fmt, str::FromStr};
 
 use http::Uri;
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::input::{FromField, Invalid};
 
@@ -24,16 +25,9 @@ pub struct BaseUrl(String);
 pub struct FunctionArn(String);
 
 /// Why a text is not an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
 pub struct Malformed(&'static str);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
 
 impl BaseUrl {
     /// The address.
@@ -49,7 +43,8 @@ impl FromStr for BaseUrl {
         if text.len() > MAX_LENGTH {
             return Err(Malformed("must have at most 1,024 characters"));
         }
-        // `Uri` drops a fragment silently.
+        // Not the crate `url`, which repairs what is malformed, such as a line break in a host. `Uri` is what the HTTP client takes;
+        // it drops a fragment silently.
         let uri: Uri = match text.parse() {
             Ok(uri) if !text.contains('#') => uri,
             _ => return Err(Malformed("must be a URL such as https://api.example, without a fragment")),

@@ -3,10 +3,11 @@
 //! A [`Problem`] has three faces: a [`Kind`] with a public name that never changes, a detail for the
 //! client, and a cause for the operator that is logged once, where the answer is written, and never sent.
 
-use std::{error::Error, fmt};
+use std::error::Error;
 
 use http::StatusCode;
 use serde::Serialize;
+use thiserror::Error as ThisError;
 
 /// The media type of a problem's JSON form.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -129,7 +130,8 @@ pub struct FieldError {
 }
 
 /// An error that knows what to tell the client and what to tell the operator.
-#[derive(Debug)]
+#[derive(Debug, ThisError)]
+#[error("{}: {detail}", .kind.name())]
 pub struct Problem {
     /// The public name.
     pub kind: Kind,
@@ -138,6 +140,7 @@ pub struct Problem {
     /// The invalid fields, if `kind` is [`Kind::Invalid`].
     pub errors: Vec<FieldError>,
     /// What the operator is told, in the log.
+    #[source]
     pub cause: Option<Box<dyn Error + Send + Sync>>,
     /// Seconds after which a retry makes sense, sent as `Retry-After`.
     pub retry_after: Option<u32>,
@@ -241,22 +244,6 @@ impl Problem {
             body["errors"] = serde_json::json!(self.errors);
         }
         body
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.kind.name(), self.detail)?;
-        if let Some(cause) = &self.cause {
-            write!(formatter, ": {cause}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Error for Problem {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.cause.as_ref().map(|cause| cause.as_ref() as &(dyn Error + 'static))
     }
 }
 

@@ -13,6 +13,7 @@ use kernel::{
 use runtime::{
     aws::workflow::Workflow,
     deadline::Deadline,
+    error::chain,
     serve::http::{Reply, Request},
     table::creation::Creation,
     users::{UsersClient, user_copies},
@@ -123,7 +124,7 @@ async fn start(workflow: &Workflow, order: &Order, deadline: Deadline) {
     let wait = deadline.time_out(START_TIMEOUT, RESERVED_TIME);
     let cause = match tokio::time::timeout(wait, workflow.start(&name, &input)).await {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => Problem::unavailable(error).to_string(),
+        Ok(Err(error)) => chain(&error),
         Err(elapsed) => elapsed.to_string(),
     };
     tracing::warn!(order_id = %order.id, cause, "the reconciler will start it");

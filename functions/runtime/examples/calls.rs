@@ -8,7 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use runtime::{Error, table::Table, users::UsersClient, users::user_copies, users::user_copies::UserCopy};
+use runtime::{
+    Error,
+    deadline::Deadline,
+    table::Table,
+    users::{
+        UsersClient,
+        user_copies::{self, UserCopy},
+    },
+};
 use uuid::Uuid;
 
 const CALLS: usize = 200;
@@ -26,7 +34,7 @@ async fn main() -> Result<(), Error> {
         by_copy.push(start.elapsed());
         for (client, times) in [(&rpc, &mut by_rpc), (&http, &mut by_http)] {
             let start = Instant::now();
-            client.get(id, PLENTY).await?.ok_or("no such user")?;
+            client.get(id, Deadline::after(PLENTY)).await?.ok_or("no such user")?;
             times.push(start.elapsed());
         }
     }
