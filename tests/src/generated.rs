@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use crate::{catalogue, files, invoke, openapi, released};
+use crate::{catalogue, files, invoke, openapi, released, templates};
 
 /// The command that writes them.
 pub const COMMAND: &str = "make contract";
@@ -30,7 +30,30 @@ pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     generated.insert("infra/openapi.json".to_owned(), files::pretty(&openapi::document()));
     generated.insert("events/README.md".to_owned(), catalogue::page(&examples, &consumers));
     generated.insert("CargoLambda.toml".to_owned(), router());
+    generated.insert("samconfig.toml".to_owned(), sam_config());
     Ok(generated)
+}
+
+/// The configuration of `sam deploy`: the environments as they are, and one for each stack alone. An environment inherits
+/// nothing in SAM, so that each repeats the same settings.
+fn sam_config() -> String {
+    const MARK: &str = "# One stack alone. Generated from here on";
+    let present = files::text("samconfig.toml");
+    let (environments, rest) = present.split_once(MARK).expect("samconfig.toml has the mark");
+    let mark = rest.lines().next().unwrap_or_default();
+    let mut config = format!("{environments}{MARK}{mark}\n");
+    for stack in templates::all().keys() {
+        let parameters = [
+            format!("template_file = \"infra/{stack}.yaml\""),
+            format!("stack_name = \"madang-{stack}\""),
+            "capabilities = [\"CAPABILITY_IAM\", \"CAPABILITY_AUTO_EXPAND\"]".to_owned(),
+            "resolve_s3 = true".to_owned(),
+            "confirm_changeset = false".to_owned(),
+            "fail_on_empty_changeset = false".to_owned(),
+        ];
+        write!(config, "\n[{stack}.deploy.parameters]\n{}\n", parameters.join("\n")).unwrap();
+    }
+    config
 }
 
 /// The routes for `cargo lambda watch`.
