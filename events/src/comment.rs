@@ -10,13 +10,13 @@ use crate::UserNamed;
 #[serde(tag = "type", content = "data")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum CommentEvent {
-    /// Somebody commented on a post.
+    /// Someone commented on a post.
     #[serde(rename = "comment.created")]
     Created(CommentCreated),
     /// Its author changed the comment.
     #[serde(rename = "comment.updated")]
     Updated(CommentChanged),
-    /// The comment is gone.
+    /// The comment was deleted.
     #[serde(rename = "comment.deleted")]
     Deleted(CommentChanged),
 }
@@ -27,7 +27,7 @@ impl Payload for CommentEvent {
     const TYPES: &'static [&'static str] = &["comment.created", "comment.updated", "comment.deleted"];
 }
 
-/// A new comment, with what it takes to tell the post's author about it.
+/// A new comment, with what a notification of the post's author needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct CommentCreated {
@@ -52,7 +52,7 @@ impl CommentCreated {
     pub const LONGEST_EXCERPT: usize = 140;
 }
 
-/// A comment that was changed or is gone.
+/// A comment that was changed or deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct CommentChanged {

@@ -69,7 +69,7 @@ impl FromField for Quantity {
     }
 }
 
-/// So many of a thing.
+/// An item and its quantity.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Item {
@@ -95,7 +95,7 @@ pub struct PricedItem {
     pub sku: Sku,
     /// How many.
     pub quantity: Quantity,
-    /// What one of them costs.
+    /// The price of one.
     pub unit_price: Money,
 }
 

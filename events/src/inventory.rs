@@ -33,7 +33,7 @@ impl Payload for InventoryEvent {
 pub struct OrderItems {
     /// The order.
     pub order_id: Uuid,
-    /// What it takes from the stock.
+    /// The items of the order.
     #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MOST_ITEMS)))]
     pub items: Vec<Item>,
 }

@@ -24,9 +24,9 @@ impl Payload for NotificationEvent {
 pub struct NotificationCreated {
     /// The notification.
     pub id: Uuid,
-    /// Whose it is.
+    /// The user who is notified.
     pub user_id: Uuid,
-    /// What it is about.
+    /// The kind of notification.
     #[serde(rename = "type")]
     #[cfg_attr(feature = "contract", schemars(extend("enum" = Self::KINDS)))]
     pub kind: String,

@@ -7,19 +7,19 @@ use uuid::Uuid;
 #[serde(tag = "type", content = "data")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum OrderEvent {
-    /// Somebody placed an order.
+    /// Someone placed an order.
     #[serde(rename = "order.placed")]
     Placed(OrderSummary),
-    /// It will be delivered: nothing can undo it any more.
+    /// It will be delivered.
     #[serde(rename = "order.confirmed")]
     Confirmed(OrderSummary),
-    /// It will not be delivered, for a reason.
+    /// It will not be delivered; `reason` says why.
     #[serde(rename = "order.rejected")]
     Rejected(OrderSummary),
     /// Its buyer cancelled it in time.
     #[serde(rename = "order.cancelled")]
     Cancelled(OrderSummary),
-    /// It cannot be settled without a person.
+    /// It waits for an operator.
     #[serde(rename = "order.needs_attention")]
     NeedsAttention(OrderSummary),
 }
@@ -52,7 +52,7 @@ pub struct OrderSummary {
     pub id: Uuid,
     /// Who placed it.
     pub buyer_id: Uuid,
-    /// What it costs; unknown until the inventory has priced it.
+    /// The total price; unknown until inventory has calculated it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<Money>,
     /// Why it was rejected or cancelled, as the API's `reason`.

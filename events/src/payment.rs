@@ -10,13 +10,13 @@ pub enum PaymentEvent {
     /// The money is held on the buyer's card.
     #[serde(rename = "payment.authorized")]
     Authorized(PaymentAmount),
-    /// The money was taken.
+    /// The money was captured.
     #[serde(rename = "payment.captured")]
     Captured(PaymentAmount),
-    /// Nothing is held any more, and nothing was taken.
+    /// The hold was released, or was never made.
     #[serde(rename = "payment.cancelled")]
     Cancelled(PaymentAmount),
-    /// The money was taken and has been given back.
+    /// The captured money was refunded.
     #[serde(rename = "payment.refunded")]
     Refunded(PaymentAmount),
 }
@@ -34,6 +34,6 @@ impl Payload for PaymentEvent {
 pub struct PaymentAmount {
     /// The order.
     pub order_id: Uuid,
-    /// How much.
+    /// The amount.
     pub amount: Money,
 }

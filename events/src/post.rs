@@ -13,7 +13,7 @@ pub enum PostEvent {
     /// Its author changed the post.
     #[serde(rename = "post.updated")]
     Updated(PostTitled),
-    /// The post is gone.
+    /// The post was deleted.
     #[serde(rename = "post.deleted")]
     Deleted(PostDeleted),
 }
@@ -42,7 +42,7 @@ impl PostTitled {
     pub const LONGEST_TITLE: usize = 200;
 }
 
-/// A post that is gone.
+/// A deleted post.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct PostDeleted {

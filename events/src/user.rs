@@ -7,13 +7,13 @@ use uuid::Uuid;
 #[serde(tag = "type", content = "data")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub enum UserEvent {
-    /// A signed-in person registered a profile.
+    /// Someone registered.
     #[serde(rename = "user.created")]
     Created(UserNamed),
     /// The profile changed.
     #[serde(rename = "user.updated")]
     Updated(UserNamed),
-    /// The profile is gone, and all that others keep about this user should go too.
+    /// The profile was deleted. Every service deletes what it has about the user.
     #[serde(rename = "user.deleted")]
     Deleted(UserDeleted),
 }
@@ -40,7 +40,7 @@ impl UserNamed {
     pub const LONGEST_NAME: usize = 80;
 }
 
-/// A user who is gone.
+/// A deleted user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct UserDeleted {

@@ -12,12 +12,11 @@ use serde_json::{Map, Value, json};
 
 const TITLE: &str = "Madang";
 const DESCRIPTION: &str = "People sign up, write posts, comment, are notified, and order goods from a shared stock.\n\n\
-    Errors are problem documents (RFC 9457). What API Gateway itself refuses, before any function is asked, it answers \
-    with `{\"message\": …}`. Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Every POST \
-    that creates takes an `Idempotency-Key`. A change names the version it was made from in `If-Match`; the version of \
-    a thing is its `ETag`. Each answer names its trace in `traceresponse`, which operators find it by. Fields that a request \
-    does not have are refused, so clients should send what is described here and nothing else; answers may get more fields, \
-    which clients should ignore.";
+    Errors are problem details (RFC 9457); if API Gateway refuses a request before it reaches a function, it answers \
+    `{\"message\": …}`. Lists are paged: `next_cursor` of one page is the `cursor` of the next. Every POST that creates \
+    something takes an `Idempotency-Key`. A change sends the `ETag` of the version that it is based on in `If-Match`. Every \
+    answer has the id of its trace in `traceresponse`, by which operators find it. Unknown request fields are refused; clients \
+    should ignore unknown fields of answers, which may get more.";
 
 /// The header in which an answer names its trace.
 const TRACE_RESPONSE: &str = "traceresponse";
@@ -33,15 +32,23 @@ pub type Service = (&'static str, &'static str, Vec<Operation>);
 /// Every service's operations, in the order in which people read them.
 pub fn services() -> Vec<Service> {
     vec![
-        ("users", "Who is here.", users::contract::operations()),
-        ("posts", "What people write.", posts::contract::operations()),
-        ("comments", "What others say about it.", comments::contract::operations()),
-        ("notifications", "What happened meanwhile.", notifications::contract::operations()),
-        ("inventory", "What can be ordered.", inventory::contract::operations()),
-        ("orders", "What people order.", orders::contract::operations()),
-        ("payments", "The money of orders.", payments::contract::operations()),
-        ("api-docs", "What all this promises.", api_docs::contract::operations()),
-        ("registry", "Where services are, for operators and deployments.", registry::contract::operations()),
+        ("users", "Profiles.", users::contract::operations()),
+        ("posts", "Posts by users.", posts::contract::operations()),
+        ("comments", "Comments on posts.", comments::contract::operations()),
+        (
+            "notifications",
+            "Notifications for users, and their preferences.",
+            notifications::contract::operations(),
+        ),
+        ("inventory", "The stock.", inventory::contract::operations()),
+        ("orders", "Orders, processed by a saga.", orders::contract::operations()),
+        ("payments", "Payments of orders.", payments::contract::operations()),
+        ("api-docs", "The documentation of this API.", api_docs::contract::operations()),
+        (
+            "registry",
+            "Addresses of services, for operators and deployments.",
+            registry::contract::operations(),
+        ),
     ]
 }
 
@@ -183,7 +190,7 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
 
 fn location(example: &str) -> Value {
     json!({
-        "description": "The path of what was made, after the API's address.",
+        "description": "The path of the created resource, relative to the API's address.",
         "required": true,
         "schema": {"type": "string", "format": "uri-reference"},
         "example": example,
@@ -299,13 +306,13 @@ fn security_schemes() -> Value {
 fn headers() -> Value {
     json!({
         "Version": {
-            "description": "The version of what is answered, in quotes: what `If-Match` takes.",
+            "description": "The version of the resource, in quotes, to send in `If-Match`.",
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"},
             "example": "\"1\"",
         },
         "FileTag": {
-            "description": "The version of the file: what `If-None-Match` takes.",
+            "description": "The file's version, to send in `If-None-Match`.",
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[^\"]+\"$"},
             "example": "\"5f0c1e8a\"",
@@ -313,7 +320,7 @@ fn headers() -> Value {
         "Trace": trace(true, ""),
         "TraceOfProblem": trace(false, " API Gateway's own answers do not have it."),
         "RetryAfter": {
-            "description": "Seconds after which trying again makes sense; API Gateway's own answers do not say.",
+            "description": "Seconds to wait before a retry; API Gateway's own answers lack it.",
             "required": false,
             "schema": {"type": "integer", "minimum": 1},
             "example": 1,
@@ -426,28 +433,28 @@ fn problem_schema() -> Value {
     let types: Vec<String> = Kind::ALL.iter().map(|kind| kind.uri()).collect();
     let statuses: BTreeSet<u16> = Kind::ALL.iter().map(|kind| kind.status().as_u16()).collect();
     json!({
-        "description": "What went wrong (RFC 9457).",
+        "description": "An error as problem details (RFC 9457).",
         "type": "object",
         "properties": {
-            "type": {"type": "string", "format": "uri", "enum": types, "description": "Names the kind of problem."},
-            "title": {"type": "string", "description": "The kind of problem, in words."},
-            "status": {"type": "integer", "enum": statuses, "description": "The status of the answer."},
-            "detail": {"type": "string", "description": "What is wrong this time."},
+            "type": {"type": "string", "format": "uri", "enum": types, "description": "The kind of problem, as a URN."},
+            "title": {"type": "string", "description": "The kind of problem, as text."},
+            "status": {"type": "integer", "enum": statuses, "description": "The HTTP status."},
+            "detail": {"type": "string", "description": "What went wrong in this request."},
             "instance": {
                 "type": "string", "format": "uri",
-                "description": "Names this one answer: operators find it in the log.",
+                "description": "The id of this occurrence, by which operators find it in the log.",
             },
             "errors": {
                 "type": "array",
                 "minItems": 1,
-                "description": "The fields that are not valid, where `type` is `urn:madang:problem:invalid`.",
+                "description": "The invalid fields, if `type` is `urn:madang:problem:invalid`.",
                 "items": {
                     "type": "object",
                     "properties": {
                         "pointer": {
                             "type": "string",
-                            "description": "Where: a JSON pointer into the body; for a parameter, its name after a \
-                                            slash.",
+                            "description": "The field as a JSON pointer into the body, or `/` and the name of a \
+                                            query or path parameter.",
                         },
                         "detail": {"type": "string", "description": "What is wrong with it."},
                     },
@@ -461,9 +468,9 @@ fn problem_schema() -> Value {
 
 fn gateway_schema() -> Value {
     json!({
-        "description": "What API Gateway says when it refuses a request itself.",
+        "description": "The body if API Gateway itself refuses a request.",
         "type": "object",
-        "properties": {"message": {"type": ["string", "null"], "description": "In words."}},
+        "properties": {"message": {"type": ["string", "null"], "description": "The reason."}},
         "required": ["message"],
     })
 }

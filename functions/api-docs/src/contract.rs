@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -32,21 +32,21 @@ struct FileName(String);
 #[expect(dead_code, reason = "its schema is all that is wanted of it")]
 struct Text(String);
 
-const KNOWN: &str = "The version that the client has, as the `ETag` of an answer gave it.";
-const UNCHANGED: &str = "The client has this version already.";
+const KNOWN: &str = "The `ETag` of the version that the client has.";
+const UNCHANGED: &str = "The client has the current version.";
 
 /// The endpoints.
 pub fn operations() -> Vec<Operation> {
     let tag = "\"5f0c1e8a00026c10-gzip\"";
     let operation = operation!("api-docs", "GET", "/docs/{file}", endpoints::file)
-        .named("getDocsFile", "Read a file of the documentation page")
+        .named("getDocsFile", "Get a file of the documentation page")
         .path::<FileName>("file", "The file.", "swagger-ui.css")
         .header::<String>("If-None-Match", KNOWN, tag);
     let media_types = FILES.iter().map(|file| file.media_type.split(';').next().unwrap_or_default());
     vec![
         operation!("api-docs", "GET", "/openapi.json", endpoints::description)
-            .named("getDescription", "Read this document")
-            .about("Compressed for who takes `gzip`.")
+            .named("getDescription", "Get this document")
+            .about("Compressed if the client accepts `gzip`.")
             .header::<String>("If-None-Match", KNOWN, tag)
             .answers_as::<Description>(
                 files::OPENAPI.media_type,
@@ -58,8 +58,8 @@ pub fn operations() -> Vec<Operation> {
             .answers_empty(304, UNCHANGED)
             .with(&[Header::FileTag]),
         operation!("api-docs", "GET", "/docs", endpoints::page)
-            .named("getDocs", "See this document on a page")
-            .about("On which one can sign in and try each call.")
+            .named("getDocs", "Show the API's documentation")
+            .about("A page to read about every call, sign in, and try it.")
             .answers_as::<Text>("text/html", 200, "The page.", json!(null)),
         media_types
             .fold(operation, |operation, media_type| {

@@ -31,7 +31,7 @@ pub struct Comment {
     pub created_at: Timestamp,
     /// When its author last changed it.
     pub updated_at: Timestamp,
-    /// 1 when it is written, one more with each change by its author.
+    /// 1 at first, increased by each edit.
     pub version: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -14,7 +14,7 @@ use crate::{
     endpoints,
 };
 
-/// What commenting and changing a comment take.
+/// The body for creating and for changing a comment.
 #[derive(JsonSchema)]
 #[schemars(rename = "CommentText")]
 #[expect(dead_code, reason = "its schema is all that is wanted of it")]
@@ -37,7 +37,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("comments-create", "POST", "/posts/{id}/comments", endpoints::create)
             .named("createComment", "Comment on a post")
-            .about("A post that was written a moment ago may not be known here yet: 404 until it is.")
+            .about("A post that was created a moment ago can be unknown here for a second: 404 until then.")
             .with_profile()
             .creates()
             .refuses(&[Kind::Conflict])
@@ -74,7 +74,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("comments-update", "PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
             .named("updateComment", "Change a comment")
-            .about("Its author may.")
+            .about("Allowed for its author.")
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
@@ -85,12 +85,12 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag]),
         operation!("comments-delete", "DELETE", "/posts/{id}/comments/{comment_id}", endpoints::delete)
             .named("deleteComment", "Delete a comment")
-            .about("Its author may, and the author of the post.")
+            .about("Allowed for its author and for the author of the post.")
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
             .path::<Uuid>("comment_id", "The comment.", id)
             .may_name_a_version()
-            .answers_empty(204, "The comment is gone."),
+            .answers_empty(204, "The comment was deleted."),
     ]
 }

@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use events::Sku;
 use kernel::{
@@ -23,7 +23,7 @@ pub fn operations() -> Vec<Operation> {
     (listed["reserved"], listed["available"]) = (json!(0), json!(100));
     vec![
         operation!("inventory-list", "GET", "/inventory", endpoints::list)
-            .named("listInventory", "List what can be ordered")
+            .named("listInventory", "List stock items")
             .about("By SKU.")
             .by_pages()
             .answers::<Page<StockItem>>(
@@ -32,12 +32,12 @@ pub fn operations() -> Vec<Operation> {
                 json!({"items": [item.clone()], "next_cursor": null}),
             ),
         operation!("inventory-get", "GET", "/inventory/{sku}", endpoints::get)
-            .named("getStockItem", "Read a stock item")
+            .named("getStockItem", "Get a stock item")
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
             .answers::<StockItem>(200, "The stock item.", item.clone())
             .with(&[Header::ETag]),
         operation!("inventory-put", "PUT", "/inventory/{sku}", endpoints::put)
-            .named("putStockItem", "List or change a stock item")
+            .named("putStockItem", "Create or change a stock item")
             .about("For members of the group `admin`.")
             .for_group("admin")
             .refuses(&[Kind::Conflict])

@@ -18,15 +18,15 @@ pub type Name = Line<200>;
 /// Maximum `on_hand` that an administrator can set.
 const MAX_ON_HAND: u64 = 1_000_000_000;
 
-/// What an administrator says of a thing.
+/// The body of `PUT /inventory/{sku}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "StockListing"))]
 pub struct Listing {
-    /// What it is called.
+    /// The display name.
     pub name: Name,
-    /// What one of it costs.
+    /// The price of one.
     pub unit_price: Money,
-    /// How many there are, promised ones included.
+    /// The number in stock, reserved ones included.
     #[cfg_attr(feature = "contract", schemars(range(max = MAX_ON_HAND)))]
     pub on_hand: u64,
 }
@@ -53,25 +53,25 @@ impl FromField for OnHand {
     }
 }
 
-/// A thing that can be ordered, and how many there are of it.
+/// A stock item and its counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct StockItem {
     /// Names it.
     pub sku: Sku,
-    /// What it is called.
+    /// The display name.
     pub name: Name,
-    /// What one of it costs.
+    /// The price of one.
     pub unit_price: Money,
     /// How many there are.
     pub on_hand: u64,
-    /// How many of those are promised to orders.
+    /// The number that is reserved for orders.
     pub reserved: u64,
     // It is kept because a condition in DynamoDB compares and does not calculate.
-    /// How many of them are not: always `on_hand` − `reserved`.
+    /// The number that can be ordered: `on_hand` − `reserved`.
     pub available: u64,
-    /// 1 when it is listed, one more when an administrator changes it and when `on_hand` changes. Promises
-    /// leave it alone: who edits a thing that sells well would always be too late.
+    /// 1 at first, increased when an administrator changes the item and when `on_hand` changes. Reservations do not change it, so
+    /// that an item that sells well can be edited.
     pub version: u64,
 }
 

@@ -58,7 +58,7 @@ pub enum Outcome {
 
 /// What changed after a transition was decided.
 #[derive(Debug, PartialEq, Eq, ThisError)]
-#[error("not as they were read, or as they should be: {}", .0.join(", "))]
+#[error("changed at the same time, or not enough in stock: {}", .0.join(", "))]
 pub struct Conflict(Vec<String>);
 
 /// The stock and its reservations.
@@ -289,7 +289,7 @@ mod tests {
         let conflict = Conflict(vec!["the reservation".to_owned(), "SKU TEA".to_owned()]);
         assert_eq!(
             conflict.to_string(),
-            "not as they were read, or as they should be: the reservation, SKU TEA"
+            "changed at the same time, or not enough in stock: the reservation, SKU TEA"
         );
     }
 }

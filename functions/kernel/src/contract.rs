@@ -271,21 +271,20 @@ impl Operation {
     /// It answers one page of a list.
     #[must_use]
     pub fn by_pages(self) -> Self {
-        self.query::<Limit>("limit", "How many items the page has at most.", json!(DEFAULT_LIMIT))
+        self.query::<Limit>("limit", "The maximum number of items on the page.", json!(DEFAULT_LIMIT))
             .query::<PageCursor>(
-                "cursor",
-                "Where the page begins: `next_cursor` of the page before it. One that was not made for this list is \
-                 refused.",
-                Value::Null,
-            )
+            "cursor",
+            "The `next_cursor` of the previous page. A cursor of another list is refused.",
+            Value::Null,
+        )
     }
 
     /// It creates something, and only once for all requests with the same idempotency key.
     #[must_use]
     pub fn creates(self) -> Self {
         self.takes_a_key(
-            "Names this request: sent again with the same key and body it gives the first answer again, with the \
-             same key and another body it is refused. Without a key each request creates.",
+            "A key for this request. A repeat with the same key and body gets the first answer; with another body it is \
+             refused. Without a key, every request creates something new.",
         )
     }
 
@@ -293,8 +292,8 @@ impl Operation {
     #[must_use]
     pub fn creates_the_only_one(self) -> Self {
         self.takes_a_key(
-            "Names this request: the same key with another body is refused. There is one only, so a repeat creates \
-             nothing, with a key or without.",
+            "A key for this request. The same key with another body is refused. There is one profile per user, so a \
+             repeat creates nothing, with or without a key.",
         )
     }
 
@@ -327,7 +326,7 @@ impl Operation {
     #[must_use]
     pub fn creates_or_changes(self) -> Self {
         self.header::<Versions>("If-Match", IF_MATCH, FIRST)
-            .header::<Anything>("If-None-Match", "`*` to make what is not there yet.", "*")
+            .header::<Anything>("If-None-Match", "`*` to create it if it does not exist.", "*")
             .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
     }
 
@@ -401,7 +400,7 @@ impl Operation {
 /// The condition under which a problem of this kind is answered.
 pub fn meaning(kind: Kind) -> &'static str {
     match kind {
-        Kind::Unreadable => "the body, or a header, is not what it claims to be",
+        Kind::Unreadable => "the body or a header is malformed",
         Kind::Unauthenticated => "the request has no credentials, or none that are valid",
         Kind::Forbidden => {
             "the caller may not do this: it belongs to someone else, it takes the group `admin`, or (registering) a verified \
@@ -409,8 +408,10 @@ pub fn meaning(kind: Kind) -> &'static str {
         }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
-        Kind::NotFound => "there is no such thing, or none that the caller may know of",
-        Kind::Conflict => "its state does not allow this, or another request changed it at the same time",
+        Kind::NotFound => "it does not exist, or the caller may not know that it does",
+        Kind::Conflict => {
+            "the current state does not allow this, or another request changed it at the same time"
+        }
         Kind::StaleVersion => {
             "`If-Match` does not name the current version, or `If-None-Match: *` is sent for something that exists"
         }
@@ -418,9 +419,9 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::UnsupportedMediaType => "the body is not `application/json`, or is compressed",
         Kind::Invalid => "fields of the body, or parameters of the query, are not valid",
         Kind::IdempotencyKeyReused => "the idempotency key was used before with another body",
-        Kind::VersionRequired => "the request does not say which version it changes (`If-Match`)",
+        Kind::VersionRequired => "the request has no `If-Match`, which says what version it changes",
         Kind::Internal => "an unexpected error",
-        Kind::Unavailable => "something this request needs is down or throttled; try again",
+        Kind::Unavailable => "a dependency is down or throttled; try again",
     }
 }
 
@@ -449,8 +450,8 @@ pub fn example(kind: Kind) -> Problem {
     }
 }
 
-const IF_MATCH: &str = "The version that the change is made from: the `ETag` of the answer that it was read from. If it is \
-                        not the current one, the change is refused.";
+const IF_MATCH: &str = "The version that the change is based on: the `ETag` of an earlier answer. The change is refused if it \
+                        is no longer current.";
 /// The version in the examples of answers, and so in those of `If-Match`.
 const FIRST: &str = "\"1\"";
 

@@ -32,7 +32,7 @@ pub trait Payload: Serialize {
 pub struct CloudEvent<P> {
     /// The version of the CloudEvents specification.
     pub specversion: String,
-    /// Names this event: repeated deliveries have the same.
+    /// The event's id, the same in every delivery.
     pub id: Uuid,
     /// The publishing service: `madang.<service>`.
     pub source: String,
@@ -40,7 +40,7 @@ pub struct CloudEvent<P> {
     pub subject: Uuid,
     /// When the change was made.
     pub time: Timestamp,
-    /// The aggregate's version after the change: a consumer tells stale and repeated events by it.
+    /// The aggregate's version after the change, by which consumers recognise stale and repeated events.
     #[cfg_attr(feature = "contract", schemars(range(min = 1)))]
     pub sequence: u64,
     /// The version of the data's schema.

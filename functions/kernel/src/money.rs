@@ -91,7 +91,7 @@ impl schemars::JsonSchema for Money {
         });
         let mut amount = serde_json::json!({
             "type": "integer", "minimum": 1,
-            "description": "Minor units: how many of them make one major unit is the currency's business.",
+            "description": "An amount in minor units of the currency, such as cents.",
         });
         if generator.contract().is_deserialize() {
             let codes: Vec<&str> = Currency::iter().map(|currency| currency.code()).collect();

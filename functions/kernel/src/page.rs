@@ -30,7 +30,7 @@ pub const MAX_LIMIT: u32 = 100;
 pub struct Page<T> {
     /// The items, in the list's order.
     pub items: Vec<T>,
-    /// Where the next page starts; `null` on the last one. Opaque to clients.
+    /// The `cursor` of the next page; `null` on the last one. Opaque to clients.
     pub next_cursor: Option<String>,
 }
 

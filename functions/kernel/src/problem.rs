@@ -123,7 +123,7 @@ impl Kind {
 /// One invalid field of a body (or a parameter of the query).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where: a JSON pointer (RFC 6901) into the body; for a query parameter, its name after a slash.
+    /// The field as a JSON pointer (RFC 6901) into the body, or `/` and the name of a query or path parameter.
     pub pointer: String,
     /// What is wrong with it, for people.
     pub detail: String,

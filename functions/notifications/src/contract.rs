@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -16,10 +16,10 @@ pub fn operations() -> Vec<Operation> {
     let id = "0190a6c6-5d2e-7a11-8b3c-1e8a4b105f0c";
     vec![
         operation!("notifications-list", "GET", "/notifications", endpoints::list)
-            .named("listNotifications", "List one's notifications")
-            .about("Newest first. Who has no profile has none.")
+            .named("listNotifications", "List the caller's notifications")
+            .about("Newest first. Empty for a caller without a profile.")
             .signed_in()
-            .query::<bool>("unread", "Only those that are unread.", json!(true))
+            .query::<bool>("unread", "Only unread ones.", json!(true))
             .by_pages()
             .answers::<Listing>(
                 200,
@@ -34,18 +34,18 @@ pub fn operations() -> Vec<Operation> {
                 }),
             ),
         operation!("notifications-read", "POST", "/notifications/{id}/read", endpoints::read)
-            .named("markNotificationRead", "Say that a notification is read")
+            .named("markNotificationRead", "Mark a notification as read")
             .with_profile()
             .path::<Uuid>("id", "The notification.", id)
-            .answers_empty(204, "It counts as read."),
+            .answers_empty(204, "It is marked as read."),
         operation!("notifications-read", "POST", "/notifications/read-all", endpoints::read_all)
-            .named("markAllNotificationsRead", "Say that all notifications are read")
-            .about("Those that have come so far.")
+            .named("markAllNotificationsRead", "Mark all notifications as read")
+            .about("All notifications up to now.")
             .with_profile()
-            .answers_empty(204, "They count as read."),
+            .answers_empty(204, "They are marked as read."),
         operation!("notifications-preferences", "GET", "/notifications/preferences", endpoints::preferences)
-            .named("getNotificationPreferences", "Read how one is notified")
-            .about("Version 0, without mail, for who has never said.")
+            .named("getNotificationPreferences", "Get the caller's notification preferences")
+            .about("Version 0, without e-mail, if the caller has never set any.")
             .signed_in()
             .answers::<Preferences>(200, "The preferences.", json!({"email": false}))
             .with(&[Header::ETag]),
@@ -55,8 +55,8 @@ pub fn operations() -> Vec<Operation> {
             "/notifications/preferences",
             endpoints::set_preferences
         )
-        .named("setNotificationPreferences", "Say how one wants to be notified")
-        .about("The first preferences replace version 0, or are made with `If-None-Match: *`.")
+        .named("setNotificationPreferences", "Set the caller's notification preferences")
+        .about("The first preferences replace version 0, or are created with `If-None-Match: *`.")
         .with_profile()
         .creates_or_changes()
         .takes::<Preferences>(json!({"email": true}))

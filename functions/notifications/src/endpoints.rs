@@ -24,13 +24,13 @@ pub(crate) struct NotificationView {
     #[serde(rename = "type")]
     #[cfg_attr(feature = "contract", schemars(extend("enum" = events::NotificationCreated::KINDS)))]
     kind: &'static str,
-    /// What it is about, in one line.
+    /// The subject, in one line.
     subject: String,
-    /// What it says.
+    /// The text.
     message: String,
-    /// Whether its reader has said so.
+    /// Whether it was marked as read.
     read: bool,
-    /// When what it tells of happened.
+    /// When the event that it is about happened.
     created_at: Timestamp,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct NotificationView {
 pub(crate) struct Listing {
     #[serde(flatten)]
     page: Page<NotificationView>,
-    /// How many are unread, those on other pages included.
+    /// The number of unread notifications, those on other pages included.
     unread_count: u64,
 }
 

@@ -47,7 +47,7 @@ pub enum About {
         /// The order.
         order_id: Uuid,
     },
-    /// The person's order takes longer than it should.
+    /// The order waits for an operator.
     OrderNeedsAttention {
         /// The order.
         order_id: Uuid,
@@ -99,11 +99,11 @@ impl About {
         match self {
             Self::Welcome { name } => format!("Welcome to Madang, {name}"),
             Self::Comment { author_name, .. } => format!("{author_name} commented on your post"),
-            Self::OrderPlaced { .. } => "Your order has arrived".to_owned(),
+            Self::OrderPlaced { .. } => "We have received your order".to_owned(),
             Self::OrderConfirmed { .. } => "Your order is confirmed".to_owned(),
-            Self::OrderRejected { .. } => "Your order could not be carried out".to_owned(),
+            Self::OrderRejected { .. } => "Your order could not be completed".to_owned(),
             Self::OrderCancelled { .. } => "Your order is cancelled".to_owned(),
-            Self::OrderNeedsAttention { .. } => "Your order takes longer".to_owned(),
+            Self::OrderNeedsAttention { .. } => "Your order is delayed".to_owned(),
         }
     }
 
@@ -115,36 +115,36 @@ impl About {
             }
             Self::Comment { author_name, excerpt, .. } => format!("{author_name} wrote: {excerpt}"),
             Self::OrderPlaced { order_id } => {
-                format!("We have your order {order_id} and are looking after it.")
+                format!("We have received your order {order_id} and are processing it.")
             }
             Self::OrderConfirmed { order_id } => {
                 format!("Your order {order_id} is confirmed and on its way.")
             }
             Self::OrderRejected { order_id, reason } => {
                 let why = in_words(reason.as_deref().unwrap_or_default());
-                format!("Your order {order_id} was not carried out: {why}. No money was taken.")
+                format!("Your order {order_id} could not be completed: {why}. No money was taken.")
             }
             Self::OrderCancelled { order_id } => {
                 format!("You have cancelled your order {order_id}. No money was taken.")
             }
             Self::OrderNeedsAttention { order_id } => {
-                format!("Your order {order_id} takes longer than it should. Somebody is looking into it.")
+                format!("Your order {order_id} is taking longer than it should. Someone is looking into it.")
             }
         }
     }
 }
 
-/// Why an order was not carried out. A reason that is unknown here is newer than this code.
+/// Why an order was rejected. A reason that is unknown here is newer than this code.
 fn in_words(reason: &str) -> &'static str {
     match reason {
-        "user_not_found" => "there is no profile any more",
-        "out_of_stock" => "something in it is out of stock",
+        "user_not_found" => "your profile no longer exists",
+        "out_of_stock" => "an item is out of stock",
         "price_changed" => "a price has changed",
         "payment_declined" => "the payment was declined",
-        "unknown_sku" => "something in it does not exist",
-        "mixed_currencies" => "its prices are of several currencies",
+        "unknown_sku" => "an item does not exist",
+        "mixed_currencies" => "its items are priced in different currencies",
         "total_too_large" => "its total is too large",
-        _ => "something that it needs is not available",
+        _ => "something went wrong on our side",
     }
 }
 
@@ -185,11 +185,11 @@ impl Notification {
     }
 }
 
-/// What a person wants: the body of `PUT /notifications/preferences`.
+/// The body of `PUT /notifications/preferences`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct Preferences {
-    /// Whether notifications come by mail as well.
+    /// Whether notifications are also sent by e-mail.
     pub email: bool,
 }
 
@@ -264,11 +264,11 @@ mod tests {
     fn a_buyer_is_told_why_an_order_was_not_carried_out() {
         let about = About::order(&OrderEvent::Rejected(order(Some("payment_declined"))));
         assert_eq!(about.kind(), "order_rejected");
-        assert_eq!(about.subject(), "Your order could not be carried out");
+        assert_eq!(about.subject(), "Your order could not be completed");
         assert_eq!(
             about.message(),
             format!(
-                "Your order {} was not carried out: the payment was declined. No money was taken.",
+                "Your order {} could not be completed: the payment was declined. No money was taken.",
                 order(None).id
             )
         );

@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -34,8 +34,8 @@ pub fn operations() -> Vec<Operation> {
         operation!("orders-place", "POST", "/orders", endpoints::place)
             .named("placeOrder", "Place an order")
             .about(
-                "The order is taken down and settled afterwards: `GET` it until its status is no longer `PENDING`. No \
-                 item may be there twice.",
+                "The order is accepted, and processed afterwards: `GET` it until its status is no longer `PENDING`. \
+                 Each SKU may appear once.",
             )
             .with_profile()
             .creates()
@@ -44,12 +44,12 @@ pub fn operations() -> Vec<Operation> {
                 "items": [{"sku": "TEA-01", "quantity": 2}], "payment_method": "pm_card_visa",
                 "expected_total": {"amount": 900, "currency": "USD"},
             }))
-            .answers::<View<'_>>(202, "The order is taken down.", placed)
+            .answers::<View<'_>>(202, "The order is accepted.", placed)
             .with(&[Header::ETag, location])
             .leads_to("getOrder", &[("id", "$response.body#/id")])
             .leads_to("cancelOrder", &[("id", "$response.body#/id")]),
         operation!("orders-list", "GET", "/orders", endpoints::list)
-            .named("listOrders", "List one's orders")
+            .named("listOrders", "List the caller's orders")
             .about("Newest first.")
             .signed_in()
             .by_pages()
@@ -59,7 +59,7 @@ pub fn operations() -> Vec<Operation> {
                 json!({"items": [confirmed.clone()], "next_cursor": null}),
             ),
         operation!("orders-get", "GET", "/orders/{id}", endpoints::get)
-            .named("getOrder", "Read an order")
+            .named("getOrder", "Get an order")
             .about("One's own.")
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
@@ -67,7 +67,7 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag]),
         operation!("orders-cancel", "POST", "/orders/{id}/cancel", endpoints::cancel)
             .named("cancelOrder", "Cancel an order")
-            .about("One's own, as long as it is not settled. What was done for it is undone.")
+            .about("The caller's own, until it is settled. Whatever was done for it is compensated.")
             .signed_in()
             .refuses(&[Kind::ProfileDeleted, Kind::Conflict])
             .path::<Uuid>("id", "The order.", id)

@@ -14,15 +14,15 @@ use serde_json::Value;
 /// Maximum number of items in an order.
 const MAX_ITEMS: usize = OrderItems::MOST_ITEMS;
 
-/// An order as its buyer asks for it.
+/// The body of `POST /orders`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "NewOrder"))]
 pub struct Draft {
-    /// What is ordered.
+    /// The ordered items.
     pub items: Items,
-    /// How it is paid.
+    /// The payment method.
     pub payment_method: PaymentMethod,
-    /// What the buyer expects it to cost; another total is refused.
+    /// The total that the buyer expects; the order is rejected if it differs.
     pub expected_total: Option<Money>,
 }
 

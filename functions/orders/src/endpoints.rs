@@ -33,26 +33,26 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// The part of the function's time that is kept for the answer.
 const RESERVED_TIME: Duration = Duration::from_millis(500);
 
-/// An order as its buyer sees it. Prices are null until the inventory has said them.
+/// An order as its buyer sees it. Prices are null until inventory has calculated them.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "Order"))]
 pub(crate) struct View<'a> {
     /// The order.
     id: Uuid,
-    /// What has been decided about it.
+    /// Its status.
     status: Status,
-    /// What is ordered.
+    /// The ordered items.
     items: Vec<LineView<'a>>,
-    /// What it costs.
+    /// The total price.
     total: Option<Money>,
-    /// Why it will not be delivered.
+    /// Why it is rejected or cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     /// When it was placed.
     created_at: Timestamp,
     /// When it last changed.
     updated_at: Timestamp,
-    /// 1 when it is placed, one more with each change.
+    /// 1 at first, increased by each change.
     version: u64,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct LineView<'a> {
     sku: &'a Sku,
     /// How many.
     quantity: Quantity,
-    /// What one of them costs.
+    /// The price of one.
     unit_price: Option<Money>,
 }
 

@@ -18,46 +18,46 @@ pub const MAX_EXECUTIONS: u32 = 3;
 /// of the function that starts it.
 const GRACE_PERIOD: i64 = 30;
 
-/// What has been decided about an order.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderStatus"))]
 pub enum Status {
-    /// Nothing, as far as its buyer can see.
+    /// It is being processed.
     Pending,
     /// It will be delivered.
     Confirmed,
     /// It will not.
     Rejected,
-    /// Its buyer does not want it any more.
+    /// Its buyer cancelled it.
     Cancelled,
     // Shown, never stored: see [`Order::parked`].
-    /// It cannot be settled without a person.
+    /// It waits for an operator.
     NeedsAttention,
 }
 
-/// Why an order will not be delivered.
+/// Why an order is rejected or cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderReason"))]
 pub enum Reason {
-    /// The buyer has no profile, or no longer.
+    /// The buyer has no profile.
     UserNotFound,
-    /// There is not enough of something.
+    /// An item is out of stock.
     OutOfStock,
-    /// The total is not the expected one.
+    /// The total differs from the expected one.
     PriceChanged,
     /// The card was declined.
     PaymentDeclined,
     /// The buyer cancelled it.
     CancelledByUser,
-    /// There is no such thing.
+    /// An item does not exist.
     UnknownSku,
-    /// The things' prices are of several currencies.
+    /// The items are priced in different currencies.
     MixedCurrencies,
-    /// The total is larger than amounts can be.
+    /// The total exceeds the largest amount.
     TotalTooLarge,
-    /// A service that the order needs did not do its part in time.
+    /// A service that the order needs was not available.
     ServiceUnavailable,
 }
 
@@ -122,7 +122,7 @@ pub struct Order {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// 1 when it is placed, one more with each change.
+    /// 1 at first, increased by each change.
     pub version: u64,
 }
 

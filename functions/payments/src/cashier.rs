@@ -18,7 +18,7 @@ const STEPS: u32 = 16;
 pub struct Cashier {
     /// The payments.
     pub payments: Payments,
-    /// Who moves the money.
+    /// The payment provider.
     pub provider: Provider,
 }
 

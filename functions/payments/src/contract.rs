@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Operation, json},
@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use crate::endpoints::{self, Received, View};
 
-/// An event of the provider, of which little is read: see its own documentation.
+/// An event of the payment provider, of which only these fields are read.
 #[derive(JsonSchema)]
 #[schemars(rename = "ProviderEvent")]
 #[expect(dead_code, reason = "its schema is all that is wanted of it")]
 struct Event {
-    /// Names the event: it is the same when it is sent again.
+    /// The event's id, the same in every delivery.
     id: String,
     /// What the event is about.
     data: Data,
@@ -29,7 +29,7 @@ struct Event {
 #[schemars(rename = "ProviderEventData")]
 #[expect(dead_code, reason = "its schema is all that is wanted of it")]
 struct Data {
-    /// What has changed; the order's id is in its metadata.
+    /// The changed object, with the order's id in its metadata.
     object: Map<String, Value>,
     #[schemars(flatten)]
     rest: Map<String, Value>,
@@ -40,7 +40,7 @@ pub fn operations() -> Vec<Operation> {
     let id = "0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10";
     vec![
         operation!("payments-get", "GET", "/orders/{id}/payment", endpoints::get)
-            .named("getPayment", "Read an order's payment")
+            .named("getPayment", "Get an order's payment")
             .about("One's own.")
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
@@ -54,8 +54,8 @@ pub fn operations() -> Vec<Operation> {
                 }),
             ),
         operation!("payments-webhook", "POST", "/payments/webhook", endpoints::webhook)
-            .named("receivePaymentEvent", "Tell of a payment")
-            .about("For the payment provider. What it says is a hint: the payment itself is asked for.")
+            .named("receivePaymentEvent", "Receive a payment provider's webhook")
+            .about("For the payment provider. A webhook is only a hint: the payment's status is read from the provider.")
             .for_the_provider()
             .refuses(&[Kind::Unreadable, Kind::TooLarge])
             .header::<String>(
@@ -68,6 +68,6 @@ pub fn operations() -> Vec<Operation> {
                 "id": "evt_1", "type": "payment_intent.succeeded",
                 "data": {"object": {"id": "pi_1", "metadata": {"order_id": id}}},
             }))
-            .answers::<Received>(200, "It is heard.", json!({"received": true})),
+            .answers::<Received>(200, "It was handled, or was handled before.", json!({"received": true})),
     ]
 }

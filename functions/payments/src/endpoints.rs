@@ -25,15 +25,15 @@ use crate::{
 pub(crate) struct View {
     /// The order.
     order_id: Uuid,
-    /// How it stands.
+    /// Its status.
     status: Status,
     /// How much.
     amount: Money,
-    /// Who moves the money.
+    /// The payment provider.
     provider: ProviderName,
-    /// The provider's name for it; null until the provider has given it one.
+    /// The provider's id of the payment; null until it has one.
     provider_reference: Option<String>,
-    /// When it began.
+    /// When the payment was created.
     created_at: Timestamp,
 }
 
@@ -44,7 +44,7 @@ impl From<Payment> for View {
     }
 }
 
-/// The answer to a webhook, of which its sender reads the status only.
+/// The answer to a webhook. Its sender reads only the status.
 #[derive(Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "WebhookReceived"))]
 pub(crate) struct Received {

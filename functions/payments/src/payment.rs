@@ -30,31 +30,31 @@ pub struct Purchase {
     pub payment_method: String,
 }
 
-/// How a payment stands.
+/// The status of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PaymentStatus"))]
 pub enum Status {
-    /// The provider is being asked to hold the money: it may or may not be held.
+    /// The provider was asked to hold the money, which may or may not be held.
     Pending,
     /// The money is held.
     Authorized,
-    /// The money was taken.
+    /// The money was captured.
     Captured,
-    /// The card, or the bank behind it, says no. Nothing is held.
+    /// The card was declined. Nothing is held.
     Declined,
-    /// Nothing is held any more, and nothing was taken.
+    /// The hold was released, or was never made.
     Cancelled,
-    /// The money was taken and has been given back.
+    /// The captured money was refunded.
     Refunded,
 }
 
-/// Who moves the money.
+/// The payment provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PaymentProvider"))]
 pub enum ProviderName {
-    /// The built-in bank that moves none.
+    /// The built-in sandbox, which moves no money.
     Sandbox,
     /// Stripe.
     Stripe,
@@ -73,7 +73,7 @@ pub enum IntentStatus {
         /// Why, by the provider's decline code.
         code: String,
     },
-    /// The money was taken.
+    /// The money was captured.
     Captured,
     /// Nothing is held, and nothing can be held any more.
     Cancelled,
@@ -117,15 +117,15 @@ pub struct Payment {
     pub amount: Money,
     /// What with: the provider's name for a card.
     pub payment_method: String,
-    /// Who moves the money.
+    /// The payment provider.
     pub provider: ProviderName,
     /// The provider's name for the payment; none if it declined before it gave one.
     pub provider_reference: Option<String>,
-    /// How it stands.
+    /// Its status.
     pub status: Status,
     /// Why it was declined, if it was.
     pub decline_code: Option<String>,
-    /// When it began.
+    /// When the payment was created.
     pub created_at: Timestamp,
     /// 1 when it begins, one more with each change.
     pub version: u64,

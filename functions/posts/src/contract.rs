@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -41,17 +41,17 @@ pub fn operations() -> Vec<Operation> {
         operation!("posts-list", "GET", "/posts", endpoints::list)
             .named("listPosts", "List posts")
             .about("Newest first.")
-            .query::<Uuid>("author", "Only those that this user wrote.", json!(author))
+            .query::<Uuid>("author", "Only those by this user.", json!(author))
             .by_pages()
             .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
         operation!("posts-get", "GET", "/posts/{id}", endpoints::get)
-            .named("getPost", "Read a post")
+            .named("getPost", "Get a post")
             .path::<Uuid>("id", "The post.", id)
             .answers::<Post>(200, "The post.", post)
             .with(&[Header::ETag]),
         operation!("posts-author", "GET", "/posts/{id}/author", endpoints::author)
-            .named("getPostAuthor", "Read who wrote a post")
-            .about("As the users service knows them now: a post itself may show a name that was changed a moment ago.")
+            .named("getPostAuthor", "Get a post's author")
+            .about("The author's current profile, from the users service. The name in a post itself can be a moment old.")
             .path::<Uuid>("id", "The post.", id)
             .answers::<AuthorView>(
                 200,
@@ -60,7 +60,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("posts-update", "PATCH", "/posts/{id}", endpoints::update)
             .named("updatePost", "Change a post")
-            .about("Its author may, the title, the text or both.")
+            .about("Allowed for its author. Changes the title, the text or both.")
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", id)
@@ -70,11 +70,11 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag]),
         operation!("posts-delete", "DELETE", "/posts/{id}", endpoints::delete)
             .named("deletePost", "Delete a post")
-            .about("Its author may. The comments follow.")
+            .about("Allowed for its author. Its comments are deleted a moment later.")
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", id)
             .may_name_a_version()
-            .answers_empty(204, "The post is gone."),
+            .answers_empty(204, "The post was deleted."),
     ]
 }

@@ -17,7 +17,7 @@ pub type Title = Line<{ PostTitled::LONGEST_TITLE }>;
 /// A post's text: 1 byte to 64 KiB.
 pub type Body = Prose<{ 64 * 1024 }>;
 
-/// What an author writes: the body of `POST /posts`.
+/// The body of `POST /posts`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "NewPost"))]
 pub struct Draft {
@@ -36,13 +36,13 @@ impl Draft {
     }
 }
 
-/// What an author changes: the body of `PATCH /posts/{id}`.
+/// The body of `PATCH /posts/{id}`: at least one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PostEdit", extend("minProperties" = 1)))]
 pub struct Edit {
-    /// The new title, where it changes.
+    /// The new title, if it changes.
     pub title: Option<Title>,
-    /// The new text, where it changes.
+    /// The new text, if it changes.
     pub body: Option<Body>,
 }
 
@@ -73,7 +73,7 @@ pub struct Post {
     pub created_at: Timestamp,
     /// When its author last changed it.
     pub updated_at: Timestamp,
-    /// 1 when it is written, one more with each change by its author.
+    /// 1 at first, increased by each edit.
     pub version: u64,
 }
 

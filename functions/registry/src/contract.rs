@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     address::{BaseUrl, FunctionArn},
@@ -49,7 +49,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("registry-resolve", "GET", "/registry/{service}", endpoints::resolve)
             .named("resolveService", "Find a service")
-            .about("The healthy instances, which are those that callers choose from.")
+            .about("The healthy instances, from which callers choose.")
             .for_principals()
             .path::<ServiceName>("service", "The service.", "users")
             .answers::<ServiceView<'_>>(
@@ -59,7 +59,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("registry-register", "PUT", "/registry/{service}/instances/{id}", endpoints::register)
             .named("registerInstance", "Register an instance")
-            .about("Or give one that is registered other addresses.")
+            .about("Or changes the addresses of a registered one.")
             .for_principals()
             .refuses(&[Kind::Conflict])
             .path::<ServiceName>("service", "The service.", "users")
@@ -72,12 +72,12 @@ pub fn operations() -> Vec<Operation> {
             "/registry/{service}/instances/{id}",
             endpoints::deregister
         )
-        .named("deregisterInstance", "Take an instance away")
-        .about("One that is not there is none either.")
+        .named("deregisterInstance", "Deregister an instance")
+        .about("An instance that does not exist counts as deregistered.")
         .for_principals()
         .refuses(&[Kind::Invalid, Kind::Conflict])
         .path::<ServiceName>("service", "The service.", "users")
         .path::<InstanceName>("id", "The instance.", "laptop")
-        .answers_empty(204, "There is no such instance any more."),
+        .answers_empty(204, "The instance is not registered."),
     ]
 }

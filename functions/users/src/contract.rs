@@ -1,4 +1,4 @@
-//! What the endpoints promise, for `infra/openapi.json`.
+//! The contract of the endpoints, for `infra/openapi.json`.
 
 use kernel::{
     contract::{Header, Operation, json},
@@ -14,7 +14,7 @@ use crate::{
     profile::Name,
 };
 
-/// What registering and renaming take.
+/// The body for registering and for renaming.
 #[derive(JsonSchema)]
 #[schemars(rename = "UserName")]
 #[expect(dead_code, reason = "its schema is all that is wanted of it")]
@@ -37,32 +37,32 @@ pub fn operations() -> Vec<Operation> {
         operation!("users-register", "POST", "/users", endpoints::register)
             .named("registerUser", "Register")
             .about(
-                "Makes the profile of the signed-in person. The id is the token's `sub`, the e-mail address the verified \
-                 one of the user pool. Registering again answers the profile that is there.",
+                "Creates the caller's profile. Its id is the token's `sub`, its e-mail address the verified one in the \
+                 user pool. A repeat returns the existing profile.",
             )
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .creates_the_only_one()
             .takes::<UserName>(json!({"name": "Ara"}))
-            .answers::<UserView>(201, "The profile is made.", user.clone())
+            .answers::<UserView>(201, "The profile was created.", user.clone())
             .with(&[Header::ETag, Header::Location("/users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
             .leads_to("getUser", &[("id", "$response.body#/id")])
-            .answers::<UserView>(200, "The profile was there already.", user.clone())
+            .answers::<UserView>(200, "The profile existed already.", user.clone())
             .with(&[Header::ETag]),
         operation!("users-get", "GET", "/users/me", endpoints::get_own)
-            .named("getOwnUser", "Read one's own profile")
+            .named("getOwnUser", "Get the caller's profile")
             .with_profile()
             .answers::<UserView>(200, "The profile.", user)
             .with(&[Header::ETag]),
         operation!("users-get", "GET", "/users/{id}", endpoints::get)
-            .named("getUser", "Read a profile")
+            .named("getUser", "Get a profile")
             .about("The e-mail address is shown to its owner only.")
             .signed_in()
             .path::<Uuid>("id", "The user.", id)
             .answers::<UserView>(200, "The profile.", seen_by_others)
             .with(&[Header::ETag]),
         operation!("users-update", "PATCH", "/users/me", endpoints::update)
-            .named("renameUser", "Take another name")
+            .named("renameUser", "Change the caller's name")
             .with_profile()
             .changes_a_version()
             .takes::<UserName>(json!({"name": "Ara Kim"}))
@@ -70,12 +70,12 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag]),
         operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
             .named("deleteUser", "Leave")
-            .about("The profile is gone at once; posts, comments, notifications and the login follow.")
+            .about("The profile is deleted at once; posts, comments, notifications and the login are deleted a moment later.")
             .with_profile()
             .refuses(&[Kind::Conflict])
-            .answers_empty(202, "The profile is gone, and the rest will go."),
+            .answers_empty(202, "The profile was deleted."),
         operation!("users-lookup", "GET", "/internal/users/{id}", endpoints::lookup)
-            .named("lookUpUser", "Read a profile as another service")
+            .named("lookUpUser", "Get a profile, for other services")
             .for_principals()
             .path::<Uuid>("id", "The user.", id)
             .answers::<User>(

@@ -34,7 +34,7 @@ pub(crate) struct UserView<'a> {
     email: Option<&'a str>,
     /// When the person registered.
     created_at: Timestamp,
-    /// 1 at registration, one more with each change.
+    /// 1 at registration, increased by each change.
     version: u64,
 }
 

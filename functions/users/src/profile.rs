@@ -25,7 +25,7 @@ pub struct Profile {
     pub email: String,
     /// When the person registered.
     pub created_at: Timestamp,
-    /// 1 at registration, one more with each change.
+    /// 1 at registration, increased by each change.
     pub version: u64,
 }
 

@@ -143,8 +143,8 @@ async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
         .await;
     })
     .await;
-    let message = told(&buyer, "order_placed", "Your order has arrived").await;
-    assert_eq!(message, format!("We have your order {id} and are looking after it."));
+    let message = told(&buyer, "order_placed", "We have received your order").await;
+    assert_eq!(message, format!("We have received your order {id} and are processing it."));
     let message = told(&buyer, "order_confirmed", "Your order is confirmed").await;
     assert_eq!(message, format!("Your order {id} is confirmed and on its way."));
 }
@@ -169,9 +169,9 @@ async fn an_order_that_is_undone_is_told_with_its_reason() {
         .await;
     })
     .await;
-    let message = told(&buyer, "order_rejected", "Your order could not be carried out").await;
+    let message = told(&buyer, "order_rejected", "Your order could not be completed").await;
     let expected =
-        format!("Your order {id} was not carried out: the payment was declined. No money was taken.");
+        format!("Your order {id} could not be completed: the payment was declined. No money was taken.");
     assert_eq!(message, expected);
 }
 
@@ -190,7 +190,7 @@ async fn an_order_that_never_had_a_price_is_told_without_a_total() {
         .await;
     })
     .await;
-    let message = told(&buyer, "order_rejected", "Your order could not be carried out").await;
+    let message = told(&buyer, "order_rejected", "Your order could not be completed").await;
     assert!(message.contains("something in it is out of stock"), "{message}");
 }
 
@@ -257,8 +257,9 @@ async fn an_order_that_waits_for_a_person_is_told() {
         assert_eq!(buyer.get(&format!("/orders/{id}")).await.body["status"], "NEEDS_ATTENTION");
         let data = json!({"id": id, "buyer_id": buyer.id, "total": usd(900)});
         tap.sees(&[("order.needs_attention", 3, data)]).await;
-        let message = told(&buyer, "order_needs_attention", "Your order takes longer").await;
-        let expected = format!("Your order {id} takes longer than it should. Somebody is looking into it.");
+        let message = told(&buyer, "order_needs_attention", "Your order is delayed").await;
+        let expected =
+            format!("Your order {id} is taking longer than it should. Someone is looking into it.");
         assert_eq!(message, expected);
 
         for _ in 0..2 {
