@@ -35,7 +35,7 @@ try {
   page.on("request", (request) => asked.add(new URL(request.url()).origin));
 
   await page.goto(`${api}/docs`);
-  await page.getByText("What people write.").waitFor();
+  await page.getByText("Posts of users.").waitFor();
 
   // Each call below is made by a click on Execute; what comes back is read from the page.
   const operation = (id) => page.locator(`[id$="-${id}"]`);

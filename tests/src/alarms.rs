@@ -1,5 +1,7 @@
-//! The alarms of the templates, and the metrics that they watch: those that functions have written, and AWS's own in the local
-//! cloud's CloudWatch. Unlike CloudWatch, that does not extract metrics from logs, so it is done here.
+//! The alarms in the templates, and the metrics that they watch.
+//!
+//! AWS's own metrics come from the local cloud's CloudWatch. The functions' metrics are read from their logs here, because the
+//! local cloud does not extract metrics from logs as CloudWatch does.
 
 use std::{
     fs,
@@ -13,7 +15,7 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 use crate::{System, faults::finally};
 
-/// An alarm of a template.
+/// An alarm in a template.
 #[derive(Clone, Debug)]
 pub struct Alarm {
     /// Its name.
@@ -71,16 +73,16 @@ impl Alarm {
         }
     }
 
-    /// Whether a value is beyond the threshold. The number of periods is not considered.
+    /// Whether a value breaches the threshold. The number of periods is ignored.
     pub fn rings_at(&self, value: f64) -> bool {
         match self.comparison.as_str() {
             "GreaterThanThreshold" => value > self.threshold,
             "GreaterThanOrEqualToThreshold" => value >= self.threshold,
-            other => panic!("{}: {other}", self.name),
+            other => panic!("{}: unknown comparison {other}", self.name),
         }
     }
 
-    /// The metric with this name that it watches.
+    /// The watched metric of this name.
     pub fn metric(&self, name: &str) -> &Watched {
         let found = self.watched.iter().find(|watched| watched.metric == name);
         found.unwrap_or_else(|| panic!("{} does not watch {name}", self.name))
@@ -98,7 +100,7 @@ impl Watched {
         }
     }
 
-    /// The metric of an entry of `Metrics`, or of a query of Metrics Insights; `None` for an expression over others.
+    /// Reads an entry of `Metrics`: a metric, or a Metrics Insights query. `None` if it is an expression over other entries.
     fn of_query(query: &Yaml) -> Option<Self> {
         let metric = &query["MetricStat"];
         if !metric.is_badvalue() {
@@ -112,7 +114,7 @@ impl Watched {
         let statistic = match function {
             "SUM" => "Sum",
             "MAX" => "Maximum",
-            other => panic!("{other} in {select}"),
+            other => panic!("unknown aggregate {other} in {select}"),
         };
         Some(Self {
             namespace: names.next().expect("a namespace"),
@@ -122,30 +124,30 @@ impl Watched {
         })
     }
 
-    /// The statistic of these values, if there are any, as CloudWatch would calculate it for one period.
-    pub fn value(&self, written: &[Written]) -> Option<f64> {
-        let of_this: Vec<&Written> = written.iter().filter(|line| line.metric == self.metric).collect();
-        for line in &of_this {
+    /// The statistic of these values, as CloudWatch would calculate it for one period. `None` if there are no values.
+    pub fn value(&self, emitted: &[Emitted]) -> Option<f64> {
+        let matching: Vec<&Emitted> = emitted.iter().filter(|line| line.metric == self.metric).collect();
+        for line in &matching {
             let unit = if self.statistic == "Sum" { "Count" } else { "Milliseconds" };
             assert_eq!((&line.namespace, &line.dimensions), (&self.namespace, &self.dimensions), "{line:?}");
             assert_eq!(line.unit, unit, "{line:?}");
         }
-        let mut values: Vec<f64> = of_this.iter().flat_map(|line| line.values.clone()).collect();
+        let mut values: Vec<f64> = matching.iter().flat_map(|line| line.values.clone()).collect();
         values.sort_unstable_by(f64::total_cmp);
         match self.statistic.as_str() {
             _ if values.is_empty() => None,
             "Sum" => Some(values.iter().sum()),
             "Maximum" => values.last().copied(),
-            // Of up to a hundred values the largest.
+            // Of up to a hundred values this is the largest.
             "p99" => Some(values[(values.len() * 99).div_ceil(100) - 1]),
-            other => panic!("{other} of {} values", values.len()),
+            other => panic!("unknown statistic {other} of {} values", values.len()),
         }
     }
 }
 
-/// A metric that a function has written in one invocation.
+/// A metric that a function has emitted in one invocation.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct Emitted {
     namespace: String,
     metric: String,
     unit: String,
@@ -153,14 +155,14 @@ pub struct Written {
     values: Vec<f64>,
 }
 
-impl Written {
-    /// The metrics of a line in the embedded metric format, which are in the object `_aws`.
+impl Emitted {
+    /// Reads a log line in CloudWatch's embedded metric format, which describes its metrics in the object `_aws`.
     fn of_line(line: &Value) -> Vec<Self> {
         let texts = |value: &Value| value.as_array().unwrap().iter().map(as_text).collect();
         let mut found = Vec::new();
         for directive in line["_aws"]["CloudWatchMetrics"].as_array().into_iter().flatten() {
             let [dimensions] = directive["Dimensions"].as_array().unwrap().as_slice() else {
-                panic!("one set of dimensions: {line}")
+                panic!("expected one set of dimensions: {line}")
             };
             let dimensions: Vec<String> = texts(dimensions);
             assert!(dimensions.iter().all(|name| line[name].is_string()), "{line}");
@@ -168,7 +170,7 @@ impl Written {
                 let name = as_text(&metric["Name"]);
                 let values = match &line[&name] {
                     Value::Array(values) => values.iter().filter_map(Value::as_f64).collect(),
-                    value => vec![value.as_f64().unwrap_or_else(|| panic!("no {name}: {line}"))],
+                    value => vec![value.as_f64().unwrap_or_else(|| panic!("no value of {name}: {line}"))],
                 };
                 found.push(Self {
                     namespace: as_text(&directive["Namespace"]),
@@ -193,21 +195,21 @@ impl Moment {
         Self(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis())
     }
 
-    /// How long ago it was.
+    /// The time since then.
     pub fn elapsed(self) -> Duration {
         Duration::from_millis(u64::try_from(Self::now().0 - self.0).unwrap_or_default())
     }
 }
 
 impl System {
-    /// The metrics that a function has written since a moment.
-    pub async fn written(&self, function: &str, metric: &str, since: Moment) -> Vec<Written> {
+    /// The metrics that a function has emitted since a moment.
+    pub async fn emitted(&self, function: &str, metric: &str, since: Moment) -> Vec<Emitted> {
         let lines = self.log_lines_since(function, metric, u64::try_from(since.0).unwrap()).await;
-        lines.iter().flat_map(Written::of_line).collect()
+        lines.iter().flat_map(Emitted::of_line).collect()
     }
 
-    /// CloudWatch's sum of a metric that Lambda writes for a function, since a moment.
-    pub async fn of_lambda(&self, function: &str, metric: &str, since: Moment) -> f64 {
+    /// CloudWatch's sum of a metric that Lambda publishes for a function, since a moment.
+    pub async fn lambda_sum(&self, function: &str, metric: &str, since: Moment) -> f64 {
         let seconds = |moment: Moment| u64::try_from(moment.0 / 1000).unwrap();
         let query = json!({
             "Namespace": "AWS/Lambda",
@@ -223,13 +225,13 @@ impl System {
         answer["Datapoints"].as_array().unwrap().iter().filter_map(|point| point["Sum"].as_f64()).sum()
     }
 
-    /// Stops deliveries from a function's queue while `test` runs, and resumes them even if it fails.
+    /// Stops deliveries from a function's queue while `test` runs, and resumes them even if the test fails.
     pub async fn without_deliveries(&self, function: &str, test: impl AsyncFnOnce()) {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
         let found = lambda.list_event_source_mappings().function_name(function).send().await;
         let mappings = found.expect("ListEventSourceMappings").event_source_mappings.unwrap_or_default();
         let [EventSourceMappingConfiguration { uuid: Some(mapping), .. }] = mappings.as_slice() else {
-            panic!("one event source mapping: {mappings:?}")
+            panic!("expected one event source mapping: {mappings:?}")
         };
         let enable = async |enabled: bool| {
             let update = lambda.update_event_source_mapping().uuid(mapping).enabled(enabled);
@@ -239,15 +241,15 @@ impl System {
         finally(Box::pin(test()), Box::pin(enable(true))).await;
     }
 
-    /// Has Lambda throttle every invocation of a function while `test` runs, and stops that even if it fails.
+    /// Makes Lambda throttle every invocation of a function while `test` runs, and ends that even if the test fails.
     pub async fn with_function_throttled(&self, function: &str, test: impl AsyncFnOnce()) {
         let lambda = aws_sdk_lambda::Client::new(&self.aws);
-        let none =
+        let throttle =
             lambda.put_function_concurrency().function_name(function).reserved_concurrent_executions(0);
-        none.send().await.expect("PutFunctionConcurrency");
+        throttle.send().await.expect("PutFunctionConcurrency");
         finally(Box::pin(test()), async {
-            let unlimited = lambda.delete_function_concurrency().function_name(function);
-            unlimited.send().await.expect("DeleteFunctionConcurrency");
+            let unthrottle = lambda.delete_function_concurrency().function_name(function);
+            unthrottle.send().await.expect("DeleteFunctionConcurrency");
         })
         .await;
     }
@@ -260,14 +262,14 @@ fn statistic(properties: &Yaml) -> String {
 }
 
 fn text(value: &Yaml) -> String {
-    value.as_str().unwrap_or_else(|| panic!("a text: {value:?}")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value:?}")).to_owned()
 }
 
 fn number(value: &Yaml) -> f64 {
     let number = value.as_f64().or_else(|| value.as_i64()?.to_string().parse().ok());
-    number.unwrap_or_else(|| panic!("a number: {value:?}"))
+    number.unwrap_or_else(|| panic!("not a number: {value:?}"))
 }
 
 fn as_text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("a text: {value}")).to_owned()
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}")).to_owned()
 }

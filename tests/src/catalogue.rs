@@ -1,4 +1,4 @@
-//! The documents of the published language: a JSON Schema for each event, and the AsyncAPI document of the bus.
+//! Generates the documents of the events: a JSON Schema for each, the AsyncAPI document of the bus, and a page for people.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -84,7 +84,7 @@ fn add<P: Payload + JsonSchema>(schemas: &mut BTreeMap<Name, Value>) {
     assert_eq!(schemas.keys().filter(|name| P::TYPES.contains(&name.event.as_str())).count(), P::TYPES.len());
 }
 
-/// Reads an event into the type that its publisher and consumers use, and writes it again.
+/// Reads an event into the type that its publisher and consumers use, and serializes it again.
 pub fn through_code(event: &Value) -> Result<Value, String> {
     fn roundtrip<P: Payload + DeserializeOwned + Serialize>(event: &Value) -> Result<Value, String> {
         let event: CloudEvent<P> =
@@ -119,7 +119,7 @@ pub fn asyncapi(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, V
             json!({
                 "address": "madang",
                 "title": format!("Events of {service}"),
-                "description": format!("Those on the bus `madang` whose source is `madang.{service}`."),
+                "description": format!("The events on the bus `madang` whose source is `madang.{service}`."),
                 "servers": [{"$ref": "#/servers/bus"}],
                 "messages": {},
             })
@@ -172,7 +172,7 @@ pub fn asyncapi(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, V
         "info": {
             "title": "Madang",
             "version": "1.0.0",
-            "description": "What the services tell each other, on an EventBridge bus: `source` is the channel's, \
+            "description": "The events that the services publish on an EventBridge bus: `source` is the channel's, \
                             `detail-type` the message's name, `detail` its payload, a CloudEvents 1.0 object. `subject` \
                             is what changed, `sequence` its version after the change. A consumer ignores fields that it \
                             does not know.",
@@ -205,7 +205,7 @@ pub fn examples() -> BTreeMap<Name, Value> {
         .collect()
 }
 
-/// The consumers of each event, by the rules of the templates.
+/// The consumers of each event, from the rules in the templates.
 pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
     let mut consumers: BTreeMap<String, Vec<Consumer>> = BTreeMap::new();
     for (stack, template) in &templates::all() {
@@ -214,7 +214,7 @@ pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
             let mut mappings = templates::of_type(template, "AWS::Lambda::EventSourceMapping");
             let (_, mapping) = mappings
                 .find(|(_, mapping)| mapping["EventSourceArn"].as_str() == Some(queue))
-                .unwrap_or_else(|| panic!("{stack}: nobody reads the queue of {rule}"));
+                .unwrap_or_else(|| panic!("{stack}: no function consumes the queue of {rule}"));
             let function =
                 &template["Resources"][mapping["FunctionName"].as_str().expect(rule)]["Properties"];
             let text =
@@ -231,32 +231,32 @@ pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
     consumers
 }
 
-/// The catalogue as a page for people.
+/// The catalogue as a Markdown page.
 pub(crate) fn page(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String, Vec<Consumer>>) -> String {
     let schemas = schemas();
     let mut page = format!(
         "<!-- Generated: {} -->\n# Events\n\n\
-         What the services tell each other. An event travels on the bus `madang` as a CloudEvents 1.0 object: `subject` is \
+         The events that the services publish. An event travels on the bus `madang` as a CloudEvents 1.0 object: `subject` is \
          what\nchanged, `sequence` its version after the change, `time` when the change was made. A consumer ignores fields \
-         that it does\nnot know; it may see an event twice, and a later one first.\n\n\
-         | event | published by | when | who reacts |\n|---|---|---|---|\n",
+         that it does\nnot know; it may get an event twice, or a later one first.\n\n\
+         | event | published by | when | consumers |\n|---|---|---|---|\n",
         generated::COMMAND
     );
     for (name, schema) in &schemas {
-        let reacts: Vec<String> = consumers
+        let functions: Vec<String> = consumers
             .get(&name.event)
             .into_iter()
             .flatten()
             .map(|consumer| format!("`{}`", consumer.function))
             .collect();
-        let reacts = if reacts.is_empty() { "–".to_owned() } else { reacts.join(", ") };
+        let functions = if functions.is_empty() { "–".to_owned() } else { functions.join(", ") };
         let (event, anchor) = (&name.event, name.stem().replace('.', ""));
         let when = schema["description"].as_str().unwrap();
-        writeln!(page, "| [{event}](#{anchor}) | {} | {when} | {reacts} |", publisher(schema)).unwrap();
+        writeln!(page, "| [{event}](#{anchor}) | {} | {when} | {functions} |", publisher(schema)).unwrap();
     }
     page.push_str(
         "\nThe machine-readable form is [infra/asyncapi.json](../infra/asyncapi.json); each event has its schema in \
-         `schemas/`. What\nwas ever released is kept in `released/`, and no change that its readers could not read passes \
+         `schemas/`. Every\nreleased revision is kept in `released/`; a change that its consumers could not read fails \
          the tests.\n",
     );
     for (name, schema) in &schemas {
@@ -272,7 +272,7 @@ pub(crate) fn page(examples: &BTreeMap<Name, Value>, consumers: &BTreeMap<String
     page
 }
 
-/// The rows of an object's fields, nested ones included.
+/// Writes a row for each field of an object, nested fields included.
 fn fields(page: &mut String, at: &str, object: &Value) {
     let required = object["required"].as_array().cloned().unwrap_or_default();
     for (name, schema) in object["properties"].as_object().into_iter().flatten() {

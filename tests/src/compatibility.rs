@@ -1,36 +1,37 @@
-//! Whether consumers of a released schema can read present events, and present consumers can read events of a released schema.
+//! Compares an event's present schema with a released one, in both directions: consumers of the released schema must be able
+//! to read present events, and present consumers must be able to read events of the released schema.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-/// Members of a schema that are only for people.
-const WORDS: [&str; 6] = ["$schema", "$id", "title", "description", "examples", "default"];
-/// Lower limits, and upper limits.
-const LOWEST: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems"];
-const HIGHEST: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
+/// Keywords that annotate a schema and validate nothing.
+const ANNOTATIONS: [&str; 6] = ["$schema", "$id", "title", "description", "examples", "default"];
+/// Keywords for lower limits.
+const LOWER_LIMITS: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "minItems"];
+/// Keywords for upper limits.
+const UPPER_LIMITS: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
 
-/// What old consumers, or consumers of old events, could not read: a sentence for each field, with what to do. Empty if every
-/// consumer can read every event.
+/// The incompatible changes: a sentence for each field, with the remedy. Empty if every consumer can read every event.
 pub fn breaks(event: &str, released: &Value, present: &Value) -> Vec<String> {
-    let mut changes = Changes { event, found: Vec::new() };
-    changes.compare("", released, present);
-    changes.found
+    let mut comparison = Comparison { event, found: Vec::new() };
+    comparison.compare("", released, present);
+    comparison.found
 }
 
-/// A schema without the members for people: the part in which two revisions must agree.
+/// A schema without its annotations: two schemas that are equal without them are the same revision.
 pub fn bare(schema: &Value) -> Value {
     match schema {
         Value::Object(fields) => {
-            let kept = fields.iter().filter(|(name, _)| !WORDS.contains(&name.as_str()));
+            let kept = fields.iter().filter(|(name, _)| !ANNOTATIONS.contains(&name.as_str()));
             Value::Object(
                 kept.map(|(name, value)| {
-                    // Fields may have any name, `title` among them.
+                    // These are names of fields, and a field may be called `title`.
                     let value = match (name.as_str(), value) {
                         ("properties", Value::Object(fields)) => {
                             fields.iter().map(|(name, value)| (name.clone(), bare(value))).collect()
                         }
-                        // In whichever order.
+                        // Their order means nothing.
                         ("required" | "enum", value) => json!(set(Some(value))),
                         _ => bare(value),
                     };
@@ -43,13 +44,14 @@ pub fn bare(schema: &Value) -> Value {
     }
 }
 
-struct Changes<'a> {
+struct Comparison<'a> {
     event: &'a str,
     found: Vec<String>,
 }
 
-impl Changes<'_> {
-    fn report(&mut self, field: &str, what: &str) {
+impl Comparison<'_> {
+    /// Reports a change after which old consumers cannot read present events.
+    fn breaks_old_consumers(&mut self, field: &str, what: &str) {
         let field = if field.is_empty() { "the event itself" } else { field };
         let event = self.event;
         self.found.push(format!(
@@ -63,11 +65,11 @@ impl Changes<'_> {
         let old = released.as_object().unwrap_or(&empty);
         let new = present.as_object().unwrap_or(&empty);
         let keywords: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        for keyword in keywords.into_iter().filter(|keyword| !WORDS.contains(&keyword.as_str())) {
+        for keyword in keywords.into_iter().filter(|keyword| !ANNOTATIONS.contains(&keyword.as_str())) {
             let (was, is) = (old.get(keyword), new.get(keyword));
             match keyword.as_str() {
                 "properties" => self.properties(field, released, present),
-                // With the fields themselves.
+                // Compared together with `properties`.
                 "required" => {}
                 "items" => self.compare(
                     &format!("{field}[]"),
@@ -77,45 +79,52 @@ impl Changes<'_> {
                 "type" => {
                     let (was, is) = (set(was), set(is));
                     let what = format!("was {} and is {}", list(&was), list(&is));
-                    // A type that is not said is any.
+                    // Without `type`, every type is valid.
                     if !was.is_empty() && (is.is_empty() || !is.is_subset(&was)) {
-                        self.report(field, &what);
+                        self.breaks_old_consumers(field, &what);
                     } else if !is.is_empty() && (was.is_empty() || !was.is_subset(&is)) {
-                        self.late(field, &what);
+                        self.breaks_old_events(field, &what);
                     }
                 }
                 "enum" => match (was, is) {
                     (Some(_), Some(_)) => {
                         let (was, is) = (set(was), set(is));
-                        let more: BTreeSet<String> = is.difference(&was).cloned().collect();
-                        let fewer: BTreeSet<String> = was.difference(&is).cloned().collect();
-                        if !more.is_empty() {
-                            self.report(field, &format!("may be {} now", list(&more)));
+                        let added: BTreeSet<String> = is.difference(&was).cloned().collect();
+                        let removed: BTreeSet<String> = was.difference(&is).cloned().collect();
+                        if !added.is_empty() {
+                            self.breaks_old_consumers(field, &format!("may be {} now", list(&added)));
                         }
-                        if !fewer.is_empty() {
-                            self.late(field, &format!("may not be {} any more", list(&fewer)));
+                        if !removed.is_empty() {
+                            self.breaks_old_events(field, &format!("may not be {} any more", list(&removed)));
                         }
                     }
-                    (Some(_), None) => self.report(field, "may be anything now, and was one of a few"),
-                    _ => self.late(field, "is one of a few now, and could be anything"),
+                    (Some(_), None) => {
+                        self.breaks_old_consumers(field, "may be anything now, and was one of a few");
+                    }
+                    _ => self.breaks_old_events(field, "is one of a few now, and could be anything"),
                 },
-                limit if LOWEST.contains(&limit) || HIGHEST.contains(&limit) => {
+                limit if LOWER_LIMITS.contains(&limit) || UPPER_LIMITS.contains(&limit) => {
                     let (before, now) = (was.and_then(Value::as_f64), is.and_then(Value::as_f64));
                     let wider = match (before, now) {
-                        (Some(before), Some(now)) if LOWEST.contains(&limit) => now < before,
+                        (Some(before), Some(now)) if LOWER_LIMITS.contains(&limit) => now < before,
                         (Some(before), Some(now)) => now > before,
                         (before, _) => before.is_some(),
                     };
                     let what = format!("had the {limit} {} and has {}", json!(was), json!(is));
                     if wider {
-                        self.report(field, &what);
+                        self.breaks_old_consumers(field, &what);
                     } else if before != now {
-                        self.late(field, &what);
+                        self.breaks_old_events(field, &what);
                     }
                 }
                 _ if was == is => {}
-                _ if was.is_none() => self.late(field, &format!("has the {keyword} {} now", json!(is))),
-                _ => self.report(field, &format!("had the {keyword} {} and has {}", json!(was), json!(is))),
+                _ if was.is_none() => {
+                    self.breaks_old_events(field, &format!("has the {keyword} {} now", json!(is)));
+                }
+                _ => self.breaks_old_consumers(
+                    field,
+                    &format!("had the {keyword} {} and has {}", json!(was), json!(is)),
+                ),
             }
         }
     }
@@ -131,24 +140,24 @@ impl Changes<'_> {
         for (name, was) in old {
             let here = at(name);
             match new.get(name) {
-                None => self.report(&here, "is gone"),
+                None => self.breaks_old_consumers(&here, "is gone"),
                 Some(is) => {
                     if was_required.contains(name) && !is_required.contains(name) {
-                        self.report(&here, "need not be there any more");
+                        self.breaks_old_consumers(&here, "need not be there any more");
                     } else if is_required.contains(name) && !was_required.contains(name) {
-                        self.late(&here, "has to be there now");
+                        self.breaks_old_events(&here, "has to be there now");
                     }
                     self.compare(&here, was, is);
                 }
             }
         }
         for name in new.keys().filter(|name| !old.contains_key(*name) && is_required.contains(*name)) {
-            self.late(&at(name), "is new and has to be there");
+            self.breaks_old_events(&at(name), "is new and has to be there");
         }
     }
 
-    /// Old consumers can read it, but new ones must read old events too.
-    fn late(&mut self, field: &str, what: &str) {
+    /// Reports a change after which present consumers cannot read old events.
+    fn breaks_old_events(&mut self, field: &str, what: &str) {
         let event = self.event;
         self.found.push(format!(
             "{event}: {field} {what}. Events that were published before, in queues and in the archive, need not be like that: \

@@ -1,4 +1,4 @@
-//! A proxy between a function and AWS, which counts the function's calls and refuses those that a test wants refused.
+//! A proxy between a function and AWS, which records the function's calls and refuses those that a test selects.
 //!
 //! The function is a copy, deployed beside the real one with the same code and role. `AWS_ENDPOINT_URL_<SERVICE>` directs its
 //! AWS client to the proxy. The function's code does not know of it.
@@ -37,7 +37,7 @@ use uuid::Uuid;
 
 use crate::{Answer, System, eventually};
 
-/// The bucket of `make up`.
+/// The bucket to which `make up` uploads the functions.
 const ARTIFACTS: &str = "madang-artifacts";
 
 /// A call that a function made.
@@ -80,7 +80,7 @@ impl Refusal {
         Self { status: 400, body: json!({"__type": "MessageRejected", "message": message}) }
     }
 
-    /// `PutEvents` accepts all entries except those that the rule names. This is only the answer: nothing reaches the bus.
+    /// `PutEvents` accepts all entries except those that `refused` selects. This is only an answer: nothing reaches the bus.
     pub fn entries(call: &Call, refused: impl Fn(&Value) -> bool) -> Self {
         let entries = call.input["Entries"].as_array().expect("PutEvents has entries");
         let failed = entries.iter().filter(|entry| refused(entry)).count();
@@ -143,7 +143,7 @@ impl Proxy {
     }
 
     /// From now on lets every call through.
-    pub fn let_go(&self) {
+    pub fn allow_all(&self) {
         self.refuse(|_| None);
     }
 
@@ -181,7 +181,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             Response::builder().status(refusal.status).header("content-type", "application/x-amz-json-1.0");
         return answer.body(Body::from(refusal.body.to_string())).unwrap();
     }
-    // The headers go along as they are, `Host` among them: the signature covers it.
+    // The headers are passed on unchanged, `Host` included, because the signature covers it.
     let url = format!("{}{}", shared.endpoint, head.uri);
     let answer = shared.http.request(head.method, url).headers(head.headers).body(body).send().await;
     let answer = answer.expect("the local cloud answers");
@@ -275,7 +275,7 @@ fn decoded(base64: &str) -> String {
     String::from_utf8_lossy(&STANDARD.decode(base64).unwrap_or_default()).into_owned()
 }
 
-/// Deploys a copy of a function, uses it, and removes it whatever happens in between.
+/// Deploys a copy of a function while `test` runs, and removes it even if the test fails.
 pub async fn with_copy(system: &System, function: &str, changes: Changes, test: impl AsyncFnOnce(&Copy)) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
     let configuration = async |name: &str| {
@@ -311,8 +311,8 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
     .await;
 }
 
-/// A function's artifact in the bucket of `make up`: `sam deploy` names uploads by their MD5. Uploading it again, megabytes in a
-/// request, would block the local cloud.
+/// A function's artifact, as `make up` has uploaded it: `sam deploy` names uploads by their MD5. Uploading it again would
+/// block the local cloud, because it is megabytes in one request.
 fn code(function: &str) -> FunctionCode {
     static KEYS: LazyLock<Mutex<HashMap<String, String>>> = LazyLock::new(Mutex::default);
     let bin = if function.ends_with("-relay") { "relay" } else { function };
@@ -332,7 +332,7 @@ pub async fn finally<T>(test: impl Future<Output = T>, restore: impl Future<Outp
     result.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// Directs a real function's client to a proxy while `test` runs, and back again even if it fails.
+/// Directs a real function's client to a proxy while `test` runs, and restores it even if the test fails.
 pub async fn with_endpoint(
     system: &System,
     function: &str,
@@ -344,7 +344,7 @@ pub async fn with_endpoint(
     with_variables(system, &[function], &changes.variables, test).await;
 }
 
-/// Adds variables to the environment of real functions while `test` runs, and removes them again even if it fails.
+/// Adds variables to the environment of real functions while `test` runs, and removes them even if the test fails.
 pub async fn with_variables<T, S: BuildHasher>(
     system: &System,
     functions: &[&str],
@@ -358,14 +358,14 @@ pub async fn with_variables<T, S: BuildHasher>(
 /// The environments of functions, by their names.
 pub(crate) type Environments = Vec<(String, HashMap<String, String>)>;
 
-/// Adds variables to the environment of real functions. Returns the environments before.
+/// Adds variables to the environment of real functions. Returns their previous environments.
 pub(crate) async fn change_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
     variables: &HashMap<String, String, S>,
 ) -> Environments {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
-    let mut standing = Vec::new();
+    let mut environments = Vec::new();
     for function in functions {
         let configuration = lambda.get_function_configuration().function_name(*function).send().await;
         let environment = configuration.expect("GetFunctionConfiguration").environment;
@@ -373,9 +373,9 @@ pub(crate) async fn change_variables<S: BuildHasher>(
         let mut with = before.clone();
         with.extend(variables.iter().map(|(name, value)| (name.clone(), value.clone())));
         set_environment(&lambda, function, with).await;
-        standing.push(((*function).to_owned(), before));
+        environments.push(((*function).to_owned(), before));
     }
-    standing
+    environments
 }
 
 /// Restores the environments of functions.
@@ -396,19 +396,19 @@ async fn set_environment(
     update.send().await.expect("UpdateFunctionConfiguration");
 }
 
-/// Shortens a queue's visibility time-out while `test` runs, for tests that would otherwise wait for it.
+/// Shortens a queue's visibility time-out while `test` runs, so that the test need not wait for it.
 pub async fn with_visibility_timeout(system: &System, queue: &str, seconds: u32, test: impl AsyncFnOnce()) {
     let sqs = aws_sdk_sqs::Client::new(&system.aws);
     let url = system.queue(queue);
     let name = QueueAttributeName::VisibilityTimeout;
-    let standing = sqs.get_queue_attributes().queue_url(&url).attribute_names(name.clone()).send().await;
-    let standing = standing.expect("GetQueueAttributes").attributes.unwrap()[&name].clone();
+    let before = sqs.get_queue_attributes().queue_url(&url).attribute_names(name.clone()).send().await;
+    let before = before.expect("GetQueueAttributes").attributes.unwrap()[&name].clone();
     let set = async |value: String| {
         let request = sqs.set_queue_attributes().queue_url(&url).attributes(name.clone(), value);
         request.send().await.expect("SetQueueAttributes");
     };
     set(seconds.to_string()).await;
-    finally(Box::pin(test()), Box::pin(set(standing))).await;
+    finally(Box::pin(test()), Box::pin(set(before))).await;
 }
 
 /// The bodies of the messages in a dead-letter queue.
@@ -420,13 +420,13 @@ pub async fn dead_letters(system: &System, function: &str) -> Vec<String> {
     messages.into_iter().filter_map(|message| message.body).collect()
 }
 
-/// The input of a function from `events/invoke/`, to be changed as a test needs it.
+/// A function's sample input from `events/invoke/`, which a test may adapt.
 pub fn input(function: &str) -> Value {
     let path = root().join(format!("events/invoke/{function}.json"));
     serde_json::from_str(&fs::read_to_string(path).expect("events/invoke")).unwrap()
 }
 
-/// The input of an HTTP function, from a person, at a path.
+/// The sample input of an HTTP function as a request of this caller for this path.
 pub fn http_input(function: &str, caller: Uuid, path: &str, parameters: &Value) -> Value {
     let mut input = input(function);
     input["rawPath"] = json!(path);
@@ -452,7 +452,7 @@ pub fn processes(function: &str) -> Vec<u32> {
     .collect()
 }
 
-/// The credentials of a function's role, from the environment of its process. The function must have run before.
+/// The credentials of a function's role, from the environment of its process. The function must have been invoked before.
 pub async fn credentials(function: &str) -> Credentials {
     let id = eventually(&format!("{function} runs"), async || processes(function).pop()).await;
     let environment = fs::read(format!("/proc/{id}/environ")).expect("its environment");
@@ -467,7 +467,7 @@ pub async fn credentials(function: &str) -> Credentials {
     Credentials::new(id, secret, of("AWS_SESSION_TOKEN"), None, "role")
 }
 
-/// Kills a function's processes, if there are any, like a crash.
+/// Crashes a function: waits until it has processes, kills them, and returns their number.
 pub async fn kill(function: &str) -> usize {
     let killed = eventually(&format!("{function} runs"), async || {
         let ids = processes(function);
@@ -475,7 +475,7 @@ pub async fn kill(function: &str) -> usize {
     })
     .await;
     for id in &killed {
-        // No crate for one signal. The shell knows `kill`, which is not on every machine as a program.
+        // One signal is not worth a crate. `kill` is built into the shell, and not a program on every machine.
         let status =
             std::process::Command::new("sh").args(["-c", "kill -9 $1", "sh", &id.to_string()]).status();
         assert!(

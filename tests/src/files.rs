@@ -31,7 +31,7 @@ pub fn names(folder: &str) -> Vec<String> {
     names
 }
 
-/// JSON as it is committed.
+/// JSON as text, formatted like the committed files.
 pub fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap() + "\n"
 }

@@ -1,4 +1,4 @@
-//! Every file that is generated from the code: `make contract` writes them, and a test fails if one of them is out of date.
+//! The files that are generated from the code. `make contract` writes them, and a test fails if one of them is out of date.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -7,15 +7,15 @@ use crate::{catalogue, files, invoke, openapi, released, templates};
 /// The command that writes them.
 pub const COMMAND: &str = "make contract";
 
-/// The files by their paths, with their text.
+/// The text of each file, by its path.
 ///
 /// # Errors
 ///
-/// If a schema rejects released events, a sentence for each field: such a schema must not be published.
+/// If a schema is incompatible with a released one, a sentence for each field: such a schema must not be published.
 pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
-    let unreadable = released::unreadable();
-    if !unreadable.is_empty() {
-        return Err(unreadable);
+    let incompatible = released::incompatible();
+    if !incompatible.is_empty() {
+        return Err(incompatible);
     }
     let schemas = catalogue::schemas();
     let mut generated: BTreeMap<String, String> = schemas
@@ -34,8 +34,8 @@ pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     Ok(generated)
 }
 
-/// The configuration of `sam deploy`: the environments as they are, and one for each stack alone. An environment inherits
-/// nothing in SAM, so that each repeats the same settings.
+/// The configuration of `sam deploy`: the hand-written environments unchanged, then one for each stack alone. In SAM an
+/// environment inherits nothing, so each repeats the same settings.
 fn sam_config() -> String {
     const MARK: &str = "# One stack alone. Generated from here on";
     let present = files::text("samconfig.toml");
@@ -70,7 +70,9 @@ fn router() -> String {
     for (path, targets) in paths {
         let targets = match &targets[..] {
             [only] => format!("[{only}]"),
-            several => several.iter().fold("[\n".to_owned(), |list, one| list + "    " + one + ",\n") + "]",
+            several => {
+                several.iter().fold("[\n".to_owned(), |list, target| list + "    " + target + ",\n") + "]"
+            }
         };
         writeln!(router, "\"{path}\" = {targets}").unwrap();
     }

@@ -1,4 +1,5 @@
-//! `events/invoke/`: a request for `cargo lambda invoke` for each function of the API, from the examples in its contract.
+//! Generates the requests for `cargo lambda invoke` in `events/invoke/`: one for each function of the API, from the examples
+//! in its contract.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +10,8 @@ use crate::{files, openapi};
 
 const CALLER: &str = "0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10";
 
-/// The requests, by the paths of their files. For a function with several operations it is the first that changes something, or
-/// else the first.
+/// The requests, by the paths of their files. If a function serves several operations, the request is for the first that
+/// changes something, or else for the first.
 pub(crate) fn requests() -> BTreeMap<String, String> {
     let mut chosen: BTreeMap<&str, Operation> = BTreeMap::new();
     for operation in openapi::operations() {
@@ -27,13 +28,13 @@ pub(crate) fn requests() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// API Gateway's input of the function for an operation (payload format 2.0).
+/// The input that API Gateway gives an operation's function (payload format 2.0).
 fn request(operation: &Operation) -> Value {
     let route = format!("{} {}", operation.method, operation.path);
     let mut path = operation.path.to_owned();
     let mut parameters = json!({});
     for parameter in operation.parameters.iter().filter(|parameter| parameter.place == Place::Path) {
-        let example = parameter.example.as_str().expect("a part of a path is text");
+        let example = parameter.example.as_str().expect("a path parameter is a string");
         path = path.replace(&format!("{{{}}}", parameter.name), example);
         parameters[parameter.name] = json!(example);
     }
@@ -75,7 +76,7 @@ fn request(operation: &Operation) -> Value {
     event
 }
 
-/// The headers that are required, and those that make a repeat safe.
+/// The required headers, and those that make a repeat safe.
 fn headers(operation: &Operation) -> Value {
     let mut headers = json!({"accept": "application/json", "host": "127.0.0.1"});
     if operation.body.is_some() {
@@ -84,9 +85,9 @@ fn headers(operation: &Operation) -> Value {
     for parameter in operation.parameters.iter().filter(|parameter| parameter.place == Place::Header) {
         let sent = parameter.required
             || parameter.name == "Idempotency-Key"
-            // To make what is not there yet; to change it takes another request.
+            // The request creates the object. Changing it takes `If-Match` instead.
             || (parameter.name == "If-None-Match" && operation.method == "PUT")
-            // Its signature.
+            // The provider's signature.
             || operation.access == Access::Provider;
         if sent {
             headers[parameter.name.to_lowercase()] = parameter.example.clone();

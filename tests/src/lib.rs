@@ -4,16 +4,16 @@
 //! - [`System`] is the running system, with what an operator can do,
 //! - [`Person`] signs up, registers and makes requests,
 //! - [`Answer`] is compared as a whole, with placeholders for values that differ each time ([`assert_json`]),
-//! - [`eventually`] awaits a condition,
+//! - [`eventually`] waits for a condition,
 //! - [`shop`] lists stock, places orders, and reads the records afterwards,
 //! - [`traces`] reads received traces, [`stories`] are the expected ones,
 //! - [`catalogue`] generates the schemas of the events and the document of the bus,
-//! - [`compatibility`] finds what an old consumer could not read,
+//! - [`compatibility`] finds incompatible changes of events,
 //! - [`openapi`] generates the OpenAPI document from the services' contracts,
 //! - [`generated`] has every file that is generated from the code,
-//! - [`faults`] is a proxy between a function and AWS, which counts calls and refuses them,
-//! - [`alarms`] reads the alarms of the templates and the metrics that functions have written,
-//! - [`turns`] prevents that tests change what others use at the same time.
+//! - [`faults`] is a proxy between a function and AWS, which records calls and refuses them,
+//! - [`alarms`] reads the alarms in the templates and the metrics that functions have emitted,
+//! - [`turns`] keeps tests from changing what other tests are using.
 
 #![allow(
     clippy::expect_used,
@@ -53,7 +53,7 @@ use uuid::Uuid;
 
 /// The emulator's confirmation code for every sign-up.
 const CONFIRMATION_CODE: &str = "123456";
-/// Everyone's password.
+/// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
 /// Maximum wait for an effect. Effects take well under a second, but much longer beside tests that keep the processors busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -73,7 +73,7 @@ pub struct System {
 }
 
 impl System {
-    /// Finds the running system by the file that `make up` writes.
+    /// Connects to the running system. The file that `make up` writes says where it is.
     pub async fn connect() -> Self {
         let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/outputs.json");
         let path = env::var_os("MADANG_OUTPUTS").map_or(default, PathBuf::from);
@@ -161,7 +161,7 @@ impl System {
         assert_eq!(answer.failed_entry_count(), 0);
     }
 
-    /// Sends a message to a consumer's queue, past bus and rule.
+    /// Sends a message directly to a consumer's queue, without the bus and its rule.
     pub async fn send(&self, queue: &str, body: &str) {
         let sqs = aws_sdk_sqs::Client::new(&self.aws);
         sqs.send_message().queue_url(self.queue(queue)).message_body(body).send().await.expect("SendMessage");
@@ -176,7 +176,7 @@ impl System {
                 .receive_message()
                 .queue_url(&queue)
                 .max_number_of_messages(10)
-                // What is not wanted here is hidden for a moment only, for the tests that look for theirs.
+                // Other messages are hidden for a second only, because other tests look for them.
                 .visibility_timeout(1)
                 .message_attribute_names("All")
                 .send()
@@ -206,15 +206,15 @@ impl System {
         self.messages(queue, &every).await
     }
 
-    /// Awaits that a consumer's queue is empty, except for the delayed second pass of a cascade. An effect that has not happened
-    /// by then will not happen.
-    pub async fn worked_off(&self, queue: &str) {
+    /// Waits until a consumer's queue is empty, except for the delayed second pass of a cascade. An effect that has not
+    /// happened by then will not happen.
+    pub async fn drained(&self, queue: &str) {
         let now = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
         // If a function timed out, its messages are delivered again after the queue's visibility time-out.
-        eventually_within(VISIBILITY_TIMEOUT + PATIENCE, &format!("{queue} is worked off"), async || {
+        eventually_within(VISIBILITY_TIMEOUT + PATIENCE, &format!("{queue} is drained"), async || {
             (self.messages(queue, &now).await == 0).then_some(())
         })
         .await;
@@ -271,7 +271,7 @@ pub struct Person {
     pub email: String,
     /// The access token.
     pub token: String,
-    /// The ID token, which is for the client's own use and does not open an API.
+    /// The ID token, which is for the client itself: an API must refuse it.
     pub id_token: String,
 }
 
@@ -294,7 +294,7 @@ impl Person {
         Ok(())
     }
 
-    /// Verifies the address. On AWS confirming the sign-up does, with the code from the mail; the emulator does not.
+    /// Verifies the e-mail address. On AWS, confirming the sign-up does that; in the emulator it does not.
     pub async fn verifies_email(&self) {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
         let verified = AttributeType::builder().name("email_verified").value("true").build().unwrap();
@@ -325,7 +325,7 @@ impl Person {
         self.request(Method::POST, path).json(body).send().await
     }
 
-    /// `PATCH` with a JSON body, of a version.
+    /// `PATCH` of a version, with a JSON body.
     pub async fn patch(&self, path: &str, version: u64, body: &Value) -> Answer {
         self.request(Method::PATCH, path).if_match(version).json(body).send().await
     }
@@ -338,7 +338,7 @@ impl Person {
     /// Creates a post and returns its id.
     pub async fn writes_post(&self, title: &str) -> Uuid {
         let key = Uuid::now_v7().to_string();
-        self.makes("/posts", &key, &json!({"title": title, "body": "It rains."}), 201).await
+        self.creates("/posts", &key, &json!({"title": title, "body": "It rains."}), 201).await
     }
 
     /// Creates a post, waits until it can be commented on, and returns its id.
@@ -354,12 +354,12 @@ impl Person {
     /// Creates a comment and returns its id.
     pub async fn comments_on(&self, post: Uuid, body: &str) -> Uuid {
         let key = Uuid::now_v7().to_string();
-        self.makes(&format!("/posts/{post}/comments"), &key, &json!({"body": body}), 201).await
+        self.creates(&format!("/posts/{post}/comments"), &key, &json!({"body": body}), 201).await
     }
 
     /// Creates something with an `Idempotency-Key` and returns its id. Repeats the request after a 503, as clients do when the
     /// system is busy.
-    pub async fn makes(&self, path: &str, key: &str, body: &Value, status: u16) -> Uuid {
+    pub async fn creates(&self, path: &str, key: &str, body: &Value, status: u16) -> Uuid {
         eventually(&format!("{path} is answered"), async || {
             let answer = self.request(Method::POST, path).key(key).json(body).send().await;
             (answer.status != 503).then(|| {
@@ -378,13 +378,13 @@ impl Person {
         items.filter(|notification| notification["type"] == kind).cloned().collect()
     }
 
-    /// Waits until the notifications service knows this person, which its welcome shows.
+    /// Waits until this person has the welcome, so that the notifications service knows them.
     pub async fn is_welcomed(&self) {
         eventually("the welcome arrives", async || self.notifications("welcome").await.pop()).await;
     }
 }
 
-/// A request being put together.
+/// A request under construction.
 #[derive(Debug)]
 pub struct Request(RequestBuilder);
 
@@ -433,7 +433,7 @@ impl Request {
             serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)))
         };
         let answer = Answer { status, headers, body };
-        promises::hold(&method, &path, &answer);
+        promises::check(&method, &path, &answer);
         answer
     }
 }
@@ -537,8 +537,8 @@ fn difference(at: &str, actual: &Value, expected: &Value) -> Option<String> {
     (!fits).then(|| format!("{at} is {actual} instead of {expected}"))
 }
 
-/// Awaits a condition: tries until `probe` returns something, and fails the test with `what` if it does not. Pauses grow, because
-/// the local cloud handles each try on one core, for which other tests wait.
+/// Waits for a condition: calls `probe` until it returns something, and fails the test with `what` if that takes too long. The
+/// pauses between calls grow, because the local cloud handles them all on one core, for which other tests wait.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, probe).await
 }

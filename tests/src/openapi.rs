@@ -1,4 +1,4 @@
-//! The OpenAPI document, made of what the services' `contract` modules tell.
+//! Generates the OpenAPI document from the services' `contract` modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,43 +12,35 @@ use serde_json::{Map, Value, json};
 
 const TITLE: &str = "Madang";
 const DESCRIPTION: &str = "People sign up, write posts, comment, are notified, and order goods from a shared stock.\n\n\
-    Errors are problem details (RFC 9457); if API Gateway refuses a request before it reaches a function, it answers \
-    `{\"message\": …}`. Lists are paged: `next_cursor` of one page is the `cursor` of the next. Every POST that creates \
-    something takes an `Idempotency-Key`. A change sends the `ETag` of the version that it is based on in `If-Match`. Every \
-    answer has the id of its trace in `traceresponse`, by which operators find it. Unknown request fields are refused; clients \
-    should ignore unknown fields of answers, which may get more.";
+    Errors are problem documents (RFC 9457). If API Gateway itself refuses a request, the answer is `{\"message\": …}`. \
+    Lists are read page by page: `next_cursor` of one page is `cursor` of the next. Every POST that creates takes an \
+    `Idempotency-Key`. A change names in `If-Match` the version that it is based on: the `ETag` of the last answer. Each \
+    answer names its trace in `traceresponse`; operators can find it by that. Requests with unknown fields are refused. \
+    Answers may get more fields, and clients should ignore those that they do not know.";
 
 /// The header in which an answer names its trace.
 const TRACE_RESPONSE: &str = "traceresponse";
 
-/// Where signed-in people get their token from.
+/// The names of the security schemes.
 const ACCESS_TOKEN: &str = "accessToken";
 const SIGNATURE: &str = "awsSignature";
 const PROVIDER: &str = "providerSignature";
 
-/// A part of the API: its name, what it is about, its operations.
+/// A service of the API: its name, its description, its operations.
 pub type Service = (&'static str, &'static str, Vec<Operation>);
 
-/// Every service's operations, in the order in which people read them.
+/// Every service's operations, in the order of the document.
 pub fn services() -> Vec<Service> {
     vec![
-        ("users", "Profiles.", users::contract::operations()),
-        ("posts", "Posts by users.", posts::contract::operations()),
+        ("users", "Users and their profiles.", users::contract::operations()),
+        ("posts", "Posts of users.", posts::contract::operations()),
         ("comments", "Comments on posts.", comments::contract::operations()),
-        (
-            "notifications",
-            "Notifications for users, and their preferences.",
-            notifications::contract::operations(),
-        ),
-        ("inventory", "The stock.", inventory::contract::operations()),
-        ("orders", "Orders, processed by a saga.", orders::contract::operations()),
+        ("notifications", "Notifications, and preferences for mail.", notifications::contract::operations()),
+        ("inventory", "Items that can be ordered, and their stock.", inventory::contract::operations()),
+        ("orders", "Orders of items.", orders::contract::operations()),
         ("payments", "Payments of orders.", payments::contract::operations()),
-        ("api-docs", "The documentation of this API.", api_docs::contract::operations()),
-        (
-            "registry",
-            "Addresses of services, for operators and deployments.",
-            registry::contract::operations(),
-        ),
+        ("api-docs", "This description, and a page to try it.", api_docs::contract::operations()),
+        ("registry", "Where services are, for operators and deployments.", registry::contract::operations()),
     ]
 }
 
@@ -79,7 +71,7 @@ pub fn document() -> Value {
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
-        // Relative to where this document is served: the deployment that serves it.
+        // Relative to the URL of this document, so that each deployment describes itself.
         "servers": [{"url": "./", "description": "The deployment that serves this document."}],
         "tags": tags,
         "paths": paths,
@@ -92,7 +84,7 @@ pub fn document() -> Value {
     }))
 }
 
-/// Says whether something fits a schema of the document, formats included.
+/// A validator for a schema of the document. It checks formats too.
 pub fn validator(document: &Value, schema: &Value) -> Validator {
     let whole = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -113,7 +105,7 @@ fn describe(
         "tags": [tag],
         "summary": operation.summary,
         "security": security(operation.access),
-        // Who answers: the templates are compared with it.
+        // The function that serves it: a test compares this with the templates.
         "x-function": operation.function,
     });
     if !operation.description.is_empty() {
@@ -139,8 +131,8 @@ fn describe(
         let name = refusal.name();
         answers.insert(status.to_string(), json!({"$ref": format!("#/components/responses/{name}")}));
         let described = refusal.describe(status);
-        let standing = responses.entry(name).or_insert_with(|| described.clone());
-        assert_eq!(*standing, described, "two answers have one name");
+        let existing = responses.entry(name).or_insert_with(|| described.clone());
+        assert_eq!(*existing, described, "two answers have the same name");
     }
     described["responses"] = Value::Object(answers);
     described
@@ -190,21 +182,21 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
 
 fn location(example: &str) -> Value {
     json!({
-        "description": "The path of the created resource, relative to the API's address.",
+        "description": "The path of what was created, below the API's base URL.",
         "required": true,
         "schema": {"type": "string", "format": "uri-reference"},
         "example": example,
     })
 }
 
-/// Who refuses a request, with one status, and why.
+/// The refusals with one status: the function's problems, and API Gateway's message if that refuses requests with it too.
 struct Refusal {
     kinds: Vec<Kind>,
     gateway: Option<&'static str>,
 }
 
 impl Refusal {
-    /// The component's name: its problems' names, and what the gateway says where it says something.
+    /// The component's name: the names of its problems, and API Gateway's message if there is one.
     fn name(&self) -> String {
         let names = self.kinds.iter().map(|kind| pascal(kind.name()));
         let gateway = self.gateway.map(|message| format!("Gateway{}", message.replace(' ', "")));
@@ -250,13 +242,13 @@ impl Refusal {
 
 const INSTANCE: &str = "urn:uuid:6f1c2f9e-3b1d-4c8e-9a53-0d2f4c8e9a53";
 
-/// What an operation refuses, by status: its own problems, and what API Gateway says in front of it.
+/// An operation's refusals by status: those of its function, and those of API Gateway in front of it.
 fn refusals(operation: &Operation) -> BTreeMap<u16, Refusal> {
     let has_path_parameter = operation.parameters.iter().any(|parameter| parameter.place == Place::Path);
     let gateway = [
         (401, "Unauthorized", operation.access == Access::SignedIn),
         (403, "Forbidden", operation.access == Access::Principal),
-        // A parameter that is empty, or has a slash in it, makes a path that leads nowhere.
+        // An empty parameter, or one with a slash in it, makes a path without a route.
         (404, "Not Found", has_path_parameter),
         (413, "Request Entity Too Large", operation.body.is_some()),
         (429, "Too Many Requests", true),
@@ -268,7 +260,7 @@ fn refusals(operation: &Operation) -> BTreeMap<u16, Refusal> {
         let entry = refusals.entry(kind.status().as_u16());
         entry.or_insert_with(|| Refusal { kinds: Vec::new(), gateway: None }).kinds.push(kind);
     }
-    for (status, message, _) in gateway.into_iter().filter(|(_, _, says)| *says) {
+    for (status, message, _) in gateway.into_iter().filter(|(_, _, refuses)| *refuses) {
         let entry = refusals.entry(status).or_insert_with(|| Refusal { kinds: Vec::new(), gateway: None });
         entry.gateway = Some(message);
     }
@@ -306,13 +298,13 @@ fn security_schemes() -> Value {
 fn headers() -> Value {
     json!({
         "Version": {
-            "description": "The version of the resource, in quotes, to send in `If-Match`.",
+            "description": "The version of the object in quotes, as `If-Match` takes it.",
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"},
             "example": "\"1\"",
         },
         "FileTag": {
-            "description": "The file's version, to send in `If-None-Match`.",
+            "description": "The version of the file in quotes, as `If-None-Match` takes it.",
             "required": true,
             "schema": {"type": "string", "pattern": "^\"[^\"]+\"$"},
             "example": "\"5f0c1e8a\"",
@@ -320,7 +312,7 @@ fn headers() -> Value {
         "Trace": trace(true, ""),
         "TraceOfProblem": trace(false, " API Gateway's own answers do not have it."),
         "RetryAfter": {
-            "description": "Seconds to wait before a retry; API Gateway's own answers lack it.",
+            "description": "Seconds to wait before a retry. API Gateway's own answers do not have it.",
             "required": false,
             "schema": {"type": "integer", "minimum": 1},
             "example": 1,
@@ -328,7 +320,7 @@ fn headers() -> Value {
     })
 }
 
-/// The place in a trace, in the form of a `traceparent`.
+/// The header `traceresponse`, in the form of a `traceparent`.
 fn trace(required: bool, exception: &str) -> Value {
     json!({
         "description": format!(
@@ -341,11 +333,11 @@ fn trace(required: bool, exception: &str) -> Value {
     })
 }
 
-/// The component schemas, of what is sent and of what is answered.
+/// The component schemas: those of requests and those of answers.
 struct Schemas {
     sent: SchemaGenerator,
     answered: SchemaGenerator,
-    /// Definitions of requests whose fields the server does not all know.
+    /// Definitions in requests that may have more fields than the server knows.
     open: BTreeSet<String>,
 }
 
@@ -402,10 +394,10 @@ impl Schemas {
     }
 }
 
-/// What marks a definition that requests have beside the one of answers.
+/// The suffix of a definition of requests if answers have one with the same name.
 const SENT: &str = "Input";
 
-/// Marks each reference of a request. Which definitions are only theirs is known at the end: see [`resolved`].
+/// Marks each reference in a request. Only at the end is it known which definitions answers have too: see [`resolved`].
 fn mark_sent(schema: &mut Value) {
     each_object(schema, &mut |object| {
         if let Some(Value::String(reference)) = object.get_mut("$ref") {
@@ -414,7 +406,7 @@ fn mark_sent(schema: &mut Value) {
     });
 }
 
-/// The document with each marked reference leading to the definition that there is.
+/// The document, in which each marked reference leads to an existing definition.
 fn resolved(mut document: Value) -> Value {
     let schemas = document["components"]["schemas"].clone();
     each_object(&mut document, &mut |object| {
@@ -453,8 +445,8 @@ fn problem_schema() -> Value {
                     "properties": {
                         "pointer": {
                             "type": "string",
-                            "description": "The field as a JSON pointer into the body, or `/` and the name of a \
-                                            query or path parameter.",
+                            "description": "The field: a JSON pointer into the body, or a parameter's name after a \
+                                            slash.",
                         },
                         "detail": {"type": "string", "description": "What is wrong with it."},
                     },
@@ -468,17 +460,17 @@ fn problem_schema() -> Value {
 
 fn gateway_schema() -> Value {
     json!({
-        "description": "The body if API Gateway itself refuses a request.",
+        "description": "API Gateway's own answer to a request that it refuses.",
         "type": "object",
         "properties": {"message": {"type": ["string", "null"], "description": "The reason."}},
         "required": ["message"],
     })
 }
 
-/// What schemars says in a roundabout way, said plainly.
+/// Simplifies a schema that schemars generated.
 pub fn tidy(schema: &mut Value) {
     each_object(schema, &mut |object| {
-        // The sizes of Rust's integers are nobody's business: where there is a limit it is said.
+        // The sizes of Rust's integers do not concern clients: actual limits are given as `minimum` and `maximum`.
         if object.get("type") == Some(&json!("integer")) {
             object.remove("format");
         }
@@ -490,27 +482,27 @@ pub fn tidy(schema: &mut Value) {
     });
 }
 
-/// An enum's variants, each of them a constant, are an `enum`, and their descriptions a list.
+/// Turns an enum of constants from `oneOf` into `enum`, and the descriptions of its variants into a list.
 fn variants_as_enum(object: &mut Map<String, Value>) {
     let Some(Value::Array(variants)) = object.get("oneOf") else { return };
     if !variants.iter().all(|variant| variant["const"].is_string()) {
         return;
     }
     let names: Vec<Value> = variants.iter().map(|variant| variant["const"].clone()).collect();
-    let told = variants.iter().map(|variant| {
+    let lines = variants.iter().map(|variant| {
         let (name, about) = (variant["const"].as_str(), variant["description"].as_str());
         format!("- `{}`: {}", name.unwrap_or_default(), about.unwrap_or_default())
     });
-    let told = told.collect::<Vec<_>>().join("\n");
+    let list = lines.collect::<Vec<_>>().join("\n");
     let heading = object.get("description").and_then(Value::as_str).unwrap_or_default();
-    let description = format!("{heading}\n\n{told}");
+    let description = format!("{heading}\n\n{list}");
     object.remove("oneOf");
     object.insert("type".to_owned(), json!("string"));
     object.insert("enum".to_owned(), json!(names));
     object.insert("description".to_owned(), json!(description));
 }
 
-/// A field that need not be there is absent where it has no value, never null.
+/// Removes `null` from optional fields: without a value they are absent.
 fn absent_rather_than_null(object: &mut Map<String, Value>) {
     let required: BTreeSet<String> =
         object.get("required").and_then(Value::as_array).map_or_else(BTreeSet::new, |names| {
@@ -537,7 +529,7 @@ fn absent_rather_than_null(object: &mut Map<String, Value>) {
     }
 }
 
-/// Does something to a schema's objects, inner ones first.
+/// Calls `act` with each object of a schema, inner objects first.
 pub fn each_object(value: &mut Value, act: &mut impl FnMut(&mut Map<String, Value>)) {
     match value {
         Value::Object(object) => {

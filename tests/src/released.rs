@@ -1,5 +1,4 @@
-//! `events/released/`: every released revision of every event's schema, with its example.
-//! Nothing there is ever changed.
+//! `events/released/`: every released revision of every event's schema, with an example. The files there never change.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -17,7 +16,7 @@ pub const FOLDER: &str = "events/released";
 /// The file with the checksums of the others.
 pub const SUMS: &str = "SHA256SUMS";
 
-/// One revision of an event's schema as it was released.
+/// A released revision of an event's schema.
 pub struct Revision {
     /// `post.created.v1.2.json`: the second revision of version 1.
     pub file: String,
@@ -56,16 +55,16 @@ pub fn all() -> Vec<Revision> {
     revisions
 }
 
-/// The present events that a consumer of a released revision could not read.
-pub fn unreadable() -> Vec<String> {
+/// How the present schemas are incompatible with released ones: a sentence for each field.
+pub fn incompatible() -> Vec<String> {
     let present = catalogue::schemas();
     let mut found = Vec::new();
     for Revision { file, name, schema, .. } in all() {
         match present.get(&name) {
             Some(present) => found.extend(breaks(&name.event, &schema, present)),
             None => found.push(format!(
-                "{}: version {} was released ({FOLDER}/{file}) and the code does not know it any more. Keep it beside the new \
-                 one: there are events of it in queues and in the archive.",
+                "{}: version {} was released ({FOLDER}/{file}), but the code does not know it any more. Keep it beside the \
+                 new one, because queues and the archive still hold events of it.",
                 name.event, name.version
             )),
         }
@@ -73,7 +72,7 @@ pub fn unreadable() -> Vec<String> {
     found
 }
 
-/// The present revisions that are not kept yet, and the checksums including theirs.
+/// The present revisions that are not in the folder yet, and the file of checksums with theirs added.
 pub(crate) fn next() -> BTreeMap<String, String> {
     let (released, examples) = (all(), catalogue::examples());
     let mut files = BTreeMap::new();
@@ -84,9 +83,9 @@ pub(crate) fn next() -> BTreeMap<String, String> {
             continue;
         }
         let file = format!("{}.{}.json", name.stem(), last.map_or(0, |last| last.number) + 1);
-        let mut kept = schema;
-        kept["examples"] = json!([examples[&name]]);
-        let text = files::pretty(&kept);
+        let mut revision = schema;
+        revision["examples"] = json!([examples[&name]]);
+        let text = files::pretty(&revision);
         writeln!(sums, "{}  {file}", sum(&text)).unwrap();
         files.insert(format!("{FOLDER}/{file}"), text);
     }
@@ -94,7 +93,7 @@ pub(crate) fn next() -> BTreeMap<String, String> {
     files
 }
 
-/// A text's checksum, as in the file of checksums.
+/// A text's SHA-256 checksum, as the file of checksums has it.
 pub fn sum(text: &str) -> String {
     Sha256::digest(text).iter().fold(String::new(), |mut digits, byte| {
         write!(digits, "{byte:02x}").unwrap();

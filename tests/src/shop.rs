@@ -1,4 +1,4 @@
-//! Lists stock, places orders, and reads the records of the tables and the provider afterwards, for the invariants.
+//! Lists stock, places orders, and afterwards checks the invariants in the tables' and the provider's records.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -13,9 +13,9 @@ use crate::{
     faults::{Environments, change_variables, finally, restore_variables},
 };
 
-/// A card that pays.
+/// A card whose payments succeed.
 pub const CARD: &str = "pm_card_visa";
-/// A card that is declined.
+/// A card whose payments are declined.
 pub const DECLINED: &str = "pm_card_chargeDeclined";
 
 /// The functions of the saga's steps forward, in order.
@@ -30,7 +30,7 @@ pub const FORWARD: [&str; 6] = [
 /// The functions of its compensations, in order.
 pub const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
 
-/// The functions that handle an order, and the reconciler: what a test that injects faults needs.
+/// The functions that handle an order, the reconciler included: a test that injects faults needs them as they were deployed.
 pub fn saga() -> Vec<&'static str> {
     [&["orders-place", "orders-reconcile", "orders-park"][..], &FORWARD, &BACK].concat()
 }
@@ -48,12 +48,12 @@ pub fn usd(amount: i64) -> Value {
 impl System {
     /// A member of the group `admin`.
     pub async fn admin(&self) -> Person {
-        // Boxed: it is awaited beside others like it, and the SDK's futures are large.
+        // Boxed, because callers await several at once and the SDK's futures are large.
         let mut person = Box::pin(self.registered("Admin")).await;
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.aws);
         let add = cognito.admin_add_user_to_group().user_pool_id(self.output("user_pool_id"));
         add.username(&person.email).group_name("admin").send().await.expect("AdminAddUserToGroup");
-        // The groups are in the tokens that are issued from now on.
+        // Only tokens that are issued from now on name the group.
         person.sign_in().await.expect("InitiateAuth");
         person
     }
@@ -71,7 +71,7 @@ impl System {
         let request = dynamodb.get_item().table_name(table).consistent_read(true);
         let key = |value: &str| AttributeValue::S(value.to_owned());
         let get = request.key("pk", key(pk)).key("sk", key(sk)).send();
-        // Boxed: several of them are awaited at once, and the SDK's futures are large.
+        // Boxed, because callers await several at once and the SDK's futures are large.
         let answer = Box::pin(get).await.expect("GetItem");
         answer.item.map(|item| serde_dynamo::from_item(item).expect("an item as JSON"))
     }
@@ -114,8 +114,7 @@ impl System {
         entered.map(|event| event.state_entered_event_details().unwrap().name().to_owned()).collect()
     }
 
-    /// Waits until the reconciler has started an execution of this name, which it does half a minute after the order
-    /// was placed.
+    /// Waits until the reconciler has started an execution of this name. It does so half a minute after the order was placed.
     pub async fn starts(&self, name: &str) -> ExecutionStatus {
         eventually(&format!("{name} is started"), async || {
             self.reconcile().await;
@@ -143,12 +142,12 @@ impl Person {
 
     /// Orders a quantity of one item.
     pub async fn orders(&self, sku: &str, quantity: u32, payment_method: &str) -> Uuid {
-        self.orders_under(&new_sku("key"), &order(sku, quantity, payment_method)).await
+        self.orders_with_key(&new_sku("key"), &order(sku, quantity, payment_method)).await
     }
 
     /// Places an order with an `Idempotency-Key`.
-    pub async fn orders_under(&self, key: &str, body: &Value) -> Uuid {
-        self.makes("/orders", key, body, 202).await
+    pub async fn orders_with_key(&self, key: &str, body: &Value) -> Uuid {
+        self.creates("/orders", key, body, 202).await
     }
 
     /// Waits until an order of this person is no longer pending, and returns it.
@@ -175,16 +174,16 @@ pub fn order(sku: &str, quantity: u32, payment_method: &str) -> Value {
     json!({"items": [{"sku": sku, "quantity": quantity}], "payment_method": payment_method})
 }
 
-/// The id of the order that this person places with this `Idempotency-Key`. It is known before the order is placed, so that
-/// faults can be injected for it.
+/// The id of the order that this person places with this `Idempotency-Key`. Tests need it before they place the order, to
+/// inject faults.
 pub fn order_id(buyer: &Person, key: &str) -> Uuid {
     let key = kernel::idempotency::IdempotencyKey::parse(key.as_bytes()).expect("a key");
     kernel::idempotency::CreationRequest::new(buyer.id, "POST /orders", Some(&key), &()).id()
 }
 
-/// The records of an order, with the statuses that their owners use.
+/// The records of an order, each with the status that its owner gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Books {
+pub struct OrderRecords {
     /// The order's status in its table.
     pub order: String,
     /// The reservation's status.
@@ -195,7 +194,7 @@ pub struct Books {
     pub provider: String,
 }
 
-impl Books {
+impl OrderRecords {
     /// Reads all four. One that does not exist is `none`.
     pub async fn read(system: &System, order: Uuid) -> Self {
         let pk = format!("order#{order}");
@@ -219,10 +218,10 @@ impl Books {
         }
     }
 
-    /// The violated invariant for a settled order, if there is one.
-    pub fn wrong(&self) -> Option<String> {
+    /// Says which records violate the invariants of a settled order, if they do.
+    pub fn violation(&self) -> Option<String> {
         let words = [self.order.as_str(), &self.reservation, &self.payment, &self.provider];
-        let fine = match words {
+        let valid = match words {
             ["CONFIRMED", "COMMITTED", "CAPTURED", "CAPTURED"] => true,
             ["REJECTED" | "CANCELLED", reservation, payment, provider] => {
                 matches!(reservation, "RELEASED" | "none")
@@ -231,18 +230,18 @@ impl Books {
             }
             _ => false,
         };
-        (!fine).then(|| format!("{self:?}"))
+        (!valid).then(|| format!("{self:?}"))
     }
 }
 
-/// Asserts the invariants for these orders, all of them settled, and for an item with an initial stock of `on_hand` that only
-/// they have ordered. Returns how many were confirmed.
+/// Asserts the invariants for these settled orders, and for an item with an initial stock of `on_hand`, which no other order
+/// contains. Returns the number of confirmed orders.
 pub async fn assert_invariants(system: &System, orders: &[Uuid], sku: &str, on_hand: u64) -> usize {
     let (mut confirmed, mut sold) = (0, 0);
     for order in orders {
-        let books = Books::read(system, *order).await;
-        assert_eq!(books.wrong(), None, "order {order}");
-        if books.order == "CONFIRMED" {
+        let records = OrderRecords::read(system, *order).await;
+        assert_eq!(records.violation(), None, "order {order}");
+        if records.order == "CONFIRMED" {
             confirmed += 1;
             let stored = system.item("orders", &format!("order#{order}"), "order").await.unwrap();
             let items = stored["items"].as_array().unwrap().iter();
@@ -265,21 +264,21 @@ fn faults_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.local/faults")
 }
 
-/// Injects faults into a step for an order, one at each of its next invocations.
+/// Injects faults into a step of an order: one into each of its next invocations.
 pub fn inject(order: Uuid, function: &str, faults: &[&str]) {
     let folder = faults_folder().join(order.to_string()).join(function);
     fs::create_dir_all(&folder).expect("a folder for faults");
-    for (place, fault) in faults.iter().enumerate() {
-        fs::write(folder.join(format!("{place:02}-{fault}")), "").expect("a fault");
+    for (index, fault) in faults.iter().enumerate() {
+        fs::write(folder.join(format!("{index:02}-{fault}")), "").expect("a fault");
     }
 }
 
-/// Removes the faults of an order that were not injected yet.
-pub fn mend(order: Uuid) {
+/// Removes the faults of an order that have not happened yet.
+pub fn remove_faults(order: Uuid) {
     fs::remove_dir_all(faults_folder().join(order.to_string())).expect("an order's faults");
 }
 
-/// The number of an order's faults that were not injected yet.
+/// The number of an order's faults that have not happened yet.
 pub fn faults_left(order: Uuid) -> usize {
     let folders = fs::read_dir(faults_folder().join(order.to_string())).into_iter().flatten().flatten();
     folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
@@ -312,7 +311,7 @@ pub async fn with_faults<T>(system: &System, test: impl AsyncFnOnce() -> T) -> T
     finally(Box::pin(test()), Box::pin(restore)).await
 }
 
-/// Awaits that these orders are settled and their latest executions have succeeded.
+/// Waits until these orders are settled and their latest executions have succeeded.
 pub async fn at_rest(system: &System, orders: &[Uuid]) {
     for order in orders {
         eventually(&format!("order {order} is at rest"), async || {

@@ -1,4 +1,4 @@
-//! Requests with a signature (`SigV4`), for which there is no AWS client here: the internal endpoint, and logs.
+//! Signed requests (`SigV4`) for which this crate has no AWS client: the API's endpoints for AWS principals, and CloudWatch.
 
 use std::time::SystemTime;
 
@@ -23,20 +23,20 @@ impl System {
         self.send_signed_raw(method, path, "application/json", body).await
     }
 
-    /// A request through the API with a body as it is, signed by the account's root.
+    /// A request through the API with any body, signed by the account's root.
     pub async fn send_signed_raw(&self, method: &str, path: &str, media_type: &str, body: String) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));
         let headers = if body.is_empty() { vec![] } else { vec![("content-type", media_type)] };
         self.signed(&root(), "execute-api", method, &url, &headers, body).send().await
     }
 
-    /// `GET` through the API, signed by someone else.
+    /// `GET` through the API, signed with these credentials.
     pub async fn get_signed_by(&self, signer: &Credentials, path: &str) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));
         self.signed(signer, "execute-api", "GET", &url, &[], String::new()).send().await
     }
 
-    /// The outcomes of an event at a consumer, from its log: awaits `times` of them, and returns them in order.
+    /// The outcomes of an event at a consumer, in order. Waits until the consumer has logged `times` of them.
     pub async fn consumed(&self, function: &str, event: &Value, times: usize) -> Vec<String> {
         let id = event["id"].as_str().unwrap();
         eventually(&format!("{function} has consumed the event {times} times"), async || {
@@ -53,7 +53,7 @@ impl System {
         self.log_lines_since(function, text, 0).await
     }
 
-    /// Like [`Self::log_lines`], from a moment on: milliseconds since 1970.
+    /// Like [`Self::log_lines`], but only the lines from `start` on, in milliseconds since 1970.
     pub(crate) async fn log_lines_since(&self, function: &str, text: &str, start: u64) -> Vec<Value> {
         let query = json!({
             "logGroupName": format!("/aws/lambda/{function}"),

@@ -1,4 +1,5 @@
-//! The expected stories of traces: a line for each request or event that reached a function, below the hop that caused it.
+//! The expected stories of traces. A story has a line for each request or event that reached a function, below the hop that
+//! caused it.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::{
     traces::{Origin, Trace},
 };
 
-/// A person's first trace: registering.
+/// A registration.
 pub const REGISTERED: &str = "\
 users-register: POST /users
   comments-on-user: consume user.created
@@ -31,7 +32,7 @@ posts-create: POST /posts
   posts-relay: publish post.created
 ";
 
-/// The post's author wants mail.
+/// A new comment, if the post's author gets mail.
 pub const COMMENTED: &str = "\
 comments-create: POST /posts/{id}/comments
   comments-relay: publish comment.created
@@ -88,7 +89,8 @@ orders-place: POST /orders
   payments-cancel: payments-cancel
 ";
 
-/// A user with one post that has a comment. Cascades have a second pass, which goes on from the first.
+/// The deletion of a user with one post that has a comment. A cascade has a second pass, which continues the trace of the
+/// first.
 pub const DELETED: &str = "\
 users-delete: DELETE /users/me
   comments-on-user: consume user.deleted
@@ -106,23 +108,23 @@ users-delete: DELETE /users/me
   users-relay: publish user.deleted
 ";
 
-/// Makes a request and awaits that its trace has this story. Returns the trace.
-pub async fn tells(system: &System, request: Request, status: u16, story: &str) -> (Origin, Trace) {
+/// Sends a request and waits until its trace has this story. Returns the trace.
+pub async fn send_traced(system: &System, request: Request, status: u16, story: &str) -> (Origin, Trace) {
     let origin = Origin::default();
     let answer = request.traced(&origin).send().await;
     assert_eq!(answer.status, status, "{answer:?}");
-    let trace = told(system, &origin, story).await;
+    let trace = await_story(system, &origin, story).await;
     (origin, trace)
 }
 
-/// Awaits that a trace has this story. Returns the trace.
-pub async fn told(system: &System, origin: &Origin, story: &str) -> Trace {
-    let told = told_within(2 * PATIENCE, system, origin, story).await;
-    told.unwrap_or_else(|other| panic!("the story is\n{other}\nand not\n{story}"))
+/// Waits until a trace has this story. Returns the trace.
+pub async fn await_story(system: &System, origin: &Origin, story: &str) -> Trace {
+    let found = await_story_within(2 * PATIENCE, system, origin, story).await;
+    found.unwrap_or_else(|other| panic!("the story is\n{other}\nand not\n{story}"))
 }
 
-/// The trace, if it has this story within a time; otherwise its story at that time.
-pub async fn told_within(
+/// Waits for a trace to have this story. If it does not in time, returns the story that it has then.
+pub async fn await_story_within(
     patience: Duration,
     system: &System,
     origin: &Origin,
@@ -132,39 +134,40 @@ pub async fn told_within(
     loop {
         let trace = system.trace(&origin.trace_id).await;
         match trace.map(|trace| (trace.story(), trace)) {
-            Some((told, trace)) if told == story => {
-                assert_eq!(trace.faults(origin), [] as [&str; 0]);
+            Some((found, trace)) if found == story => {
+                assert_eq!(trace.inconsistencies(origin), [] as [&str; 0]);
                 return Ok(trace);
             }
             other if Instant::now() > deadline => {
-                return Err(other.map(|(told, _)| told).unwrap_or_default());
+                return Err(other.map(|(found, _)| found).unwrap_or_default());
             }
             _ => sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Registers someone, and awaits that every service has a copy of them, because it would call users before that.
+/// Registers someone and waits until every service has its copy of the user: a service without one would call users, and that
+/// call would be in the trace.
 pub async fn registered(system: &System) -> Person {
     let person = system.sign_up().await;
     let register = person.request(Method::POST, "/users").json(&json!({"name": "Bada"}));
-    tells(system, register, 201, REGISTERED).await;
+    send_traced(system, register, 201, REGISTERED).await;
     person
 }
 
-/// A buyer, known to every service, and the SKU of an item with this stock.
+/// A buyer of whom every service has a copy, and the SKU of an item with this stock.
 pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
     let (admin, buyer, sku) = (system.admin().await, registered(system).await, new_sku("tea"));
     admin.stocks(&sku, &usd(1250), on_hand).await;
     (buyer, sku)
 }
 
-/// The request that orders one of an item.
+/// The request for an order of one item.
 pub fn place(buyer: &Person, sku: &str, payment_method: &str) -> Request {
     buyer.request(Method::POST, "/orders").key(&new_sku("key")).json(&order(sku, 1, payment_method))
 }
 
-/// The functions in these stories, which a test that expects them needs unchanged.
+/// The functions in these stories. A test that expects the stories needs the functions as they were deployed.
 pub fn functions<'a>(stories: &[&'a str]) -> Vec<&'a str> {
     let lines = stories.iter().flat_map(|story| story.lines());
     lines.filter_map(|line| line.trim_start().split(':').next()).collect()

@@ -1,4 +1,4 @@
-//! The templates, as far as they say what the documents say too.
+//! Reads the templates of the stacks, so that documents can be generated from them and compared with them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub fn all() -> BTreeMap<String, Yaml> {
         .filter_map(|file| Some(file.strip_suffix(".yaml")?.to_owned()))
         .map(|name| {
             let text = files::text(&format!("infra/{name}.yaml"));
-            // CloudFormation's tags fall away: what `!Ref X` leaves is X.
+            // The parser drops CloudFormation's tags: `!Ref X` is read as X.
             let mut documents =
                 YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("infra/{name}.yaml: {error}"));
             (name, documents.remove(0))

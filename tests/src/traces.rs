@@ -1,4 +1,4 @@
-//! Received traces: the local cloud runs a receiver in place of the X-Ray daemon.
+//! Reads traces from the receiver that the local cloud runs in place of the X-Ray daemon.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -44,7 +44,7 @@ impl Origin {
         format!("00-{}-{}-01", self.trace_id, self.span_id)
     }
 
-    /// The trace context as a header, with the decision whether to sample.
+    /// The trace context, sampled or not, as an `X-Amzn-Trace-Id`.
     pub fn header(&self, sampled: bool) -> String {
         let (epoch, unique) = self.trace_id.split_at(8);
         format!("Root=1-{epoch}-{unique};Parent={};Sampled={}", self.span_id, u8::from(sampled))
@@ -52,11 +52,11 @@ impl Origin {
 }
 
 impl Answer {
-    /// The request's trace context and whether the trace is sampled: the header `traceresponse`.
-    pub fn place(&self) -> (Origin, bool) {
+    /// The request's trace context and whether the trace is sampled, from the header `traceresponse`.
+    pub fn trace_context(&self) -> (Origin, bool) {
         let header = self.header("traceresponse").unwrap_or_else(|| panic!("no traceresponse: {self:?}"));
         let [version, trace_id, span_id, flags] = header.split('-').collect::<Vec<_>>()[..] else {
-            panic!("{header} is no traceresponse")
+            panic!("not a traceresponse: {header}")
         };
         assert_eq!((version, trace_id.len(), span_id.len()), ("00", 32, 16), "{header}");
         assert!(["00", "01"].contains(&flags), "{header}");
@@ -65,14 +65,14 @@ impl Answer {
 }
 
 impl Request {
-    /// Makes the request with a sampled trace context.
+    /// Adds a sampled trace context to the request.
     #[must_use]
     pub fn traced(self, origin: &Origin) -> Self {
         self.header("x-amzn-trace-id", &origin.header(true))
     }
 }
 
-/// The received part of a trace.
+/// A trace, as far as it has been received.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Trace {
     /// The trace.
@@ -109,7 +109,7 @@ pub struct Link {
 }
 
 impl Span {
-    /// Whether the work came to another function with this span, by a request or an event.
+    /// Whether the span is a function's work on a request or an event, and not a call that it makes.
     fn is_hop(&self) -> bool {
         self.kind != "client"
     }
@@ -128,7 +128,7 @@ impl Span {
 }
 
 impl System {
-    /// The received part of a trace, if there is any.
+    /// A trace, as far as it has been received.
     pub async fn trace(&self, trace_id: &str) -> Option<Trace> {
         let url = format!("{}/api/traces/{trace_id}", self.output("trace_url"));
         let answer = self.http.get(url).send().await.expect("the receiver answers");
@@ -138,7 +138,7 @@ impl System {
         Some(answer.json().await.expect("a trace"))
     }
 
-    /// The traces that have a span with this id among its attributes.
+    /// The ids of the traces that have a span with this id among its attributes.
     pub async fn traces_of(&self, id: &str) -> Vec<String> {
         let url = format!("{}/api/traces?id={id}&limit=100", self.output("trace_url"));
         let answer: Value =
@@ -149,8 +149,8 @@ impl System {
 }
 
 impl Trace {
-    /// The hops of the trace as a tree: a line each, two spaces deeper than its cause, siblings in alphabetical order. A hop
-    /// without a known cause is at the left, like the first.
+    /// The hops of the trace as a tree: a line for each, indented two spaces further than its cause, siblings in alphabetical
+    /// order. A hop without a known cause is not indented.
     pub fn story(&self) -> String {
         let by_id: HashMap<&str, &Span> =
             self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
@@ -162,59 +162,59 @@ impl Trace {
             }
             below.entry(cause.map(|cause| cause.span_id.as_str())).or_default().push(span);
         }
-        told(&below, None, 0)
+        subtree(&below, None, 0)
     }
 
-    /// The faults of the trace, whatever its story is: none if every span has a known cause (`origin` is the client's own) and
-    /// starts and ends at a plausible time.
-    pub fn faults(&self, origin: &Origin) -> Vec<String> {
+    /// What is inconsistent in the trace, whatever its story is. Empty if every span has a known parent (`origin` is the
+    /// client's span) and plausible times.
+    pub fn inconsistencies(&self, origin: &Origin) -> Vec<String> {
         let by_id: HashMap<&str, &Span> =
             self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
-        let mut faults = Vec::new();
+        let mut found = Vec::new();
         for span in &self.spans {
             let title = span.title();
             if span.trace_id != origin.trace_id {
-                faults.push(format!("{title} is in another trace"));
+                found.push(format!("{title} is in another trace"));
             }
             if span.duration <= 0.0 {
-                faults.push(format!("{title} took no time"));
+                found.push(format!("{title} took no time"));
             }
             let parent = span.parent_id.as_deref().unwrap_or_default();
             let Some(parent) = by_id.get(parent) else {
                 if parent != origin.span_id {
-                    faults.push(format!("the parent of {title} is not known"));
+                    found.push(format!("the parent of {title} is not known"));
                 }
                 continue;
             };
             if span.start < parent.start - SAME_MOMENT {
-                faults.push(format!("{title} began before {}", parent.title()));
+                found.push(format!("{title} began before {}", parent.title()));
             }
-            // A call lies within the work that makes it, and an answer within the call: events come later.
+            // The caller waits for a call, and the call for the work that it requests. Nobody waits for the work on an event.
             let awaited = !span.is_hop() || !parent.is_hop();
             if awaited && span.end() > parent.end() + SAME_MOMENT {
-                faults.push(format!("{title} ended after {}", parent.title()));
+                found.push(format!("{title} ended after {}", parent.title()));
             }
             if !span.is_hop() && span.function != parent.function {
-                faults.push(format!("{title} is a call that {} did not make", parent.title()));
+                found.push(format!("{title} is a call that {} did not make", parent.title()));
             }
         }
-        faults
+        found
     }
 
-    /// The hops, in the order they began.
+    /// The hops, in the order in which they began.
     pub fn hops(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.is_hop())
     }
 }
 
-fn told(below: &BTreeMap<Option<&str>, Vec<&Span>>, cause: Option<&str>, depth: usize) -> String {
+fn subtree(below: &BTreeMap<Option<&str>, Vec<&Span>>, cause: Option<&str>, depth: usize) -> String {
     let mut parts: Vec<String> = below
         .get(&cause)
         .into_iter()
         .flatten()
         .map(|span| {
             let indent = "  ".repeat(depth);
-            format!("{indent}{}\n{}", span.title(), told(below, Some(&span.span_id), depth + 1))
+            format!("{indent}{}\n{}", span.title(), subtree(below, Some(&span.span_id), depth + 1))
         })
         .collect();
     parts.sort();

@@ -1,7 +1,7 @@
 //! Tests that change what others use take turns.
 //!
 //! A test names the functions whose settings it changes, or whose queue it stops, and those that it needs as they were
-//! deployed. It gets all of them at once, as soon as they are free. A waiting test holds nothing, so that no two tests wait
+//! deployed. It gets all of them at once, as soon as they are free. A waiting test holds nothing. Therefore no two tests wait
 //! for each other, and no test waits for one that has not begun.
 
 use std::{
@@ -11,30 +11,30 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// What stands for the local cloud as a whole: every test needs it, and the one that restarts it changes it.
+/// The local cloud as a whole: every test needs it, and a test that restarts it changes it.
 pub const CLOUD: &str = "the local cloud";
 
-/// What stands for the processors: a test that does many things at once changes it, so that no two of these overlap. Together
-/// they would wait for each other for longer than functions wait for AWS.
+/// The processors: a test that does many things at once changes them, so that no two such tests overlap. Together they would
+/// slow each other down so much that functions' calls of AWS time out.
 pub const PROCESSORS: &str = "the processors";
 
 /// The turns under way.
-static TURNS: Mutex<Vec<Arc<Things>>> = Mutex::new(Vec::new());
+static TURNS: Mutex<Vec<Arc<Claim>>> = Mutex::new(Vec::new());
 static ENDED: Notify = Notify::const_new();
 
-fn turns() -> MutexGuard<'static, Vec<Arc<Things>>> {
-    // No code panics while it holds this.
+fn turns() -> MutexGuard<'static, Vec<Arc<Claim>>> {
+    // Nothing panics while it holds the lock, so the state is valid.
     TURNS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a test uses, by names: everything that it needs or changes, and what it changes of that.
+/// The names of what a test uses, and of what it changes. It also uses what it changes.
 #[derive(Debug)]
-struct Things {
+struct Claim {
     used: BTreeSet<String>,
     changed: BTreeSet<String>,
 }
 
-impl Things {
+impl Claim {
     /// Whether one test changes what the other uses.
     fn conflict(&self, other: &Self) -> bool {
         !self.changed.is_disjoint(&other.used) || !self.used.is_disjoint(&other.changed)
@@ -44,36 +44,36 @@ impl Things {
 /// A test's turn, which ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
-pub struct Turn(Arc<Things>);
+pub struct Turn(Arc<Claim>);
 
 /// Waits until no other test changes what this one needs, or uses what this one changes.
 pub async fn turn(changes: &[&str], needs: &[&str]) -> Turn {
     let owned = |names: &[&str]| names.iter().copied().map(str::to_owned).collect();
-    let things =
-        Arc::new(Things { used: owned(&[changes, needs, &[CLOUD]].concat()), changed: owned(changes) });
+    let claim =
+        Arc::new(Claim { used: owned(&[changes, needs, &[CLOUD]].concat()), changed: owned(changes) });
     loop {
-        // Before the check, so that no turn ends unnoticed in between.
+        // Created before the check, so that no turn ends unnoticed in between.
         let ended = ENDED.notified();
-        if let Some(turn) = begin(&things) {
+        if let Some(turn) = begin(&claim) {
             return turn;
         }
         ended.await;
     }
 }
 
-/// Begins a turn, unless a test whose turn it is conflicts.
-fn begin(things: &Arc<Things>) -> Option<Turn> {
+/// Begins a turn, unless it conflicts with one that is under way.
+fn begin(claim: &Arc<Claim>) -> Option<Turn> {
     let mut turns = turns();
-    if turns.iter().any(|other| other.conflict(things)) {
+    if turns.iter().any(|other| other.conflict(claim)) {
         return None;
     }
-    turns.push(Arc::clone(things));
-    Some(Turn(Arc::clone(things)))
+    turns.push(Arc::clone(claim));
+    Some(Turn(Arc::clone(claim)))
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        turns().retain(|things| !Arc::ptr_eq(things, &self.0));
+        turns().retain(|claim| !Arc::ptr_eq(claim, &self.0));
         ENDED.notify_waiters();
     }
 }
@@ -86,13 +86,13 @@ mod tests {
 
     use super::*;
 
-    /// Whether a test that changes and needs this would begin now.
+    /// Whether a test that changes and needs these would begin now.
     async fn begins(changes: &[&str], needs: &[&str]) -> bool {
         timeout(Duration::ZERO, turn(changes, needs)).await.is_ok()
     }
 
     #[tokio::test]
-    async fn a_thing_is_changed_by_one_test_and_needed_by_none_beside_it() {
+    async fn no_test_begins_while_another_changes_what_it_uses() {
         let change = turn(&["a"], &["a", "b"]).await;
         assert!(!begins(&["a"], &[]).await);
         assert!(!begins(&[], &["a"]).await);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_test_that_waits_is_in_nobodys_way_and_begins_when_the_last_that_needs_a_thing_has_ended() {
+    async fn a_waiting_test_blocks_no_other_and_begins_once_all_it_uses_is_free() {
         let (first, second) = (turn(&[], &["d"]).await, turn(&[], &["d"]).await);
         let waiting = turn(&["d", "e"], &[]);
         tokio::pin!(waiting);

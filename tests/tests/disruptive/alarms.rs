@@ -1,6 +1,6 @@
-//! Alarms are able to ring: each test breaks something of the running system, and sees the metric that an alarm watches move
-//! beyond its threshold. The functions' own metrics are read from the lines that they write, which is where CloudWatch
-//! reads them; for AWS's own, what the local cloud has of them, or else what they count.
+//! Every alarm can ring: each test breaks part of the running system and sees that a metric breaches the threshold of its
+//! alarm. The functions' metrics are read from their logs, as CloudWatch reads them. AWS's own metrics are those of the local
+//! cloud. If it lacks one, the test looks at what the metric would count.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,13 +23,13 @@ use system_tests::{
 use tokio::time::sleep;
 use uuid::Uuid;
 
-/// Whose metric cannot be seen here, since the local cloud does not count it. For the first four, what it would count is made to
-/// happen below.
+/// The alarms whose metrics the local cloud lacks, with the reason. The tests below still cause what the first four would
+/// count.
 const UNSEEN: [(&str, &str); 12] = [
     ("api-5xx", "the local cloud's API Gateway publishes no metrics"),
-    ("order-executions-failing", "its Step Functions publishes none either"),
-    ("order-executions-cut-off", "the same"),
-    ("events-waiting", "its queues do not say how old messages are"),
+    ("order-executions-failing", "the local cloud's Step Functions publishes no metrics"),
+    ("order-executions-cut-off", "the local cloud's Step Functions publishes no metrics"),
+    ("events-waiting", "the local cloud's queues publish no age of messages"),
     ("api-slow", "the local cloud's API Gateway publishes no metrics"),
     ("users-relay-behind", "the local cloud's event source mappings publish no IteratorAge"),
     ("posts-relay-behind", "the same"),
@@ -39,51 +39,55 @@ const UNSEEN: [(&str, &str); 12] = [
     ("inventory-relay-behind", "the same"),
     ("payments-relay-behind", "the same"),
 ];
-/// A minute, which is what alarms on lags allow, and then some.
+/// A little more than the minute that the alarms on lags allow.
 const OVER_A_MINUTE: Duration = Duration::from_secs(62);
-/// More failures than the state machine has patience for.
+/// More failures than the state machine retries.
 const ALWAYS: [&str; 13] = ["before"; 13];
 
-/// Waits until what a function has written of a metric since a moment makes its alarm ring.
+/// Waits until the values of a metric that a function has emitted since a moment make the alarm ring.
 async fn rings(system: &System, alarm: &str, function: &str, metric: &str, since: Moment) {
     let alarm = Alarm::named(alarm);
     eventually(&format!("{} rings", alarm.name), async || {
-        let written = system.written(function, metric, since).await;
-        alarm.metric(metric).value(&written).filter(|value| alarm.rings_at(*value))
+        let emitted = system.emitted(function, metric, since).await;
+        alarm.metric(metric).value(&emitted).filter(|value| alarm.rings_at(*value))
     })
     .await;
 }
 
-/// Waits until a function has written of a metric, and asserts that its alarm does not ring of that.
+/// Waits until a function has emitted a metric, and asserts that its values do not make the alarm ring.
 async fn is_quiet(system: &System, alarm: &str, function: &str, metric: &str, since: Moment) {
     let alarm = Alarm::named(alarm);
-    let value = eventually(&format!("{function} has written {metric}"), async || {
-        alarm.metric(metric).value(&system.written(function, metric, since).await)
+    let value = eventually(&format!("{function} has emitted {metric}"), async || {
+        alarm.metric(metric).value(&system.emitted(function, metric, since).await)
     })
     .await;
     assert!(!alarm.rings_at(value), "{} rings at {value}", alarm.name);
 }
 
 #[test]
-fn every_alarm_is_made_to_ring_here_or_it_is_said_why_not() {
+fn every_alarm_has_a_test_that_makes_it_ring_or_a_reason_why_not() {
     let (_, tests) = include_str!("alarms.rs").split_once("\nconst OVER_A_MINUTE").unwrap();
-    let named = |name: &str| {
-        let ways = [format!("rings(&system, \"{name}\""), format!("rings(system, \"{name}\"")];
-        ways.iter().any(|way| tests.contains(way)) || tests.contains(&format!("Alarm::named(\"{name}\")"))
+    let rung = |name: &str| {
+        let calls = [format!("rings(&system, \"{name}\""), format!("rings(system, \"{name}\"")];
+        calls.iter().any(|call| tests.contains(call)) || tests.contains(&format!("Alarm::named(\"{name}\")"))
     };
     let unseen: BTreeSet<&str> = UNSEEN.iter().map(|(name, _)| *name).collect();
     for Alarm { name, watched, .. } in Alarm::all() {
-        let ours = watched.iter().any(|watched| watched.namespace == "Madang");
-        assert!(!(ours && unseen.contains(name.as_str())), "{name} is on a metric that is written here");
-        let tried = named(&name) || name.ends_with("-dead-letters") || unseen.contains(name.as_str());
-        assert!(tried, "no test makes {name} ring");
+        let emitted = watched.iter().any(|watched| watched.namespace == "Madang");
+        assert!(!(emitted && unseen.contains(name.as_str())), "{name} watches a metric that is emitted here");
+        let tested = rung(&name) || name.ends_with("-dead-letters") || unseen.contains(name.as_str());
+        assert!(tested, "no test makes {name} ring");
     }
     let all: BTreeSet<String> = Alarm::all().into_iter().map(|alarm| alarm.name).collect();
-    assert_eq!(unseen.iter().filter(|name| !all.contains(**name)).count(), 0, "an alarm that is no more");
+    assert_eq!(
+        unseen.iter().filter(|name| !all.contains(**name)).count(),
+        0,
+        "UNSEEN names an alarm that does not exist"
+    );
 }
 
 #[tokio::test]
-async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a_person() {
+async fn unsettled_orders_ring_the_alarms_of_steps_executions_and_parked_orders() {
     // Hundreds of other orders in the same minute would hide these from a percentile.
     let alone = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
@@ -91,15 +95,13 @@ async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), 10).await;
     let ((placed, orders), ()) = with_faults(&system, async || {
-        tokio::join!(
-            three_that_cannot_be_undone(&system, &buyer, &sku),
-            one_that_is_stopped(&system, &buyer, &sku)
-        )
+        tokio::join!(park_three_orders(&system, &buyer, &sku), stop_one_order(&system, &buyer, &sku))
     })
     .await;
     drop(alone);
 
-    // All injected faults are used up, so the redriven executions succeed. An order that takes over a minute settles slowly.
+    // All injected faults are used up, so the redriven executions succeed. An order that took over a minute has settled
+    // slowly.
     sleep(OVER_A_MINUTE.saturating_sub(placed.elapsed())).await;
     let _alone = turn(&[PROCESSORS], &saga()).await;
     let redriven = Moment::now();
@@ -112,8 +114,9 @@ async fn orders_that_are_not_settled_ring_for_their_steps_their_executions_and_a
     rings(&system, "orders-settling-slowly", "orders-reject", "SettlingTime", redriven).await;
 }
 
-/// Returns when the orders were placed, and their ids. They wait for an operator.
-async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str) -> (Moment, Vec<Uuid>) {
+/// Places three orders whose compensations fail, so that they wait for an operator. Returns when they were placed, and their
+/// ids.
+async fn park_three_orders(system: &System, buyer: &Person, sku: &str) -> (Moment, Vec<Uuid>) {
     let before = Moment::now();
     buyer.orders(sku, 1, DECLINED).await;
     is_quiet(system, "orders-settling-slowly", "orders-reject", "SettlingTime", before).await;
@@ -123,18 +126,18 @@ async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str)
         let key = new_sku("key");
         let id = order_id(buyer, &key);
         inject(id, "orders-abort", &ALWAYS);
-        assert_eq!(buyer.orders_under(&key, &order(sku, 1, DECLINED)).await, id);
+        assert_eq!(buyer.orders_with_key(&key, &order(sku, 1, DECLINED)).await, id);
         id
     }))
     .await;
     rings(system, "saga-steps-failing", "orders-abort", "StepFailures", placed).await;
-    // The local cloud counts no executions that fail; the alarm counts these.
+    // The local cloud does not count failed executions. On AWS the alarm's metric would count these three.
     let alarm = Alarm::named("order-executions-failing");
     assert_eq!(alarm.metric("ExecutionsFailed").dimensions, ["StateMachineArn"]);
-    assert!(alarm.rings_at(3.0) && !alarm.rings_at(2.0), "as many as there are orders");
+    assert!(alarm.rings_at(3.0) && !alarm.rings_at(2.0), "the threshold is not three");
     for id in &orders {
         while system.execution_status(&id.to_string()).await != Some(ExecutionStatus::Failed) {
-            assert!(placed.elapsed() < Duration::from_mins(3), "{id} is parked");
+            assert!(placed.elapsed() < Duration::from_mins(3), "{id} is not parked");
             sleep(Duration::from_millis(500)).await;
         }
     }
@@ -142,25 +145,26 @@ async fn three_that_cannot_be_undone(system: &System, buyer: &Person, sku: &str)
     (placed, orders)
 }
 
-async fn one_that_is_stopped(system: &System, buyer: &Person, sku: &str) {
+/// Stops the execution of an order, which another execution then settles.
+async fn stop_one_order(system: &System, buyer: &Person, sku: &str) {
     let key = new_sku("key");
     let id = order_id(buyer, &key);
     inject(id, "payments-authorize", &["hang"]);
-    buyer.orders_under(&key, &order(sku, 1, CARD)).await;
+    buyer.orders_with_key(&key, &order(sku, 1, CARD)).await;
     let name = id.to_string();
-    eventually("it comes to the step that hangs", async || {
+    eventually("the execution reaches the step that hangs", async || {
         system.path(&name).await.last().is_some_and(|last| last == "AuthorizePayment").then_some(())
     })
     .await;
     let sfn = aws_sdk_sfn::Client::new(&system.aws);
     sfn.stop_execution().execution_arn(system.execution(&name)).send().await.expect("StopExecution");
-    // The local cloud counts no executions that are stopped; the alarm counts this one.
+    // The local cloud does not count stopped executions. On AWS the alarm's metric would count this one.
     let alarm = Alarm::named("order-executions-cut-off");
     assert_eq!(alarm.metric("ExecutionsAborted").dimensions, ["StateMachineArn"]);
     assert_eq!(system.execution_status(&name).await, Some(ExecutionStatus::Aborted));
     assert!(alarm.rings_at(1.0) && !alarm.rings_at(0.0));
 
-    eventually("the next attempt begins", async || {
+    eventually("the next execution starts", async || {
         system.reconcile().await;
         system.execution_status(&format!("{name}-2")).await
     })
@@ -169,7 +173,7 @@ async fn one_that_is_stopped(system: &System, buyer: &Person, sku: &str) {
 }
 
 #[tokio::test]
-async fn a_reconciler_that_cannot_read_its_table_rings() {
+async fn an_alarm_rings_if_the_reconciler_cannot_read_its_table() {
     let _turn = turn(&["orders-reconcile"], &[]).await;
     let system = System::connect().await;
     let alarm = Alarm::named("orders-reconcile-errors");
@@ -181,7 +185,7 @@ async fn a_reconciler_that_cannot_read_its_table_rings() {
         assert!(run.function_error.is_some(), "{run:?}");
         assert_eq!(alarm.metric("Errors").dimensions, ["FunctionName"]);
         eventually("the error is counted", async || {
-            let errors = system.of_lambda("orders-reconcile", "Errors", start).await;
+            let errors = system.lambda_sum("orders-reconcile", "Errors", start).await;
             alarm.rings_at(errors).then_some(())
         })
         .await;
@@ -190,14 +194,14 @@ async fn a_reconciler_that_cannot_read_its_table_rings() {
 }
 
 #[tokio::test]
-async fn a_bus_that_refuses_events_and_a_consumer_that_gets_none_ring_when_it_took_a_minute() {
+async fn alarms_ring_if_events_are_published_or_consumed_a_minute_late() {
     let _turn = turn(&["inventory-relay", "users-on-user"], &saga()).await;
     let system = System::connect().await;
     let start = Moment::now();
     let (admin, leavers) = tokio::join!(system.admin(), join_all((0..2).map(|_| system.registered("Ara"))));
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), 2).await;
-    let leaves = async |place: usize| leavers[place].delete("/users/me").await.is(202, &json!(null)).status;
+    let leaves = async |index: usize| leavers[index].delete("/users/me").await.is(202, &json!(null)).status;
     admin.orders(&sku, 1, CARD).await;
     leaves(0).await;
     is_quiet(&system, "events-published-late", "inventory-relay", "RelayLag", start).await;
@@ -211,15 +215,15 @@ async fn a_bus_that_refuses_events_and_a_consumer_that_gets_none_ring_when_it_to
             leaves(1).await;
             eventually("the relay tries", async || (!proxy.calls().is_empty()).then_some(())).await;
             let waits = async || (system.depth("users-on-user").await > 0).then_some(());
-            eventually("the event waits", waits).await;
+            eventually("the event waits in the queue", waits).await;
             sleep(OVER_A_MINUTE).await;
-            // The local cloud does not say how old messages are: that they wait is all that is seen.
+            // The local cloud does not publish the age of messages. All that can be seen is that they wait.
             let alarm = Alarm::named("events-waiting");
             assert!(alarm.watched.iter().all(|queue| queue.metric == "ApproximateAgeOfOldestMessage"));
             assert_eq!(waits().await, Some(()));
         };
         system.without_deliveries("users-on-user", waiting).await;
-        proxy.let_go();
+        proxy.allow_all();
         rings(&system, "events-published-late", "inventory-relay", "RelayLag", start).await;
         rings(&system, "events-consumed-late", "users-on-user", "ConsumerLag", start).await;
     })
@@ -227,7 +231,7 @@ async fn a_bus_that_refuses_events_and_a_consumer_that_gets_none_ring_when_it_to
 }
 
 #[tokio::test]
-async fn a_consumer_whose_table_refuses_rings_before_anything_is_given_up() {
+async fn an_alarm_rings_for_a_throttled_consumer_before_any_event_is_a_dead_letter() {
     let _turn = turn(&["posts-on-user"], &[]).await;
     let system = System::connect().await;
     let start = Moment::now();
@@ -236,19 +240,19 @@ async fn a_consumer_whose_table_refuses_rings_before_anything_is_given_up() {
     with_endpoint(&system, "posts-on-user", "DYNAMODB", &proxy, async || {
         let people = join_all((0..20).map(|_| system.registered("Ara"))).await;
         rings(&system, "consumers-failing", "posts-on-user", "ConsumerFailures", start).await;
-        proxy.let_go();
-        system.worked_off("posts-on-user").await;
-        let given_up = dead_letters(&system, "posts-on-user").await;
+        proxy.allow_all();
+        system.drained("posts-on-user").await;
+        let letters = dead_letters(&system, "posts-on-user").await;
         for person in people {
             let id = person.id.to_string();
-            assert!(!given_up.iter().any(|body| body.contains(&id)), "{given_up:?}");
+            assert!(!letters.iter().any(|body| body.contains(&id)), "{letters:?}");
         }
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_mail_service_that_refuses_rings() {
+async fn an_alarm_rings_if_ses_rejects_mails() {
     let _turn = turn(&["notifications-email"], &[]).await;
     let system = System::connect().await;
     let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
@@ -266,23 +270,23 @@ async fn a_mail_service_that_refuses_rings() {
             reader.comments_on(post, "So do I.").await;
         }
         let count = async |metric: &str| {
-            let written = system.written("notifications-email", metric, start).await;
-            alarm.metric(metric).value(&written).unwrap_or_default()
+            let emitted = system.emitted("notifications-email", metric, start).await;
+            alarm.metric(metric).value(&emitted).unwrap_or_default()
         };
         eventually("emails-failing rings", async || {
             let (failed, sent) = (count("EmailsFailed").await, count("EmailsSent").await);
-            // What the alarm's expression makes of them; tests/templates evaluates that one itself.
+            // The alarm's expression, calculated by hand. tests/templates evaluates the expression itself.
             (failed >= 3.0 && alarm.rings_at(100.0 * failed / (failed + sent))).then_some(())
         })
         .await;
-        proxy.let_go();
-        eventually("the mails go out", async || (count("EmailsSent").await >= 3.0).then_some(())).await;
+        proxy.allow_all();
+        eventually("the mails are sent", async || (count("EmailsSent").await >= 3.0).then_some(())).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_service_that_is_gone_rings_for_the_calls_and_for_the_answers_of_who_calls() {
+async fn alarms_ring_for_failing_calls_and_5xx_answers_if_a_service_is_gone() {
     let _turn = turn(&["posts-author"], &[]).await;
     let system = System::connect().await;
     let author = system.registered("Ara").await;
@@ -298,7 +302,8 @@ async fn a_service_that_is_gone_rings_for_the_calls_and_for_the_answers_of_who_c
             system.get(&path).await.is_problem(503, "unavailable");
         }
         rings(&system, "calls-failing", "posts-author", "CallFailures", start).await;
-        // The local cloud counts no answers of the API; those above are what the alarm counts: five of five.
+        // The local cloud does not count the API's answers. On AWS the alarm's metric would count the five above: all of them
+        // failed.
         let alarm = Alarm::named("api-5xx");
         assert_eq!(alarm.metric("5xx").dimensions, ["ApiId"]);
         assert!(alarm.rings_at(100.0) && !alarm.rings_at(0.0));
@@ -308,7 +313,7 @@ async fn a_service_that_is_gone_rings_for_the_calls_and_for_the_answers_of_who_c
 }
 
 #[tokio::test]
-async fn a_function_that_lambda_does_not_run_rings() {
+async fn an_alarm_rings_if_lambda_throttles_a_function() {
     let _turn = turn(&["users-update"], &[]).await;
     let system = System::connect().await;
     let person = system.registered("Ara").await;
@@ -319,9 +324,9 @@ async fn a_function_that_lambda_does_not_run_rings() {
             let answer = person.patch("/users/me", 1, &json!({"name": "Bada"})).await;
             assert!(!answer.status.is_success(), "{answer:?}");
             eventually("the throttle is counted", async || {
-                // The local cloud has it by function only; the alarm takes the sum of all.
+                // The alarm watches the sum over all functions, but the local cloud counts by function only.
                 assert_eq!(alarm.metric("Throttles").dimensions, Vec::<String>::new());
-                alarm.rings_at(system.of_lambda("users-update", "Throttles", start).await).then_some(())
+                alarm.rings_at(system.lambda_sum("users-update", "Throttles", start).await).then_some(())
             })
             .await;
         })
@@ -329,7 +334,7 @@ async fn a_function_that_lambda_does_not_run_rings() {
 }
 
 #[tokio::test]
-async fn rubbish_in_a_queue_rings_for_its_dead_letter_queue() {
+async fn a_malformed_message_rings_the_alarm_of_the_dead_letter_queue() {
     let system = System::connect().await;
     let alarms = Alarm::all().into_iter().filter(|alarm| alarm.name.ends_with("-dead-letters"));
     let of_consumers: Vec<Alarm> = alarms.filter(|alarm| !alarm.name.contains("-relay-")).collect();
@@ -339,13 +344,13 @@ async fn rubbish_in_a_queue_rings_for_its_dead_letter_queue() {
         let queue = consumer(alarm);
         let rubbish = format!("rubbish {}", Uuid::now_v7());
         system.send(queue, &rubbish).await;
-        is_dead_letter(&system, alarm, queue, &rubbish).await;
+        rings_for_dead_letter(&system, alarm, queue, &rubbish).await;
     }))
     .await;
 }
 
 #[tokio::test]
-async fn rubbish_in_an_outbox_rings_for_its_relays_dead_letter_queue() {
+async fn a_malformed_outbox_rings_the_alarm_of_the_relays_dead_letter_queue() {
     let system = System::connect().await;
     let alarms = Alarm::all().into_iter().filter(|alarm| alarm.name.ends_with("-relay-dead-letters"));
     let of_relays: Vec<Alarm> = alarms.collect();
@@ -361,7 +366,7 @@ async fn rubbish_in_an_outbox_rings_for_its_relays_dead_letter_queue() {
         let (pk, sk) = (text(&format!("rubbish#{id}")), text("rubbish"));
         let put = dynamodb.put_item().table_name(table).item("pk", pk.clone()).item("sk", sk.clone());
         put.item("outbox", outbox).send().await.expect("PutItem");
-        is_dead_letter(&system, alarm, relay, &id).await;
+        rings_for_dead_letter(&system, alarm, relay, &id).await;
         dynamodb
             .delete_item()
             .table_name(table)
@@ -379,8 +384,8 @@ fn consumer(alarm: &Alarm) -> &str {
     alarm.name.strip_suffix("-dead-letters").unwrap()
 }
 
-/// Waits until a dead-letter queue holds enough to ring its alarm, and takes the letter with this text out of it.
-async fn is_dead_letter(system: &System, alarm: &Alarm, function: &str, text: &str) {
+/// Waits until a dead-letter queue makes its alarm ring, and takes the message with this text out of it.
+async fn rings_for_dead_letter(system: &System, alarm: &Alarm, function: &str, text: &str) {
     assert_eq!(alarm.metric("ApproximateNumberOfMessagesVisible").dimensions, ["QueueName"]);
     eventually(&format!("{} rings", alarm.name), async || {
         alarm.rings_at(f64::from(system.depth(&alarm.name).await)).then_some(())

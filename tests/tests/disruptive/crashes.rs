@@ -1,4 +1,4 @@
-//! A consumer that dies in the middle of its work: another delivery finishes it.
+//! A consumer that crashes halfway through its work: the next delivery finishes it.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use system_tests::{
 use uuid::Uuid;
 
 const POSTS: usize = 300;
-/// At how many deleted posts the consumer is killed.
+/// The number of deleted posts at which the consumer is killed.
 const DELETED: usize = 50;
-/// After how many seconds a message comes back that died with its consumer: longer than the consumer may
-/// run (15 s). The template's 90 would only make this test longer.
+/// Seconds until the message of a crashed consumer is delivered again. It is longer than the consumer may run (15 s), and
+/// shorter than the template's 90 to save time.
 const VISIBILITY_TIMEOUT: u32 = 20;
 
-/// How many posts of an author are listed.
+/// The number of an author's posts in the list.
 async fn count(system: &System, author: Uuid) -> usize {
     let list = format!("/posts?limit=100&author={author}");
     let mut answer = system.get(&list).await;
@@ -31,15 +31,15 @@ async fn count(system: &System, author: Uuid) -> usize {
     }
 }
 
-/// Whether a comment is gone: a change of a version that it never had is refused in another way while it
-/// stands.
+/// Whether a comment is gone: a change of it is answered with 404. The version is one that it never had, so that an existing
+/// comment is not changed.
 async fn is_gone(author: &Person, post: Uuid, comment: Uuid) -> bool {
     let path = format!("/posts/{post}/comments/{comment}");
     author.patch(&path, 99, &json!({"body": "So do I!"})).await.status == 404
 }
 
 #[tokio::test]
-async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle() {
+async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_halfway() {
     let _turn = turn(&["posts-on-user"], &[]).await;
     let system = System::connect().await;
     let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
@@ -57,7 +57,7 @@ async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle()
     with_visibility_timeout(&system, "posts-on-user", VISIBILITY_TIMEOUT, async || {
         with_endpoint(&system, "posts-on-user", "DYNAMODB", &proxy, async || {
             author.delete("/users/me").await.is(202, &json!(null));
-            eventually("the consumer is in the middle", async || {
+            eventually("the consumer is halfway", async || {
                 let deletes =
                     |call: &Call| call.operation == "PutItem" && call.input.to_string().contains(&of_author);
                 (proxy.calls().iter().filter(|call| deletes(call)).count() > DELETED).then_some(())
@@ -67,7 +67,7 @@ async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle()
             let left = count(&system, author.id).await;
             assert!(0 < left && left < POSTS, "{left} of {POSTS} posts are left");
 
-            system.worked_off("posts-on-user").await;
+            system.drained("posts-on-user").await;
             eventually("all posts are gone", async || (count(&system, author.id).await == 0).then_some(()))
                 .await;
         })
@@ -75,6 +75,6 @@ async fn all_posts_of_a_deleted_user_go_though_the_consumer_dies_in_the_middle()
     })
     .await;
     system.get(&format!("/posts/{post}")).await.is_problem(404, "not-found");
-    system.worked_off("comments-on-post").await;
+    system.drained("comments-on-post").await;
     eventually("the comment is gone", async || is_gone(&reader, post, comment).await.then_some(())).await;
 }

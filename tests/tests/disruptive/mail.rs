@@ -1,4 +1,4 @@
-//! The sender of mails while the service that knows the addresses is down.
+//! The sender of mails while users, the service that knows the addresses, is down.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use system_tests::{
 };
 
 #[tokio::test]
-async fn a_mail_waits_in_its_queue_while_users_is_down_and_goes_out_once_it_is_up() {
+async fn a_mail_waits_in_its_queue_while_users_is_down_and_is_sent_once_it_is_up() {
     let _turn = turn(&["notifications-email"], &[]).await;
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
@@ -25,22 +25,22 @@ async fn a_mail_waits_in_its_queue_while_users_is_down_and_goes_out_once_it_is_u
     with_visibility_timeout(&system, "notifications-email", 2, async || {
         let subject = with_variables(&system, &["notifications-email"], &down, async || {
             bada.comments_on(post, "So do I.").await;
-            let told =
+            let notification =
                 eventually("the notification arrives", async || ara.notifications("comment").await.pop())
                     .await;
-            let id = told["id"].as_str().unwrap().to_owned();
-            eventually("the mail was tried", async || {
+            let id = notification["id"].as_str().unwrap().to_owned();
+            eventually("the sender has failed to reach users", async || {
                 let lines =
                     system.log_lines("notifications-email", "the service users is not available").await;
                 lines.iter().any(|line| line.to_string().contains("127.0.0.1:1")).then_some(())
             })
             .await;
-            assert!(system.depth("notifications-email").await > 0, "the mail for {id} waits");
-            told["subject"].as_str().unwrap().to_owned()
+            assert!(system.depth("notifications-email").await > 0, "no mail for {id} waits");
+            notification["subject"].as_str().unwrap().to_owned()
         })
         .await;
         assert_eq!(system.mails(&ara.email, &subject).await, Vec::<Value>::new());
-        eventually("the mail goes out", async || system.mails(&ara.email, &subject).await.pop()).await;
+        eventually("the mail is sent", async || system.mails(&ara.email, &subject).await.pop()).await;
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! The local cloud stopped and started again in the middle of running orders, which ends their executions.
+//! The local cloud restarts while orders are running, which ends their executions.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -12,7 +12,7 @@ use system_tests::{
 use tokio::process::Command;
 
 const ORDERS: u32 = 20;
-/// The orders are spread over these steps when the lights go out, each after its effect.
+/// When the cloud stops, each order hangs in one of these steps, after the step's effect.
 const STEPS: [&str; 5] =
     ["inventory-reserve", "payments-authorize", "orders-confirm", "payments-capture", "inventory-commit"];
 
@@ -33,7 +33,7 @@ async fn restart() {
 }
 
 #[tokio::test]
-async fn twenty_running_orders_settle_though_the_cloud_stops_in_the_middle() {
+async fn twenty_running_orders_settle_even_if_the_local_cloud_restarts() {
     let _turn = turn(&[CLOUD], &[]).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
@@ -51,23 +51,24 @@ async fn twenty_running_orders_settle_though_the_cloud_stops_in_the_middle() {
             id
         });
         let orders = join_all(places).await;
-        eventually("all of them hang", async || {
+        eventually("all orders hang", async || {
             (orders.iter().all(|id| system_tests::shop::faults_left(*id) == 0)).then_some(())
         })
         .await;
         restart().await;
-        let ended = join_all(orders.iter().map(async |id| system.execution_status(&id.to_string()).await));
-        let ended = ended.await.into_iter().filter(|status| *status == Some(ExecutionStatus::Failed)).count();
-        assert!(ended > 0, "executions ended with the cloud");
+        let statuses = join_all(orders.iter().map(async |id| system.execution_status(&id.to_string()).await));
+        let ended =
+            statuses.await.into_iter().filter(|status| *status == Some(ExecutionStatus::Failed)).count();
+        assert!(ended > 0, "no execution ended with the cloud");
 
-        eventually("each that ended has been started anew", async || {
+        eventually("each order whose execution ended has another execution", async || {
             system.reconcile().await;
-            let started = orders.iter().map(async |id| {
+            let recovered = orders.iter().map(async |id| {
                 let first = system.execution_status(&id.to_string()).await;
                 let second = system.execution_status(&format!("{id}-2")).await;
                 first == Some(ExecutionStatus::Succeeded) || second.is_some()
             });
-            join_all(started).await.into_iter().all(|started| started).then_some(())
+            join_all(recovered).await.into_iter().all(|recovered| recovered).then_some(())
         })
         .await;
         at_rest(&system, &orders).await;

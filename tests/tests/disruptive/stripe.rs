@@ -1,11 +1,10 @@
-//! Orders that are paid through Stripe's API, as localstripe (`PyPI`) plays it on this machine.
+//! Orders that are paid through Stripe's API, which localstripe (`PyPI`) simulates on this machine.
 //!
-//! The functions of payments are pointed at a front before localstripe. It has what localstripe lacks, a
-//! memory for `Idempotency-Key`, it writes down what it is asked for, and it loses or holds back an answer
-//! where a test wants that.
+//! The functions of payments call localstripe through a proxy. The proxy implements `Idempotency-Key`, which localstripe
+//! lacks. It also records the requests, and loses or delays answers as a test wants.
 //!
-//! Every order is paid there meanwhile: nothing else may order while these tests run, and each has Stripe to
-//! itself.
+//! While such a test runs, every order is paid there. Therefore these tests run one at a time, and never beside a test that
+//! needs the functions of payments.
 
 use std::{
     collections::HashMap,
@@ -32,7 +31,7 @@ use sha2::Sha256;
 use system_tests::{
     Answer, Person, System, eventually,
     faults::{finally, with_variables},
-    shop::{Books, CARD, at_rest, new_sku, shop, usd},
+    shop::{CARD, OrderRecords, at_rest, new_sku, shop, usd},
     turns::turn,
 };
 use tokio::{
@@ -42,7 +41,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// The functions that ask the provider.
+/// The functions that call the provider.
 const FUNCTIONS: [&str; 4] =
     ["payments-authorize", "payments-capture", "payments-cancel", "payments-webhook"];
 const SECRET: &str = "madang/stripe";
@@ -51,8 +50,8 @@ const WEBHOOK_SECRET: &str = "whsec_of_the_systems_tests";
 /// The card that localstripe declines when it is charged.
 const DECLINED: &str = "pm_card_chargeCustomerFail";
 
-/// Serves localstripe at a free port, which it prints; leaves nothing behind on the disk, and goes when the
-/// test does, however that ends.
+/// Serves localstripe at a free port and prints the port. It stores nothing on the disk. It exits when its input ends, so that
+/// it never outlives the test.
 const LAUNCHER: &str = r#"
 import os, socket, sys, threading
 from aiohttp import web
@@ -64,10 +63,10 @@ print(listener.getsockname()[1], flush=True)
 web.run_app(server.app, sock=listener, print=None)
 "#;
 
-/// A localstripe that runs, with empty books.
+/// A running localstripe without any payments.
 struct Localstripe {
     process: Child,
-    // Kept open: whoever prints where nobody reads dies.
+    // Kept open, because a process that prints to a closed pipe dies.
     _output: BufReader<ChildStdout>,
     url: String,
 }
@@ -104,86 +103,86 @@ impl Localstripe {
     }
 }
 
-/// What the front does with an answer.
+/// What the proxy does with an answer.
 enum Plan {
-    /// It never gets there.
+    /// Never passes it on.
     Lose,
-    /// It gets there when the test says so.
+    /// Passes it on when the test says so.
     HoldBack(Arc<Held>),
 }
 
 /// An answer that is held back.
 #[derive(Default)]
 struct Held {
-    /// It is there.
-    here: Notify,
-    /// It may go.
-    go: Notify,
+    /// The answer has arrived.
+    arrived: Notify,
+    /// The test releases the answer.
+    released: Notify,
 }
 
-/// An answer of localstripe's.
+/// An answer of localstripe: status and body.
 #[derive(Clone)]
-struct Said(StatusCode, Vec<u8>);
+struct Reply(StatusCode, Vec<u8>);
 
-struct Front {
-    behind: String,
+struct StripeProxy {
+    upstream: String,
     http: reqwest::Client,
-    asked: Cell<Vec<String>>,
+    requests: Cell<Vec<String>>,
     plans: Cell<Vec<(&'static str, Plan)>>,
-    remembered: Mutex<HashMap<String, Said>>,
+    remembered: Mutex<HashMap<String, Reply>>,
 }
 
-impl Front {
-    async fn ask(&self, request: reqwest::Request) -> Said {
+impl StripeProxy {
+    async fn ask(&self, request: reqwest::Request) -> Reply {
         let answer = self.http.execute(request).await.expect("localstripe answers");
-        Said(answer.status(), answer.bytes().await.unwrap().to_vec())
+        Reply(answer.status(), answer.bytes().await.unwrap().to_vec())
     }
 }
 
-async fn forward(State(front): State<Arc<Front>>, request: Request) -> Response {
+async fn forward(State(proxy): State<Arc<StripeProxy>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.expect("a body");
     let path = head.uri.path();
     let what = path.rsplit('/').next().unwrap_or_default().to_owned();
-    front.asked.lock().unwrap().push(format!("{} {what}", head.method));
+    proxy.requests.lock().unwrap().push(format!("{} {what}", head.method));
     let key = head.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
-    let url = format!("{}{}", front.behind, head.uri);
-    let request = front.http.request(head.method, url).headers(head.headers).body(body).build().unwrap();
-    let said = match key {
+    let url = format!("{}{}", proxy.upstream, head.uri);
+    let request = proxy.http.request(head.method, url).headers(head.headers).body(body).build().unwrap();
+    let reply = match key {
         Some(key) => {
-            let mut remembered = front.remembered.lock().await;
-            if let Some(said) = remembered.get(&key) {
-                said.clone()
+            let mut remembered = proxy.remembered.lock().await;
+            if let Some(reply) = remembered.get(&key) {
+                reply.clone()
             } else {
-                let said = front.ask(request).await;
-                remembered.insert(key, said.clone());
-                said
+                let reply = proxy.ask(request).await;
+                remembered.insert(key, reply.clone());
+                reply
             }
         }
-        None => front.ask(request).await,
+        None => proxy.ask(request).await,
     };
     let plan = {
-        let mut plans = front.plans.lock().unwrap();
+        let mut plans = proxy.plans.lock().unwrap();
         plans.iter().position(|(planned, _)| *planned == what).map(|place| plans.remove(place).1)
     };
     match plan {
         Some(Plan::Lose) => pending().await,
         Some(Plan::HoldBack(held)) => {
-            held.here.notify_one();
-            held.go.notified().await;
+            held.arrived.notify_one();
+            held.released.notified().await;
         }
         None => {}
     }
-    let Said(status, body) = said;
+    let Reply(status, body) = reply;
     let answer = Response::builder().status(status).header("content-type", "application/json");
     answer.body(Body::from(body)).unwrap()
 }
 
-/// Stripe, as a test sees it.
+/// The simulated Stripe of a test: localstripe behind the proxy.
 struct Stripe {
     system: System,
     localstripe: Localstripe,
-    front: Arc<Front>,
+    proxy: Arc<StripeProxy>,
     url: String,
     server: JoinHandle<()>,
 }
@@ -197,41 +196,41 @@ impl Drop for Stripe {
 impl Stripe {
     async fn start(system: &System) -> Self {
         let localstripe = Localstripe::start();
-        let front = Arc::new(Front {
-            behind: localstripe.url.clone(),
+        let proxy = Arc::new(StripeProxy {
+            upstream: localstripe.url.clone(),
             http: reqwest::Client::new(),
-            asked: Cell::default(),
+            requests: Cell::default(),
             plans: Cell::default(),
             remembered: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(forward).with_state(Arc::clone(&front));
-        let server = tokio::spawn(async { axum::serve(listener, router).await.expect("the front serves") });
-        Self { system: system.clone(), localstripe, front, url, server }
+        let router = Router::new().fallback(forward).with_state(Arc::clone(&proxy));
+        let server = tokio::spawn(async { axum::serve(listener, router).await.expect("the proxy serves") });
+        Self { system: system.clone(), localstripe, proxy, url, server }
     }
 
-    /// What has been asked for, as the method and the end of the path, since this was asked last.
-    fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.front.asked.lock().unwrap())
+    /// The requests since the last call of this: the method and the last part of the path of each.
+    fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.proxy.requests.lock().unwrap())
     }
 
-    /// Loses the next answer to what ends so.
+    /// Loses the answer to the next request whose path ends with this.
     fn lose(&self, what: &'static str) {
-        self.front.plans.lock().unwrap().push((what, Plan::Lose));
+        self.proxy.plans.lock().unwrap().push((what, Plan::Lose));
     }
 
-    /// Holds back the next answer to what ends so.
+    /// Holds back the answer to the next request whose path ends with this.
     fn hold_back(&self, what: &'static str) -> Arc<Held> {
         let held = Arc::new(Held::default());
-        self.front.plans.lock().unwrap().push((what, Plan::HoldBack(Arc::clone(&held))));
+        self.proxy.plans.lock().unwrap().push((what, Plan::HoldBack(Arc::clone(&held))));
         held
     }
 
-    /// Asks localstripe past the front, as its account's owner does.
+    /// Calls localstripe directly, as the owner of the account.
     async fn call(&self, method: Method, path: &str, form: &[(&str, &str)]) -> Value {
         let url = format!("{}{path}", self.localstripe.url);
-        let request = self.front.http.request(method, url).bearer_auth(SECRET_KEY).form(form);
+        let request = self.proxy.http.request(method, url).bearer_auth(SECRET_KEY).form(form);
         let answer = request.send().await.expect("localstripe answers");
         assert_eq!(answer.status(), 200, "{path}");
         let body = answer.bytes().await.unwrap();
@@ -245,20 +244,19 @@ impl Stripe {
         all.filter(|intent| intent["metadata"]["order_id"] == json!(order)).cloned().collect()
     }
 
-    /// How an order's only intent stands: its id, its status, and how much was charged and given back, where
-    /// anything was.
+    /// The id and the state of an order's only intent: its status, and its charge if there is one.
     async fn intent(&self, order: Uuid) -> (String, Value) {
         let intents = self.intents(order).await;
-        let [intent] = intents.as_slice() else { panic!("not one intent: {intents:?}") };
+        let [intent] = intents.as_slice() else { panic!("expected one intent: {intents:?}") };
         assert_eq!((&intent["capture_method"], &intent["currency"]), (&json!("manual"), &json!("usd")));
         let charge = &intent["latest_charge"];
         let status = &intent["status"];
-        let standing = if charge.is_null() {
+        let state = if charge.is_null() {
             json!([status])
         } else {
             json!([status, charge["status"], charge["captured"], charge["amount"], charge["amount_refunded"]])
         };
-        (intent["id"].as_str().unwrap().to_owned(), standing)
+        (intent["id"].as_str().unwrap().to_owned(), state)
     }
 
     /// Sends a webhook to the API with a signature.
@@ -268,7 +266,7 @@ impl Stripe {
     }
 }
 
-/// A body's signature at a time, in seconds from now.
+/// The signature of a body, made this many seconds from now.
 fn signature(secret: &str, seconds_from_now: i64, body: &str) -> String {
     let time = Timestamp::now().as_second() + seconds_from_now;
     let mac =
@@ -276,10 +274,10 @@ fn signature(secret: &str, seconds_from_now: i64, body: &str) -> String {
     format!("t={time},v1={:x}", Bytes::copy_from_slice(&mac.finalize().into_bytes()))
 }
 
-/// Runs a test while orders are paid at a Stripe of its own, and then at the sandbox again, whatever happens.
+/// Runs a test while orders are paid at a Stripe of its own. Afterwards they are paid at the sandbox again, even if it fails.
 async fn with_stripe(test: impl AsyncFnOnce(&Stripe)) {
     let system = System::connect().await;
-    // It starts while others have their turn.
+    // Started before the turn begins, to save time.
     let stripe = Stripe::start(&system).await;
     let _turn = turn(&FUNCTIONS, &[]).await;
     let variables = HashMap::from([
@@ -292,7 +290,7 @@ async fn with_stripe(test: impl AsyncFnOnce(&Stripe)) {
     .await;
 }
 
-/// Has the functions find the keys while `test` runs, and afterwards what was there before.
+/// Stores the keys as the functions' secret while `test` runs, and restores the secret even if the test fails.
 async fn with_secret(system: &System, test: impl AsyncFnOnce()) {
     let client = aws_sdk_secretsmanager::Client::new(&system.aws);
     let keys = json!({"secret_key": SECRET_KEY, "webhook_secret": WEBHOOK_SECRET}).to_string();
@@ -314,19 +312,19 @@ async fn with_secret(system: &System, test: impl AsyncFnOnce()) {
     finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
-/// Awaits that an order of two things is at rest and asserts how the order, its reservation and its payment
-/// stand in their tables, and how much of the stock it has left.
-async fn assert_rest(system: &System, order: Uuid, sku: &str, words: [&str; 3], left: u64) {
+/// Waits until an order of two items is at rest. Asserts the statuses of the order, its reservation and its payment in their
+/// tables, and how many items are left.
+async fn assert_rest(system: &System, order: Uuid, sku: &str, statuses: [&str; 3], left: u64) {
     at_rest(system, &[order]).await;
-    let books = Books::read(system, order).await;
-    assert_eq!([books.order.as_str(), &books.reservation, &books.payment], words);
-    assert_eq!(books.provider, "none", "nothing is in the sandbox's books");
+    let records = OrderRecords::read(system, order).await;
+    assert_eq!([records.order.as_str(), &records.reservation, &records.payment], statuses);
+    assert_eq!(records.provider, "none", "the sandbox has a payment");
     let stock = system.stock(sku).await;
     let counts = (&stock["on_hand"], &stock["reserved"], &stock["available"]);
     assert_eq!(counts, (&json!(left), &json!(0), &json!(left)));
 }
 
-/// The payment of an order of two things, whole.
+/// The whole payment of an order of two items.
 fn payment(order: Uuid, status: &str, reference: &str) -> Value {
     json!({
         "order_id": order, "status": status, "amount": usd(900), "provider": "stripe",
@@ -334,14 +332,14 @@ fn payment(order: Uuid, status: &str, reference: &str) -> Value {
     })
 }
 
-/// Invokes a step for an order of this buyer's.
+/// Invokes a step for an order of this buyer.
 async fn step(buyer: &Person, function: &str, order: Uuid) -> Result<Value, String> {
     let input = json!({"order_id": order, "buyer_id": buyer.id, "amount": usd(900), "payment_method": CARD,
                        "traceparent": null});
     buyer.system.step(function, &input).await
 }
 
-/// Invokes a step five times at once: each time it is done.
+/// Invokes a step five times concurrently. Each invocation succeeds.
 async fn five_times(buyer: &Person, function: &str, order: Uuid) {
     for answer in join_all((0..5).map(|_| step(buyer, function, order))).await {
         assert_eq!(answer, Ok(json!({})), "{function}");
@@ -349,7 +347,7 @@ async fn five_times(buyer: &Person, function: &str, order: Uuid) {
 }
 
 #[tokio::test]
-async fn a_confirmed_order_is_held_first_and_captured_at_stripe() {
+async fn the_money_of_a_confirmed_order_is_first_held_then_captured_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
@@ -357,9 +355,9 @@ async fn a_confirmed_order_is_held_first_and_captured_at_stripe() {
         assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
         assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
 
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["succeeded", "succeeded", true, 900, 0]));
-        assert_eq!(stripe.asked(), ["POST payment_intents", "POST confirm", "POST capture"]);
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["succeeded", "succeeded", true, 900, 0]));
+        assert_eq!(stripe.requests(), ["POST payment_intents", "POST confirm", "POST capture"]);
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "CAPTURED", &intent));
         for function in FUNCTIONS {
@@ -370,7 +368,7 @@ async fn a_confirmed_order_is_held_first_and_captured_at_stripe() {
 }
 
 #[tokio::test]
-async fn a_declined_card_is_compensated_and_nothing_is_held_at_stripe() {
+async fn an_order_with_a_declined_card_is_compensated_and_no_money_is_held_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
@@ -379,9 +377,9 @@ async fn a_declined_card_is_compensated_and_nothing_is_held_at_stripe() {
         assert_eq!(rejected.body["reason"], "payment_declined");
         assert_rest(system, order, &sku, ["REJECTED", "RELEASED", "DECLINED"], 5).await;
 
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["canceled", "failed", false, 900, 0]));
-        assert_eq!(stripe.asked(), ["POST payment_intents", "POST confirm", "POST cancel"]);
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["canceled", "failed", false, 900, 0]));
+        assert_eq!(stripe.requests(), ["POST payment_intents", "POST confirm", "POST cancel"]);
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "DECLINED", &intent));
     })
@@ -389,23 +387,23 @@ async fn a_declined_card_is_compensated_and_nothing_is_held_at_stripe() {
 }
 
 #[tokio::test]
-async fn what_is_held_for_an_order_that_is_cancelled_is_let_go_at_stripe() {
+async fn cancelling_an_order_releases_the_money_held_at_stripe() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
         let held = stripe.hold_back("confirm");
         let order = buyer.orders(&sku, 2, CARD).await;
-        held.here.notified().await;
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["requires_capture", "succeeded", false, 900, 0]));
+        held.arrived.notified().await;
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["requires_capture", "succeeded", false, 900, 0]));
         let cancelled = buyer.post(&format!("/orders/{order}/cancel"), &json!({})).await;
         assert_eq!(cancelled.status, 202, "{cancelled:?}");
-        held.go.notify_one();
+        held.released.notify_one();
 
         assert_rest(system, order, &sku, ["CANCELLED", "RELEASED", "CANCELLED"], 5).await;
         let voided = json!(["canceled", "succeeded", false, 900, 0]);
         assert_eq!(stripe.intent(order).await, (intent.clone(), voided));
-        assert_eq!(stripe.asked(), ["POST payment_intents", "POST confirm", "POST cancel"]);
+        assert_eq!(stripe.requests(), ["POST payment_intents", "POST confirm", "POST cancel"]);
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "CANCELLED", &intent));
     })
@@ -413,18 +411,18 @@ async fn what_is_held_for_an_order_that_is_cancelled_is_let_go_at_stripe() {
 }
 
 #[tokio::test]
-async fn what_was_captured_is_refunded_once() {
+async fn captured_money_is_refunded_once() {
     with_stripe(async |stripe| {
         let (buyer, sku) = shop(&stripe.system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
         at_rest(&stripe.system, &[order]).await;
-        stripe.asked();
+        stripe.requests();
         for _ in 0..2 {
             assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
         }
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["succeeded", "succeeded", true, 900, 900]));
-        assert_eq!(stripe.asked(), ["POST cancel", &format!("GET {intent}"), "POST refunds"]);
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["succeeded", "succeeded", true, 900, 900]));
+        assert_eq!(stripe.requests(), ["POST cancel", &format!("GET {intent}"), "POST refunds"]);
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "REFUNDED", &intent));
     })
@@ -432,7 +430,7 @@ async fn what_was_captured_is_refunded_once() {
 }
 
 #[tokio::test]
-async fn a_step_that_runs_five_times_at_once_moves_the_money_once() {
+async fn a_step_that_runs_five_times_concurrently_moves_the_money_once() {
     with_stripe(async |stripe| {
         let buyer = stripe.system.registered("Ara").await;
         let order = Uuid::now_v7();
@@ -443,16 +441,16 @@ async fn a_step_that_runs_five_times_at_once_moves_the_money_once() {
         five_times(&buyer, "payments-cancel", order).await;
         assert_eq!(stripe.intent(order).await.1, json!(["succeeded", "succeeded", true, 900, 900]));
 
-        stripe.asked();
+        stripe.requests();
         five_times(&buyer, "payments-cancel", order).await;
         assert_eq!(step(&buyer, "payments-authorize", order).await, Err("Order.Cancelled".to_owned()));
-        assert_eq!(stripe.asked(), Vec::<String>::new(), "what is done is not asked for again");
+        assert_eq!(stripe.requests(), Vec::<String>::new(), "a finished step calls Stripe again");
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_answer_that_is_lost_is_asked_for_again_and_the_money_moves_once() {
+async fn a_request_whose_answer_is_lost_is_retried_and_the_money_moves_once() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
@@ -462,21 +460,21 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_the_money_moves_once() {
         let order = buyer.orders(&sku, 2, CARD).await;
         assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
         assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["succeeded", "succeeded", true, 900, 0]));
-        // What was done before is refused; then the intent itself says how it stands.
-        let question = format!("GET {intent}");
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["succeeded", "succeeded", true, 900, 0]));
+        // Stripe refuses to confirm or capture twice. Then the function reads the state of the intent.
+        let lookup = format!("GET {intent}");
         let expected = [
             "POST payment_intents",
             "POST payment_intents",
             "POST confirm",
             "POST confirm",
-            &question,
+            &lookup,
             "POST capture",
             "POST capture",
-            &question,
+            &lookup,
         ];
-        assert_eq!(stripe.asked(), expected);
+        assert_eq!(stripe.requests(), expected);
 
         stripe.lose("refunds");
         assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Transient".to_owned()));
@@ -488,15 +486,15 @@ async fn an_answer_that_is_lost_is_asked_for_again_and_the_money_moves_once() {
         assert_eq!(step(&buyer, "payments-authorize", order).await, Ok(json!({})));
         assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Transient".to_owned()));
         assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
-        let (intent, standing) = stripe.intent(order).await;
-        assert_eq!(standing, json!(["canceled", "succeeded", false, 900, 0]));
+        let (intent, state) = stripe.intent(order).await;
+        assert_eq!(state, json!(["canceled", "succeeded", false, 900, 0]));
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "CANCELLED", &intent));
     })
     .await;
 }
 
-/// The event that Stripe sends when a charge was refunded.
+/// The event that Stripe sends after a charge was refunded.
 fn charge_refunded(event: &str, order: Uuid, intent: &str) -> String {
     let charge = json!({"id": "ch_1", "object": "charge", "payment_intent": intent, "refunded": true,
                         "metadata": {"order_id": order}});
@@ -504,7 +502,7 @@ fn charge_refunded(event: &str, order: Uuid, intent: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_webhook_is_a_reason_to_ask_and_is_heard_once() {
+async fn a_webhook_makes_payments_ask_stripe_and_is_handled_once() {
     with_stripe(async |stripe| {
         let buyer = stripe.system.registered("Ara").await;
         let order = Uuid::now_v7();
@@ -515,29 +513,29 @@ async fn a_webhook_is_a_reason_to_ask_and_is_heard_once() {
         let body = charge_refunded(&new_sku("evt"), order, &intent);
         let signed = |body: &str| signature(WEBHOOK_SECRET, 0, body);
         let received = json!({"received": true});
-        let question = [format!("GET {intent}")];
-        stripe.asked();
+        let lookup = [format!("GET {intent}")];
+        stripe.requests();
 
-        // It says refunded, which is not so: Stripe is asked, not believed.
+        // The webhook says refunded, which is not true. The function asks Stripe.
         stripe.webhook(&body, &signed(&body)).await.is(200, &received);
-        assert_eq!(stripe.asked(), question);
+        assert_eq!(stripe.requests(), lookup);
         buyer.get(&path).await.is(200, &payment(order, "CAPTURED", &intent));
 
-        // Now it is: somebody has refunded it at Stripe.
+        // Now it is true: someone has refunded the charge at Stripe.
         stripe.call(Method::POST, "/v1/refunds", &[("payment_intent", &intent)]).await;
         let body = charge_refunded(&new_sku("evt"), order, &intent);
         stripe.webhook(&body, &signed(&body)).await.is(200, &received);
-        // Once more after the change was written: has Stripe anything to add?
-        assert_eq!(stripe.asked(), [question.clone(), question].concat());
+        // The function asks again after it has stored the change, in case there is another.
+        assert_eq!(stripe.requests(), [lookup.clone(), lookup].concat());
         buyer.get(&path).await.is(200, &payment(order, "REFUNDED", &intent));
         let key = format!("payment#{order}");
-        let standing = stripe.system.item("payments", &key, "payment").await;
+        let stored = stripe.system.item("payments", &key, "payment").await;
 
         for _ in 0..3 {
             stripe.webhook(&body, &signed(&body)).await.is(200, &received);
         }
-        assert_eq!(stripe.asked(), Vec::<String>::new(), "it was heard before");
-        assert_eq!(stripe.system.item("payments", &key, "payment").await, standing);
+        assert_eq!(stripe.requests(), Vec::<String>::new(), "a repeated webhook calls Stripe");
+        assert_eq!(stripe.system.item("payments", &key, "payment").await, stored);
         assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
         assert_eq!(stripe.intent(order).await.1, json!(["succeeded", "succeeded", true, 900, 900]));
     })
@@ -545,7 +543,7 @@ async fn a_webhook_is_a_reason_to_ask_and_is_heard_once() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_is_forged_or_old_changes_nothing() {
+async fn a_forged_or_expired_webhook_changes_nothing() {
     with_stripe(async |stripe| {
         let buyer = stripe.system.registered("Ara").await;
         let order = Uuid::now_v7();
@@ -553,7 +551,7 @@ async fn a_webhook_that_is_forged_or_old_changes_nothing() {
         step(&buyer, "payments-capture", order).await.unwrap();
         let (intent, _) = stripe.intent(order).await;
         stripe.call(Method::POST, "/v1/refunds", &[("payment_intent", &intent)]).await;
-        stripe.asked();
+        stripe.requests();
 
         let body = charge_refunded(&new_sku("evt"), order, &intent);
         let another = charge_refunded(&new_sku("evt"), order, &intent);
@@ -572,11 +570,11 @@ async fn a_webhook_that_is_forged_or_old_changes_nothing() {
         let unsigned = stripe.system.request(Method::POST, "/payments/webhook");
         let unsigned = unsigned.raw("application/json", body.as_str()).send().await;
         unsigned.is_problem(401, "unauthenticated");
-        assert_eq!(stripe.asked(), Vec::<String>::new());
+        assert_eq!(stripe.requests(), Vec::<String>::new());
         let path = format!("/orders/{order}/payment");
         buyer.get(&path).await.is(200, &payment(order, "CAPTURED", &intent));
 
-        // Four minutes are not too old, and a second signature, of a secret that is being replaced, does no harm.
+        // Four minutes are not too old. A second signature is allowed: Stripe sends it while the secret is being replaced.
         let (old, new) = (signature("whsec_of_old", -240, &body), signature(WEBHOOK_SECRET, -240, &body));
         let both = format!("{old},{}", new.split_once(',').unwrap().1);
         stripe.webhook(&body, &both).await.is(200, &json!({"received": true}));
@@ -586,7 +584,7 @@ async fn a_webhook_that_is_forged_or_old_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_webhook_about_nothing_that_is_known_is_received() {
+async fn a_webhook_about_an_unknown_object_is_acknowledged() {
     with_stripe(async |stripe| {
         let unknown = charge_refunded(&new_sku("evt"), Uuid::now_v7(), "pi_1");
         let customer = json!({"id": "cus_1", "object": "customer"});
@@ -599,13 +597,13 @@ async fn a_webhook_about_nothing_that_is_known_is_received() {
             let answer = stripe.webhook(body, &signature(WEBHOOK_SECRET, 0, body)).await;
             answer.is_problem(status, kind);
         }
-        assert_eq!(stripe.asked(), Vec::<String>::new());
+        assert_eq!(stripe.requests(), Vec::<String>::new());
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_stripe_signs_itself_is_genuine() {
+async fn a_webhook_that_stripe_signed_is_accepted() {
     with_stripe(async |stripe| {
         let system = &stripe.system;
         let url = format!("{}/payments/webhook", system.output("api_url"));
@@ -617,8 +615,9 @@ async fn what_stripe_signs_itself_is_genuine() {
         let events = stripe.call(Method::GET, "/v1/events?type=payment_intent.succeeded", &[]).await;
         let [event] = events["data"].as_array().unwrap().as_slice() else { panic!("{events}") };
         assert_eq!(event["data"]["object"]["metadata"]["order_id"], json!(order));
-        let heard = format!("webhook#{}", event["id"].as_str().unwrap());
-        eventually("the webhook is heard", async || system.item("payments", &heard, "webhook").await).await;
+        let handled = format!("webhook#{}", event["id"].as_str().unwrap());
+        eventually("the webhook is handled", async || system.item("payments", &handled, "webhook").await)
+            .await;
         let (intent, _) = stripe.intent(order).await;
         let answer = buyer.get(&format!("/orders/{order}/payment")).await;
         answer.is(200, &payment(order, "CAPTURED", &intent));

@@ -1,4 +1,4 @@
-//! Traces of what is disturbed on the way, and the test of the tests of traces.
+//! Tests of the trace tests: they notice if something on the way loses the trace context.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,15 +8,15 @@ use system_tests::{
     System, eventually,
     faults::{Proxy, Refusal, with_endpoint},
     shop::{CARD, at_rest, new_sku, order, order_id},
-    stories::{CONFIRMED, REGISTERED, functions, shop, told_within},
+    stories::{CONFIRMED, REGISTERED, await_story_within, functions, shop},
     traces::Origin,
     turns::turn,
 };
 
-/// The test of the test: when a hop of the running system loses the context, the story is not told. Here somebody between the
-/// relay and the bus passes the event on without it.
+/// Without the context of a hop, the trace does not have its whole story. Here a proxy between the relay and the bus removes
+/// it from the event.
 #[tokio::test]
-async fn an_event_that_loses_its_place_on_the_way_to_the_bus_does_not_go_unnoticed() {
+async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
     let _turn = turn(&["users-relay"], &[]).await;
     let system = System::connect().await;
     let (person, origin, proxy) = (system.sign_up().await, Origin::default(), Proxy::start(&system).await);
@@ -43,20 +43,20 @@ async fn an_event_that_loses_its_place_on_the_way_to_the_bus_does_not_go_unnotic
             (!taken.is_empty()).then_some(taken)
         })
         .await;
-        // Others' events may have been on their way with it.
+        // Events of other tests may have been in the same call.
         for event in taken {
             system.publish(&event).await;
         }
         person.is_welcomed().await;
     })
     .await;
-    let told = told_within(Duration::from_secs(3), &system, &origin, REGISTERED).await;
+    let story = await_story_within(Duration::from_secs(3), &system, &origin, REGISTERED).await;
     let left = "users-register: POST /users\n  users-relay: publish user.created\n";
-    assert_eq!(told.unwrap_err(), left);
+    assert_eq!(story.unwrap_err(), left);
 }
 
 #[tokio::test]
-async fn a_saga_that_loses_its_place_does_not_go_unnoticed() {
+async fn a_saga_that_loses_its_trace_context_is_noticed() {
     let _turn = turn(&["orders-place"], &functions(&[REGISTERED, CONFIRMED])).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
@@ -64,7 +64,7 @@ async fn a_saga_that_loses_its_place_does_not_go_unnoticed() {
     let id = order_id(&buyer, &key);
     let execution = system.execution(&id.to_string());
     let started = json!({"executionArn": execution, "startDate": 1_777_887_000});
-    // It seems to be started.
+    // The function gets the answer that the execution was started.
     proxy.refuse(move |call| {
         (call.input["name"] == json!(id)).then(|| Refusal { status: 200, body: started.clone() })
     });
@@ -81,8 +81,8 @@ async fn a_saga_that_loses_its_place_does_not_go_unnoticed() {
         at_rest(&system, &[id]).await;
     })
     .await;
-    let told = told_within(Duration::from_secs(3), &system, &origin, CONFIRMED).await.unwrap_err();
-    let of_the_saga = |line: &&str| {
+    let story = await_story_within(Duration::from_secs(3), &system, &origin, CONFIRMED).await.unwrap_err();
+    let outside_the_saga = |line: &&str| {
         !["inventory-", "payments-", "orders-validate", "orders-confirm", "users-"]
             .iter()
             .any(|step| line.trim_start().starts_with(step))
@@ -92,6 +92,6 @@ async fn a_saga_that_loses_its_place_does_not_go_unnoticed() {
          notifications-relay: publish notification.created\n    orders-relay: publish order.confirmed\n",
         "",
     );
-    let left: Vec<&str> = without.lines().filter(of_the_saga).collect();
-    assert_eq!(told.lines().collect::<Vec<_>>(), left);
+    let left: Vec<&str> = without.lines().filter(outside_the_saga).collect();
+    assert_eq!(story.lines().collect::<Vec<_>>(), left);
 }

@@ -1,4 +1,4 @@
-//! The files beside the code say what the code says.
+//! The files in `events/` match the code.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -19,13 +19,13 @@ fn json(path: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(here(path)).expect(path)).expect(path)
 }
 
-/// Reads an example into the type that publisher and consumers use, and writes it again.
+/// Reads an example into the type that its publisher and consumers use, and serializes it again.
 fn through_code(example: &Value) -> Value {
     catalogue::through_code(example).expect("the example is an event")
 }
 
 #[test]
-fn every_event_has_a_schema_and_an_example_and_they_agree_with_the_code() {
+fn every_event_has_a_schema_and_an_example_that_match_the_code() {
     let expected: BTreeSet<String> =
         catalogue::schemas().into_keys().map(|name| format!("{}.json", name.stem())).collect();
     assert_eq!(files("schemas"), expected);
@@ -45,7 +45,7 @@ fn every_event_has_a_schema_and_an_example_and_they_agree_with_the_code() {
 }
 
 #[test]
-fn a_schema_refuses_an_event_without_any_of_its_required_fields() {
+fn a_schema_rejects_an_event_that_lacks_a_required_field() {
     for file in files("schemas") {
         let schema = json(&format!("schemas/{file}"));
         let validator = jsonschema::validator_for(&schema).unwrap();
@@ -63,14 +63,14 @@ fn a_schema_refuses_an_event_without_any_of_its_required_fields() {
 }
 
 #[test]
-fn no_event_carries_an_address() {
+fn no_event_carries_an_email_address() {
     for file in files("schemas") {
         let data = json(&format!("schemas/{file}"))["properties"]["data"]["properties"].clone();
         assert!(!data.as_object().unwrap().keys().any(|field| field.contains("mail")), "{file}");
     }
 }
 
-/// The binaries of all functions, by the files they are made from.
+/// The names of all functions, from the sources of their binaries.
 fn functions() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for service in fs::read_dir(here("../functions")).unwrap() {
@@ -79,12 +79,12 @@ fn functions() -> BTreeSet<String> {
             found.insert(binary.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned());
         }
     }
-    assert!(found.contains("users-get"), "the functions' folder was read");
+    assert!(found.contains("users-get"), "users-get was not found");
     found
 }
 
 #[test]
-fn every_function_has_an_input_for_cargo_lambda_invoke_of_the_type_it_takes() {
+fn every_function_has_a_sample_input_of_the_type_that_it_takes() {
     let expected: BTreeSet<String> = functions().iter().map(|function| format!("{function}.json")).collect();
     let found = files("invoke");
     let missing = expected.difference(&found).map(|file| {
@@ -93,9 +93,9 @@ fn every_function_has_an_input_for_cargo_lambda_invoke_of_the_type_it_takes() {
              of the saga, copy another one's and change it."
         )
     });
-    let left_over = found.difference(&expected);
-    let left_over = left_over.map(|file| format!("events/invoke/{file} is for no function: remove it."));
-    let wrong: Vec<String> = missing.chain(left_over).collect();
+    let obsolete = found.difference(&expected);
+    let obsolete = obsolete.map(|file| format!("events/invoke/{file} belongs to no function: remove it."));
+    let wrong: Vec<String> = missing.chain(obsolete).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     for file in files("invoke") {
         let input = json(&format!("invoke/{file}"));

@@ -1,4 +1,4 @@
-//! What can be said without a running system: what is promised is what the code says, and the order saga's protocol, explored.
+//! Tests without a running system: the contract matches the code, and a model of the order saga keeps its invariants.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test may do this")]
 

@@ -1,33 +1,32 @@
-//! The order saga's protocol, explored: in every order in which its steps can happen, it keeps its promises.
+//! A model of the order saga. In every order in which the steps can happen, the saga keeps its invariants.
 //!
-//! The model checker `stateright` goes through every state that a few orders can come to. What decides in
-//! these states is what decides in the functions: [`orders::order`], [`inventory::reservation`],
-//! [`payments::payment`] and [`payments::sandbox`], and which step follows which is read from
-//! `infra/order-saga.asl.json`. The model adds what lies between them:
+//! The model checker `stateright` visits every state that a few orders can reach. The functions' own code decides in these
+//! states: [`orders::order`], [`inventory::reservation`], [`payments::payment`] and [`payments::sandbox`]. Which step follows
+//! which is read from `infra/order-saga.asl.json`. The model adds what happens in between:
 //!
-//! - An invocation is split at its reads and writes, and anything may happen in between. It may be cut off,
-//!   or overtaken by the state machine's time-out and do the rest of its work late.
-//! - The state machine tries again, or gives up and goes where its `Catch` says, after any such fault.
-//! - An execution may be stopped anywhere, and whatever has ended may be redriven, an older attempt beside a
-//!   newer one too. The reconciler looks at any time, its own steps as far apart as those of the others.
-//! - The buyer cancels, and the provider's webhook is heard, at any time.
+//! - An invocation is split at its reads and writes, and anything may happen between them. It may be cut off. It may also
+//!   exceed the state machine's time-out and finish its work late.
+//! - After any such fault the state machine retries, or gives up and continues as its `Catch` says.
+//! - Any execution may be stopped at any point. Any execution that has ended may be redriven, even beside a newer one. The
+//!   reconciler may run at any time, and anything may happen between its reads and writes too.
+//! - The buyer may cancel, and a webhook of the provider may arrive, at any time.
 //!
-//! How often each of these happens is bounded by [`Budget`]: nothing here says what one more would do. Within
-//! these bounds the exploration is complete. [`promises`] are what has to hold in every state, [`sights`]
-//! what has to be met on the way, so that nothing holds for want of a state that could break it. A protocol
-//! with a [`Mistake`] is seen to break its promises.
+//! [`Budget`] limits how often each of these happens. The model says nothing about more than that, but within these limits it
+//! explores everything. [`invariants`] must hold in every state. [`milestones`] must be reached, so that no invariant holds
+//! only because the model never reaches a state that could violate it. A protocol with a [`Mistake`] must violate an
+//! invariant.
 //!
-//! What the model leaves out:
+//! The model leaves out:
 //!
-//! - time: a pause is over when something else wants to happen; the reconciler's half minute, the hours of an
-//!   execution and the days of a tombstone are not counted. A tombstone never expires.
-//! - failures that end an invocation as a cut-off does: a throttled table, a provider that does not answer,
-//!   the bound on how often an invocation decides anew.
-//! - what the saga does not go by: events, logs, prices that an administrator changes, the buyer's profile
-//!   (`User.NotFound` goes the way of every refusal before the pivot).
-//! - the state machine's expressions: where a step's arguments come from is repeated in [`Saga::call`]. The
-//!   system tests run the real thing.
-//! - Stripe: the bank of the model is the sandbox, whose every request is one conditional write.
+//! - Time. A pause is over whenever another action happens. The reconciler's half minute and the hours of an execution are not
+//!   counted, and a tombstone never expires.
+//! - Failures that end an invocation just as a cut-off does: a throttled table, a provider that does not answer, too many
+//!   retries of a decision.
+//! - What does not affect the saga: events, logs, prices that an administrator changes, the buyer's profile (`User.NotFound`
+//!   has the same effect as every refusal before the pivot).
+//! - The state machine's expressions. [`Saga::call`] repeats where a step's arguments come from. The system tests run the real
+//!   expressions.
+//! - Stripe. The provider of the model is the sandbox, whose every request is one conditional write.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -59,11 +58,11 @@ use uuid::Uuid;
 const BUYER: Uuid = Uuid::from_u128(7);
 const NOW: i64 = 1_700_000_000;
 
-/// The error of a step that failed and may go well at another attempt.
+/// The error of a step that failed and may succeed if it is retried.
 const TRANSIENT: &str = "Transient";
-/// The error of a step that the state machine waits no longer for.
+/// The error of a step for which the state machine no longer waits.
 const TIME_OUT: &str = "States.Timeout";
-/// The error of a step that is cut off.
+/// The error of a step whose invocation was cut off.
 const CUT_OFF: &str = "Lambda.Unknown";
 
 fn now() -> Timestamp {
@@ -71,21 +70,21 @@ fn now() -> Timestamp {
 }
 
 /// A value that is shared between states and hashed once.
-struct Kept<T>(Arc<(u64, T)>);
+struct Hashed<T>(Arc<(u64, T)>);
 
-impl<T: Hash> Kept<T> {
+impl<T: Hash> Hashed<T> {
     fn new(value: T) -> Self {
         Self(Arc::new((BuildHasherDefault::<DefaultHasher>::new().hash_one(&value), value)))
     }
 }
 
-impl<T> Clone for Kept<T> {
+impl<T> Clone for Hashed<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Kept<T> {
+impl<T> Deref for Hashed<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -93,27 +92,27 @@ impl<T> Deref for Kept<T> {
     }
 }
 
-impl<T: PartialEq> PartialEq for Kept<T> {
+impl<T: PartialEq> PartialEq for Hashed<T> {
     fn eq(&self, other: &Self) -> bool {
         self.0.0 == other.0.0 && **self == **other
     }
 }
 
-impl<T: Eq> Eq for Kept<T> {}
+impl<T: Eq> Eq for Hashed<T> {}
 
-impl<T> Hash for Kept<T> {
+impl<T> Hash for Hashed<T> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.0.hash(state);
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Kept<T> {
+impl<T: fmt::Debug> fmt::Debug for Hashed<T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(formatter)
     }
 }
 
-// The state machine, as its definition has it.
+// The state machine, as it is defined.
 
 /// The name of a state, or of an error.
 type Name = &'static str;
@@ -144,7 +143,7 @@ struct Arguments {
     function_name: Function,
 }
 
-/// The functions, as the template gives them to the definition.
+/// The functions, by the placeholders in the definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 enum Function {
     #[serde(rename = "${OrdersValidateUser}")]
@@ -196,7 +195,7 @@ impl Machine {
         let text = std::fs::read_to_string(path).expect(path);
         let machine: Self = serde_json::from_str(text.leak()).expect(path);
         for (name, step) in &machine.states {
-            assert!(step.next.is_some() != step.end, "{name} goes on, or ends");
+            assert!(step.next.is_some() != step.end, "{name} must have either a next state or an end");
         }
         machine
     }
@@ -212,33 +211,33 @@ impl Step {
         self.catch.iter().find(|catcher| is_among(&catcher.error_equals, error))
     }
 
-    /// Whether what the function answers is part of what later states see.
+    /// Whether later states see the function's answer.
     fn keeps_the_answer(&self) -> bool {
         self.output.as_str().is_some_and(|output| output.contains("$states.result.Payload"))
     }
 }
 
 impl Catcher {
-    /// Whether the error is part of what later states see, as what the order's failure is told by.
+    /// Whether later states see the error, as the cause of the order's failure.
     fn notes_the_error(&self) -> bool {
         self.output.contains("\"error\": $states.errorOutput.Error")
     }
 }
 
-// What there is.
+// The states of the model.
 
-/// All there is at a moment.
+/// A state of the model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    stock: Kept<Vec<StockItem>>,
+    stock: Hashed<Vec<StockItem>>,
     sagas: Vec<Saga>,
     left: Budget,
 }
 
-/// How often may still happen what nobody has to do.
+/// How often each optional action may still happen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
-    /// An invocation is overtaken by its time-out, or cut off.
+    /// An invocation exceeds its time-out, or is cut off.
     faults: u8,
     /// An execution is stopped.
     stops: u8,
@@ -246,58 +245,58 @@ struct Budget {
     redrives: u8,
     /// The buyer cancels an order.
     cancels: u8,
-    /// The reconciler looks at an order whose latest execution is alive.
-    looks: u8,
-    /// A webhook is heard.
+    /// The reconciler handles an order whose latest execution is running.
+    early_runs: u8,
+    /// A webhook arrives.
     webhooks: u8,
 }
 
-/// An order with all that happens for it: what stands in the three tables and at the bank, the executions,
-/// and the invocations in flight.
+/// An order with everything that belongs to it: its records in the three tables and at the provider, its executions, and the
+/// invocations in flight.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Saga {
-    order: Kept<Order>,
-    reservation: Option<Kept<Reservation>>,
-    payment: Kept<Record>,
-    intent: Option<Kept<Intent>>,
-    /// The first attempt first.
+    order: Hashed<Order>,
+    reservation: Option<Hashed<Reservation>>,
+    payment: Hashed<Record>,
+    intent: Option<Hashed<Intent>>,
+    /// In the order of the attempts.
     executions: Vec<Execution>,
-    /// In an order that says nothing.
-    invocations: Vec<Kept<Invocation>>,
-    /// What must not happen and has.
+    /// Sorted by their hashes.
+    invocations: Vec<Hashed<Invocation>>,
+    /// What has happened although it never should.
     broken: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Execution {
     at: At,
-    /// What the state machine has been told the order costs.
-    prices: Option<Kept<Prices>>,
-    /// What has ended the way forward.
+    /// The prices that the state machine knows, from the reservation.
+    prices: Option<Hashed<Prices>>,
+    /// The error that ended the forward steps.
     error: Option<Name>,
-    /// How often it has come to where it leaves the order to a person.
+    /// How often it has left the order to an operator.
     parks: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
-    /// In a state, where it waits for an invocation.
+    /// In a state, waiting for an invocation.
     State(Name),
-    /// It has done all of its work.
+    /// It has succeeded.
     Succeeded,
-    /// It failed in a state, or was stopped there.
+    /// It has failed in a state, or was stopped there.
     Ended(Name),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Invocation {
-    /// The place of the execution that waits for it; none where nobody does any more, or ever did.
+    /// The index of the execution that waits for it. `None` if none does: it has timed out, or the saga did not start it.
     awaited_by: Option<usize>,
     call: Call,
-    knows: Knows,
+    memory: Memory,
 }
 
-/// What a function is called for.
+/// What a function is called to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Call {
     ValidateUser,
@@ -318,107 +317,108 @@ enum Call {
 
 /// What an invocation has read and decided so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Knows {
+enum Memory {
     Nothing,
-    /// The order as it is to be written, and what is answered then.
-    Change(Kept<Order>, Result<(), Name>),
-    /// The reservation, before the stock is read.
-    Reservation(Option<Kept<Reservation>>),
-    /// That there was no reservation, and why there cannot be one; before the reservation is read again.
+    /// The order to write, and the answer after that.
+    Change(Hashed<Order>, Result<(), Name>),
+    /// The reservation. The stock has not been read yet.
+    Reservation(Option<Hashed<Reservation>>),
+    /// Why the order cannot be reserved. The reservation did not exist, and has to be read again.
     Refusal(Refusal),
-    /// What is to be written, and what is answered then.
-    Transition(Kept<Transition>, Option<Prices>),
-    /// The payment, and what the bank has said since.
-    Payment(Kept<Record>, Option<IntentStatus>),
-    /// The order, before its execution is asked for.
-    Order(Kept<Order>),
-    /// The order as it is to be written, and whether its execution is started then.
-    Reconciled(Kept<Order>, bool),
-    /// Which attempt is to be started.
+    /// The change to write, and the prices to answer after that.
+    Transition(Hashed<Transition>, Option<Prices>),
+    /// The payment, and the answer of the provider since it was read.
+    Payment(Hashed<Record>, Option<IntentStatus>),
+    /// The order. The status of its execution has not been read yet.
+    Order(Hashed<Order>),
+    /// The order to write, and whether to start an execution after that.
+    Reconciled(Hashed<Order>, bool),
+    /// The attempt to start.
     Start(u32),
 }
 
-/// What comes of a step of an invocation.
-enum Turn {
-    GoesOn(Knows),
+/// The result of a step of an invocation.
+enum Progress {
+    Continues(Memory),
     Ends(Result<Option<Prices>, Name>),
 }
 
-/// Something that can happen, to the order in this place.
+/// What can happen to the order at an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Happening {
-    /// An invocation makes its next step.
+enum Action {
+    /// An invocation takes its next step.
     Step(usize, usize),
-    /// The state machine waits no longer for an invocation that is still at work.
-    TimeOut(usize, usize, Then),
+    /// The state machine stops waiting for an invocation, which continues.
+    TimeOut(usize, usize, Reaction),
     /// An invocation is cut off.
-    Die(usize, usize, Then),
-    /// Somebody stops an execution.
+    CutOff(usize, usize, Reaction),
+    /// Someone stops an execution.
     Stop(usize, usize),
-    /// Somebody redrives an execution that has ended.
+    /// Someone redrives an execution that has ended.
     Redrive(usize, usize),
-    /// The buyer cancels.
+    /// The buyer cancels the order.
     Cancel(usize),
-    /// The reconciler looks.
-    Look(usize),
-    /// A webhook is heard.
-    Hear(usize),
+    /// The reconciler handles the order.
+    Reconcile(usize),
+    /// A webhook arrives.
+    Webhook(usize),
 }
 
-/// What the state machine does about a fault.
+/// How the state machine reacts to a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    TryAgain,
-    /// As after the last attempt.
+enum Reaction {
+    Retry,
+    /// As if the retries were used up.
     GiveUp,
 }
 
-// What happens.
+// The transitions of the model.
 
-/// A mistake that the protocol could have been made with.
+/// A mistake that the protocol avoids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mistake {
-    /// What failed is undone before it is decided that the order will not be confirmed.
-    UndoesBeforeDeciding,
-    /// Nothing is left where a reservation was taken back, or never was.
+    /// The saga compensates before it has decided that the order will not be confirmed.
+    CompensatesBeforeDeciding,
+    /// Releasing a reservation leaves no tombstone, whether there was one or not.
     ReleasesWithoutTombstone,
-    /// An order is written whatever has become of it since it was read.
-    WritesBlindly,
-    /// That the order turns out to be confirmed is taken for one more failure of what undoes it.
-    ForgetsThePivot,
+    /// An order is written even if it has changed since it was read.
+    WritesUnconditionally,
+    /// If the order turns out to be confirmed, the saga treats that like any failure of the abort, and does not continue
+    /// forward.
+    IgnoresThePivot,
 }
 
 struct Protocol {
     machine: Machine,
     mistake: Option<Mistake>,
-    /// How many there are of the one thing that each order wants one of.
+    /// The stock of the only item. Each order contains one of it.
     on_hand: u64,
-    /// What each order is paid with.
+    /// The payment method of each order.
     cards: Vec<&'static str>,
     budget: Budget,
-    /// What has to be reached, by the names in [`Protocol::properties`].
+    /// The names of the milestones that must be reached.
     reaches: &'static [&'static str],
-    /// The states, by their hashes, that are known to come to rest.
-    restful: Mutex<HashSet<u64>>,
+    /// The hashes of states from which everything is known to settle.
+    settling: Mutex<HashSet<u64>>,
 }
 
 impl Protocol {
     fn new(on_hand: u64, cards: &[&'static str], budget: Budget, reaches: &'static [&'static str]) -> Self {
         let (machine, cards) = (Machine::load(), cards.to_vec());
-        Self { machine, mistake: None, on_hand, cards, budget, reaches, restful: Mutex::default() }
+        Self { machine, mistake: None, on_hand, cards, budget, reaches, settling: Mutex::default() }
     }
 
     fn with(mut self, mistake: Mistake) -> Self {
         self.mistake = Some(mistake);
         for catchers in self.machine.states.values_mut().map(|step| &mut step.catch) {
             match mistake {
-                Mistake::UndoesBeforeDeciding => {
+                Mistake::CompensatesBeforeDeciding => {
                     for catcher in catchers.iter_mut().filter(|catcher| catcher.next == "AbortOrder") {
                         catcher.next = "CancelPayment";
                     }
                 }
-                Mistake::ForgetsThePivot => catchers.retain(|catcher| catcher.next != "CapturePayment"),
-                Mistake::ReleasesWithoutTombstone | Mistake::WritesBlindly => {}
+                Mistake::IgnoresThePivot => catchers.retain(|catcher| catcher.next != "CapturePayment"),
+                Mistake::ReleasesWithoutTombstone | Mistake::WritesUnconditionally => {}
             }
         }
         self
@@ -428,28 +428,34 @@ impl Protocol {
         &self.machine.states[state]
     }
 
-    /// Makes the next step of an invocation.
-    fn step(&self, stock: &mut Kept<Vec<StockItem>>, saga: &mut Saga, invocation: &Invocation) -> Turn {
-        let Invocation { call, knows, .. } = invocation;
+    /// Takes the next step of an invocation.
+    fn step(&self, stock: &mut Hashed<Vec<StockItem>>, saga: &mut Saga, invocation: &Invocation) -> Progress {
+        let Invocation { call, memory, .. } = invocation;
         match call {
-            Call::ValidateUser => Turn::Ends(saga.order.may_proceed().map(|()| None).map_err(Refusal::name)),
-            Call::Confirm(_) | Call::Abort(..) | Call::Reject | Call::Park(_) | Call::CancelOrder => {
-                self.decide(saga, call, knows)
+            Call::ValidateUser => {
+                Progress::Ends(saga.order.may_proceed().map(|()| None).map_err(Refusal::name))
             }
-            Call::Reserve | Call::Commit | Call::Release => self.move_items(stock, saga, call, knows),
-            Call::Authorize(purchase) => pay(saga, &Command::Authorize(purchase.clone()), knows),
-            Call::Capture => pay(saga, &Command::Capture, knows),
-            Call::CancelPayment => pay(saga, &Command::Cancel, knows),
-            Call::Webhook => pay(saga, &Command::Synchronize, knows),
-            Call::Reconcile => self.reconcile(saga, knows),
+            Call::Confirm(_) | Call::Abort(..) | Call::Reject | Call::Park(_) | Call::CancelOrder => {
+                self.decide(saga, call, memory)
+            }
+            Call::Reserve | Call::Commit | Call::Release => self.move_items(stock, saga, call, memory),
+            Call::Authorize(purchase) => pay(saga, &Command::Authorize(purchase.clone()), memory),
+            Call::Capture => pay(saga, &Command::Capture, memory),
+            Call::CancelPayment => pay(saga, &Command::Cancel, memory),
+            Call::Webhook => pay(saga, &Command::Synchronize, memory),
+            Call::Reconcile => self.reconcile(saga, memory),
         }
     }
 
-    /// As `orders::store::Orders::decide`.
-    fn decide(&self, saga: &mut Saga, call: &Call, knows: &Knows) -> Turn {
-        if let Knows::Change(changed, answer) = knows {
+    /// Like `orders::store::Orders::decide`.
+    fn decide(&self, saga: &mut Saga, call: &Call, memory: &Memory) -> Progress {
+        if let Memory::Change(changed, answer) = memory {
             let written = self.replace(saga, changed);
-            return if written { Turn::Ends(answer.map(|()| None)) } else { Turn::GoesOn(Knows::Nothing) };
+            return if written {
+                Progress::Ends(answer.map(|()| None))
+            } else {
+                Progress::Continues(Memory::Nothing)
+            };
         }
         let order = &saga.order;
         let decided = match call {
@@ -469,137 +475,145 @@ impl Protocol {
             _ => Ok(()),
         };
         match decided {
-            Ok(Decision::Already) => Turn::Ends(answer(order).map(|()| None)),
+            Ok(Decision::Already) => Progress::Ends(answer(order).map(|()| None)),
             Ok(Decision::Change(changed)) => {
                 let answer = answer(&changed.order);
-                Turn::GoesOn(Knows::Change(Kept::new(changed.order), answer))
+                Progress::Continues(Memory::Change(Hashed::new(changed.order), answer))
             }
-            Err(error) => Turn::Ends(Err(error)),
+            Err(error) => Progress::Ends(Err(error)),
         }
     }
 
-    /// Writes an order over the version before it; false if that is no longer the latest.
-    fn replace(&self, saga: &mut Saga, changed: &Kept<Order>) -> bool {
+    /// Replaces the previous version of an order. Returns false if that is no longer the latest.
+    fn replace(&self, saga: &mut Saga, changed: &Hashed<Order>) -> bool {
         let latest = &saga.order;
-        if latest.version + 1 != changed.version && self.mistake != Some(Mistake::WritesBlindly) {
+        if latest.version + 1 != changed.version && self.mistake != Some(Mistake::WritesUnconditionally) {
             return false;
         }
         let decided = latest.status != Status::Pending && changed.status != latest.status;
         let undone = latest.reason.is_some() && changed.reason != latest.reason;
         if decided || undone || latest.settled && !changed.settled {
-            saga.broken = Some("what was decided is decided otherwise");
+            saga.broken = Some("a decision was changed");
         }
         saga.order = changed.clone();
         true
     }
 
-    /// As `inventory::tasks::settle`.
+    /// Like `inventory::tasks::settle`.
     fn move_items(
         &self,
-        stock: &mut Kept<Vec<StockItem>>,
+        stock: &mut Hashed<Vec<StockItem>>,
         saga: &mut Saga,
         call: &Call,
-        knows: &Knows,
-    ) -> Turn {
-        let (promise, transition) = match (call, knows) {
-            (_, Knows::Transition(transition, prices)) => {
-                let standing = saga.reservation.as_deref();
-                let Some(moved) = transition.apply(standing, stock) else {
-                    return Turn::GoesOn(Knows::Nothing);
+        memory: &Memory,
+    ) -> Progress {
+        let (promise, transition) = match (call, memory) {
+            (_, Memory::Transition(transition, prices)) => {
+                let present = saga.reservation.as_deref();
+                let Some(moved) = transition.apply(present, stock) else {
+                    return Progress::Continues(Memory::Nothing);
                 };
-                *stock = Kept::new(moved);
+                *stock = Hashed::new(moved);
                 let reservation = transition.reservation.clone();
-                let forgets =
+                let leaves_nothing =
                     *call == Call::Release && self.mistake == Some(Mistake::ReleasesWithoutTombstone);
-                saga.reservation = (!forgets).then(|| Kept::new(reservation));
-                return Turn::Ends(Ok(prices.clone()));
+                saga.reservation = (!leaves_nothing).then(|| Hashed::new(reservation));
+                return Progress::Ends(Ok(prices.clone()));
             }
-            (Call::Reserve, Knows::Reservation(present)) => {
+            (Call::Reserve, Memory::Reservation(present)) => {
                 match Reservation::reserve(present.as_deref(), stock, &saga.basket()) {
                     Ok((promise, transition)) => (Some(promise), transition),
-                    Err(refusal) if present.is_none() => return Turn::GoesOn(Knows::Refusal(refusal)),
-                    Err(refusal) => return Turn::Ends(Err(refusal.name())),
+                    Err(refusal) if present.is_none() => {
+                        return Progress::Continues(Memory::Refusal(refusal));
+                    }
+                    Err(refusal) => return Progress::Ends(Err(refusal.name())),
                 }
             }
-            (Call::Reserve, Knows::Refusal(refusal)) => match saga.reservation.as_deref() {
-                None => return Turn::Ends(Err(refusal.name())),
+            (Call::Reserve, Memory::Refusal(refusal)) => match saga.reservation.as_deref() {
+                None => return Progress::Ends(Err(refusal.name())),
                 present => match Reservation::reserve(present, stock, &saga.basket()) {
                     Ok((promise, transition)) => (Some(promise), transition),
-                    Err(refusal) => return Turn::Ends(Err(refusal.name())),
+                    Err(refusal) => return Progress::Ends(Err(refusal.name())),
                 },
             },
-            // A batch of reads is not one moment.
-            (Call::Reserve, _) => return Turn::GoesOn(Knows::Reservation(saga.reservation.clone())),
+            // A batch read is not a snapshot.
+            (Call::Reserve, _) => return Progress::Continues(Memory::Reservation(saga.reservation.clone())),
             (Call::Commit, _) => match Reservation::commit(saga.reservation.as_deref()) {
                 Ok(transition) => (None, transition),
-                Err(_) => return Turn::Ends(Err(TRANSIENT)),
+                Err(_) => return Progress::Ends(Err(TRANSIENT)),
             },
             _ => (None, Reservation::release(saga.reservation.as_deref(), saga.order.id, now())),
         };
         let prices = promise.map(|promise| Prices { lines: promise.lines, total: promise.total });
         match transition {
-            None => Turn::Ends(Ok(prices)),
-            Some(transition) => Turn::GoesOn(Knows::Transition(Kept::new(transition), prices)),
+            None => Progress::Ends(Ok(prices)),
+            Some(transition) => Progress::Continues(Memory::Transition(Hashed::new(transition), prices)),
         }
     }
 
-    /// As `orders::reconciler::look_after`.
-    fn reconcile(&self, saga: &mut Saga, knows: &Knows) -> Turn {
-        match knows {
-            Knows::Order(order) => match saga.reconciliation(order) {
-                Reconciliation::Leave => Turn::Ends(Ok(None)),
-                Reconciliation::Start => Turn::GoesOn(Knows::Start(order.attempt)),
+    /// Like `orders::reconciler::look_after`.
+    fn reconcile(&self, saga: &mut Saga, memory: &Memory) -> Progress {
+        match memory {
+            Memory::Order(order) => match saga.reconciliation(order) {
+                Reconciliation::Leave => Progress::Ends(Ok(None)),
+                Reconciliation::Start => Progress::Continues(Memory::Start(order.attempt)),
                 Reconciliation::StartNext(decision) => {
-                    Turn::GoesOn(Knows::Reconciled(Kept::new(decision.of(order)), true))
+                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.of(order)), true))
                 }
                 Reconciliation::Settle(decision) | Reconciliation::Park(decision) => {
-                    Turn::GoesOn(Knows::Reconciled(Kept::new(decision.of(order)), false))
+                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.of(order)), false))
                 }
             },
-            Knows::Reconciled(changed, starts) if self.replace(saga, changed) && *starts => {
-                Turn::GoesOn(Knows::Start(changed.attempt))
+            Memory::Reconciled(changed, starts) if self.replace(saga, changed) && *starts => {
+                Progress::Continues(Memory::Start(changed.attempt))
             }
-            Knows::Start(attempt) => {
-                // A name stands for one execution.
+            Memory::Start(attempt) => {
+                // No two executions have the same name.
                 if saga.executions.len() + 1 == *attempt as usize {
                     self.start(saga);
                 }
-                Turn::Ends(Ok(None))
+                Progress::Ends(Ok(None))
             }
-            _ => Turn::Ends(Ok(None)),
+            _ => Progress::Ends(Ok(None)),
         }
     }
 
-    /// The next attempt begins.
+    /// Starts the next attempt.
     fn start(&self, saga: &mut Saga) {
         let at = At::State(self.machine.start_at);
         saga.executions.push(Execution { at, prices: None, error: None, parks: 0 });
         self.enter(saga, saga.executions.len() - 1, self.machine.start_at);
     }
 
-    /// An execution comes to a state.
-    fn enter(&self, saga: &mut Saga, place: usize, state: Name) {
+    /// An execution enters a state.
+    fn enter(&self, saga: &mut Saga, index: usize, state: Name) {
         let function = self.step_of(state).arguments.function_name;
-        let execution = &mut saga.executions[place];
+        let execution = &mut saga.executions[index];
         execution.at = At::State(state);
         execution.parks += u8::from(function == Function::Park);
-        saga.invoke(function, place);
+        saga.invoke(function, index);
     }
 
-    /// What an execution waited for has ended.
-    fn go_on(&self, saga: &mut Saga, place: usize, answer: Result<Option<Prices>, Name>, then: Then) {
-        let execution = &mut saga.executions[place];
-        let At::State(state) = execution.at else { unreachable!("{execution:?} waits for nothing") };
+    /// Continues an execution after the invocation that it waited for.
+    fn advance(
+        &self,
+        saga: &mut Saga,
+        index: usize,
+        answer: Result<Option<Prices>, Name>,
+        reaction: Reaction,
+    ) {
+        let execution = &mut saga.executions[index];
+        let At::State(state) = execution.at else { unreachable!("{execution:?} does not wait") };
         let step = self.step_of(state);
         let next = match answer {
             Ok(prices) => {
                 if step.keeps_the_answer() && prices.is_some() {
-                    execution.prices = prices.map(Kept::new);
+                    execution.prices = prices.map(Hashed::new);
                 }
                 step.next.ok_or(At::Succeeded)
             }
-            Err(error) if then == Then::TryAgain && step.may_retry(error) => {
-                return saga.invoke(step.arguments.function_name, place);
+            Err(error) if reaction == Reaction::Retry && step.may_retry(error) => {
+                return saga.invoke(step.arguments.function_name, index);
             }
             Err(error) => {
                 let catcher = step.catcher(error);
@@ -610,91 +624,91 @@ impl Protocol {
             }
         };
         match next {
-            Ok(state) => self.enter(saga, place, state),
+            Ok(state) => self.enter(saga, index, state),
             Err(at) => execution.at = at,
         }
     }
 
-    /// Whether everything settles once nothing goes wrong any more, and somebody redrives the latest
-    /// execution of what waits for a person.
-    fn comes_to_rest(&self, world: &World) -> bool {
+    /// Whether all orders settle once nothing goes wrong any more and an operator redrives the latest execution of every order
+    /// that waits for one.
+    fn settles(&self, world: &World) -> bool {
         let mut world = world.clone();
-        let mut on_the_way = Vec::new();
+        let mut visited = Vec::new();
         loop {
-            // What is left of the budget makes no difference to what happens by itself.
-            world.left = Budget { redrives: 1, looks: 1, ..Budget::default() };
+            // The rest of the budget does not affect what happens by itself.
+            world.left = Budget { redrives: 1, early_runs: 1, ..Budget::default() };
             let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one(&world);
-            if self.restful.lock().unwrap().contains(&hash) {
+            if self.settling.lock().unwrap().contains(&hash) {
                 break;
             }
-            on_the_way.push(hash);
-            if on_the_way.len() > 300 {
+            visited.push(hash);
+            if visited.len() > 300 {
                 return false;
             }
             let parked = || {
                 let order = world.sagas.iter().position(|saga| !saga.order.settled)?;
-                Some(Happening::Redrive(order, world.sagas[order].executions.len() - 1))
+                Some(Action::Redrive(order, world.sagas[order].executions.len() - 1))
             };
-            let Some(happening) = world.next_by_itself().or_else(parked) else {
+            let Some(action) = world.next_unprompted().or_else(parked) else {
                 if world.sagas.iter().all(Saga::agrees) {
                     break;
                 }
                 return false;
             };
-            let Some(next) = self.next_state(&world, happening) else { return false };
+            let Some(next) = self.next_state(&world, action) else { return false };
             world = next;
         }
-        self.restful.lock().unwrap().extend(on_the_way);
+        self.settling.lock().unwrap().extend(visited);
         true
     }
 
-    /// What the state machine may do when an invocation ends with an error.
-    fn faults_of(
+    /// The possible reactions of the state machine to an error of an invocation.
+    fn reactions_to(
         &self,
         saga: &Saga,
         invocation: &Invocation,
         error: Name,
-    ) -> impl Iterator<Item = Then> + use<> {
-        let state = invocation.awaited_by.map(|place| saga.executions[place].at);
-        let tries_again = match state {
+    ) -> impl Iterator<Item = Reaction> + use<> {
+        let state = invocation.awaited_by.map(|index| saga.executions[index].at);
+        let retries = match state {
             Some(At::State(state)) => self.step_of(state).may_retry(error),
             _ => false,
         };
-        [Then::GiveUp].into_iter().chain(tries_again.then_some(Then::TryAgain))
+        [Reaction::GiveUp].into_iter().chain(retries.then_some(Reaction::Retry))
     }
 }
 
-/// As `payments::cashier::Cashier::carry_out`: one read, write or request, and what follows from it.
-fn pay(saga: &mut Saga, command: &Command, knows: &Knows) -> Turn {
-    let (record, said) = match knows {
-        Knows::Payment(record, said) => match payment::next(command, record, said.as_ref()) {
+/// Like `payments::cashier::Cashier::carry_out`: one read, write or request, and the decision after it.
+fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
+    let (record, reply) = match memory {
+        Memory::Payment(record, reply) => match payment::next(command, record, reply.as_ref()) {
             Next::Begin(purchase) => {
                 if *saga.payment == Record::None {
                     let prepared = Prepared::Intent(format!("sandbox_{}", purchase.order_id));
                     let payment = Payment::begin(purchase, ProviderName::Sandbox, prepared, now());
-                    saga.payment = Kept::new(Record::Payment(payment));
+                    saga.payment = Hashed::new(Record::Payment(payment));
                 }
                 (saga.payment.clone(), None)
             }
             Next::Ask(request) => {
-                let Record::Payment(payment) = &**record else { unreachable!("nothing to ask about") };
+                let Record::Payment(payment) = &**record else { unreachable!("a request without a payment") };
                 let (amount, method) = (payment.amount, &payment.payment_method);
                 if let Some(intent) = sandbox::carry_out(request, saga.intent.as_deref(), amount, method) {
-                    saga.intent = Some(Kept::new(intent));
+                    saga.intent = Some(Hashed::new(intent));
                 }
-                let said = saga.intent.as_ref().map_or(IntentStatus::Open, |intent| intent.status.clone());
-                (record.clone(), Some(said))
+                let reply = saga.intent.as_ref().map_or(IntentStatus::Open, |intent| intent.status.clone());
+                (record.clone(), Some(reply))
             }
             Next::Write(payment) => match &*saga.payment {
-                Record::Payment(standing) if standing.version + 1 == payment.version => {
-                    saga.payment = Kept::new(Record::Payment(*payment));
+                Record::Payment(present) if present.version + 1 == payment.version => {
+                    saga.payment = Hashed::new(Record::Payment(*payment));
                     (saga.payment.clone(), None)
                 }
-                _ => return Turn::GoesOn(Knows::Nothing),
+                _ => return Progress::Continues(Memory::Nothing),
             },
             Next::Bury => {
                 if *saga.payment == Record::None {
-                    saga.payment = Kept::new(Record::Tombstone);
+                    saga.payment = Hashed::new(Record::Tombstone);
                 }
                 (saga.payment.clone(), None)
             }
@@ -702,22 +716,22 @@ fn pay(saga: &mut Saga, command: &Command, knows: &Knows) -> Turn {
         },
         _ => (saga.payment.clone(), None),
     };
-    match payment::next(command, &record, said.as_ref()) {
-        Next::Done => Turn::Ends(Ok(None)),
-        Next::Refuse(refusal) => Turn::Ends(Err(refusal.name())),
-        Next::Fail(_) => Turn::Ends(Err(TRANSIENT)),
-        _ => Turn::GoesOn(Knows::Payment(record, said)),
+    match payment::next(command, &record, reply.as_ref()) {
+        Next::Done => Progress::Ends(Ok(None)),
+        Next::Refuse(refusal) => Progress::Ends(Err(refusal.name())),
+        Next::Fail(_) => Progress::Ends(Err(TRANSIENT)),
+        _ => Progress::Continues(Memory::Payment(record, reply)),
     }
 }
 
 impl World {
-    /// What happens by itself, where anything does.
-    fn next_by_itself(&self) -> Option<Happening> {
+    /// The next action that happens without a fault or a person, if there is one.
+    fn next_unprompted(&self) -> Option<Action> {
         self.sagas.iter().enumerate().find_map(|(order, saga)| {
             if saga.invocations.is_empty() {
-                saga.needs_a_look().then_some(Happening::Look(order))
+                saga.needs_reconciling().then_some(Action::Reconcile(order))
             } else {
-                Some(Happening::Step(order, 0))
+                Some(Action::Step(order, 0))
             }
         })
     }
@@ -729,9 +743,9 @@ impl Saga {
         let draft = Draft::read(Fields::read(body.to_string().as_bytes()).unwrap()).unwrap();
         let (order, _) = Order::place(Uuid::from_u128(id), BUYER, draft, now());
         Self {
-            order: Kept::new(order),
+            order: Hashed::new(order),
             reservation: None,
-            payment: Kept::new(Record::None),
+            payment: Hashed::new(Record::None),
             intent: None,
             executions: Vec::new(),
             invocations: Vec::new(),
@@ -739,15 +753,15 @@ impl Saga {
         }
     }
 
-    /// What the inventory is asked for.
+    /// The order as the inventory gets it.
     fn basket(&self) -> reservation::Order {
         let items = self.order.draft.items.as_slice().to_vec().try_into().unwrap();
         reservation::Order { order_id: self.order.id, items, expected_total: self.order.draft.expected_total }
     }
 
-    /// What a function is called with by an execution.
-    fn call(&self, function: Function, place: usize) -> Call {
-        let Execution { prices, error, parks, .. } = &self.executions[place];
+    /// The call of a function by an execution.
+    fn call(&self, function: Function, index: usize) -> Call {
+        let Execution { prices, error, parks, .. } = &self.executions[index];
         let prices = || prices.as_deref().cloned();
         match function {
             Function::ValidateUser => Call::ValidateUser,
@@ -768,34 +782,34 @@ impl Saga {
             Function::CancelPayment => Call::CancelPayment,
             Function::Release => Call::Release,
             Function::Reject => Call::Reject,
-            // How many times it came there, in place of when it did.
+            // The number of entries stands for the time of the entry.
             Function::Park => {
-                Call::Park(Visit { execution: (place + 1).to_string(), entry: parks.to_string() })
+                Call::Park(Visit { execution: (index + 1).to_string(), entry: parks.to_string() })
             }
         }
     }
 
-    fn invoke(&mut self, function: Function, place: usize) {
-        let call = self.call(function, place);
-        self.add(Invocation { awaited_by: Some(place), call, knows: Knows::Nothing });
+    fn invoke(&mut self, function: Function, index: usize) {
+        let call = self.call(function, index);
+        self.add(Invocation { awaited_by: Some(index), call, memory: Memory::Nothing });
     }
 
     fn add(&mut self, invocation: Invocation) {
-        let invocation = Kept::new(invocation);
-        // Sorted, so that states that differ in nothing else are one.
-        let place = self.invocations.partition_point(|other| other.0.0 < invocation.0.0);
-        self.invocations.insert(place, invocation);
+        let invocation = Hashed::new(invocation);
+        // Sorted, so that states that differ only in this order are the same state.
+        let index = self.invocations.partition_point(|other| other.0.0 < invocation.0.0);
+        self.invocations.insert(index, invocation);
     }
 
-    /// Nobody waits any more for what an execution waited for.
-    fn leave_alone(&mut self, place: usize) {
-        let waits = |invocation: &Kept<Invocation>| invocation.awaited_by == Some(place);
-        let awaited = self.invocations.iter().position(waits).expect("an execution waits for something");
-        let Invocation { call, knows, .. } = Invocation::clone(&self.invocations.remove(awaited));
-        self.add(Invocation { awaited_by: None, call, knows });
+    /// An execution no longer waits for its invocation.
+    fn abandon(&mut self, index: usize) {
+        let waits = |invocation: &Hashed<Invocation>| invocation.awaited_by == Some(index);
+        let awaited = self.invocations.iter().position(waits).expect("the execution waits for an invocation");
+        let Invocation { call, memory, .. } = Invocation::clone(&self.invocations.remove(awaited));
+        self.add(Invocation { awaited_by: None, call, memory });
     }
 
-    /// What the reconciler does about the order as it was read, with the executions as they are.
+    /// The reconciler's decision about an order that was read before, with the executions as they are now.
     fn reconciliation(&self, order: &Order) -> Reconciliation {
         let execution = match self.executions.get(order.attempt as usize - 1).map(|execution| execution.at) {
             None => orders::order::Execution::NotFound,
@@ -806,13 +820,13 @@ impl Saga {
         order.reconcile(execution, order.check_at)
     }
 
-    fn needs_a_look(&self) -> bool {
+    fn needs_reconciling(&self) -> bool {
         self.reconciliation(&self.order) != Reconciliation::Leave
             && !self.invocations.iter().any(|invocation| invocation.call == Call::Reconcile)
     }
 
     fn is_at_rest(&self) -> bool {
-        self.invocations.is_empty() && !self.needs_a_look()
+        self.invocations.is_empty() && !self.needs_reconciling()
     }
 
     fn holds_money(&self) -> bool {
@@ -840,7 +854,7 @@ impl Saga {
         matches!(self.reservation(), Some(reservation::State::Held(_) | reservation::State::Committed(_)))
     }
 
-    /// Whether the three services agree about an order of which all is done.
+    /// Whether the three services agree about a settled order.
     fn agrees(&self) -> bool {
         let committed = matches!(self.reservation(), Some(reservation::State::Committed(_)));
         let captured = self.is(payment::Status::Captured)
@@ -859,158 +873,161 @@ impl Saga {
 
 impl Model for Protocol {
     type State = World;
-    type Action = Happening;
+    type Action = Action;
 
-    /// Orders have been placed. Their executions were started, or it is left to the reconciler.
+    /// The orders have been placed. Either their executions were started, or the reconciler has to start them.
     fn init_states(&self) -> Vec<World> {
         let listing = json!({"name": "Tea", "unit_price": {"amount": 450, "currency": "USD"},
             "on_hand": self.on_hand});
         let listing = Listing::read(Fields::read(listing.to_string().as_bytes()).unwrap()).unwrap();
         let stock = vec![StockItem::list(events::Sku::parse("TEA").unwrap(), listing)];
-        let placed = |(place, card): (usize, &&str)| Saga::place(place as u128 + 1, card);
+        let placed = |(index, card): (usize, &&str)| Saga::place(index as u128 + 1, card);
         let sagas: Vec<Saga> = self.cards.iter().enumerate().map(placed).collect();
-        let world = World { stock: Kept::new(stock), sagas, left: self.budget };
+        let world = World { stock: Hashed::new(stock), sagas, left: self.budget };
         let mut started = world.clone();
         started.sagas.iter_mut().for_each(|saga| self.start(saga));
         vec![started, world]
     }
 
-    fn actions(&self, world: &World, happenings: &mut Vec<Happening>) {
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         let left = &world.left;
         for (order, saga) in world.sagas.iter().enumerate() {
-            for (place, invocation) in saga.invocations.iter().enumerate() {
-                if place > 0 && saga.invocations[place - 1] == *invocation {
+            for (index, invocation) in saga.invocations.iter().enumerate() {
+                if index > 0 && saga.invocations[index - 1] == *invocation {
                     continue;
                 }
-                happenings.push(Happening::Step(order, place));
+                actions.push(Action::Step(order, index));
                 if left.faults == 0 {
                     continue;
                 }
                 if invocation.awaited_by.is_some() {
-                    let faults = self.faults_of(saga, invocation, TIME_OUT);
-                    happenings.extend(faults.map(|then| Happening::TimeOut(order, place, then)));
+                    let faults = self.reactions_to(saga, invocation, TIME_OUT);
+                    actions.extend(faults.map(|reaction| Action::TimeOut(order, index, reaction)));
                 }
-                let faults = self.faults_of(saga, invocation, CUT_OFF);
-                // Nothing is changed by what is begun again before it has done anything.
-                let unchanged = |then: &Then| *then == Then::TryAgain && invocation.knows == Knows::Nothing;
-                let faults = faults.filter(|then| !unchanged(then));
-                happenings.extend(faults.map(|then| Happening::Die(order, place, then)));
+                let faults = self.reactions_to(saga, invocation, CUT_OFF);
+                // Retrying an invocation that has done nothing yet changes nothing.
+                let unchanged = |reaction: &Reaction| {
+                    *reaction == Reaction::Retry && invocation.memory == Memory::Nothing
+                };
+                let faults = faults.filter(|reaction| !unchanged(reaction));
+                actions.extend(faults.map(|reaction| Action::CutOff(order, index, reaction)));
             }
-            for (place, execution) in saga.executions.iter().enumerate() {
+            for (index, execution) in saga.executions.iter().enumerate() {
                 match execution.at {
-                    At::State(_) if left.stops > 0 => happenings.push(Happening::Stop(order, place)),
-                    At::Ended(_) if left.redrives > 0 => happenings.push(Happening::Redrive(order, place)),
+                    At::State(_) if left.stops > 0 => actions.push(Action::Stop(order, index)),
+                    At::Ended(_) if left.redrives > 0 => actions.push(Action::Redrive(order, index)),
                     _ => {}
                 }
             }
-            if saga.needs_a_look() || left.looks > 0 {
-                happenings.push(Happening::Look(order));
+            if saga.needs_reconciling() || left.early_runs > 0 {
+                actions.push(Action::Reconcile(order));
             }
             if left.cancels > 0 {
-                happenings.push(Happening::Cancel(order));
+                actions.push(Action::Cancel(order));
             }
             if left.webhooks > 0 {
-                happenings.push(Happening::Hear(order));
+                actions.push(Action::Webhook(order));
             }
         }
     }
 
-    fn next_state(&self, world: &World, happening: Happening) -> Option<World> {
+    fn next_state(&self, world: &World, action: Action) -> Option<World> {
         let mut world = world.clone();
         let World { stock, sagas, left } = &mut world;
-        match happening {
-            Happening::Step(order, place) => {
+        match action {
+            Action::Step(order, index) => {
                 let saga = &mut sagas[order];
-                let invocation = saga.invocations.remove(place);
+                let invocation = saga.invocations.remove(index);
                 match self.step(stock, saga, &invocation) {
-                    Turn::GoesOn(knows) => {
+                    Progress::Continues(memory) => {
                         let Invocation { awaited_by, call, .. } = Invocation::clone(&invocation);
-                        saga.add(Invocation { awaited_by, call, knows });
+                        saga.add(Invocation { awaited_by, call, memory });
                     }
-                    Turn::Ends(answer) => {
+                    Progress::Ends(answer) => {
                         if answer == Err(TRANSIENT) {
-                            saga.broken = Some("a step fails of itself");
+                            saga.broken = Some("a step failed by itself");
                         }
-                        if let Some(place) = invocation.awaited_by {
-                            self.go_on(saga, place, answer, Then::GiveUp);
+                        if let Some(index) = invocation.awaited_by {
+                            self.advance(saga, index, answer, Reaction::GiveUp);
                         }
                     }
                 }
             }
-            Happening::TimeOut(order, place, then) => {
+            Action::TimeOut(order, index, reaction) => {
                 left.faults -= 1;
                 let saga = &mut sagas[order];
-                let execution = saga.invocations[place].awaited_by?;
-                saga.leave_alone(execution);
-                self.go_on(saga, execution, Err(TIME_OUT), then);
+                let execution = saga.invocations[index].awaited_by?;
+                saga.abandon(execution);
+                self.advance(saga, execution, Err(TIME_OUT), reaction);
             }
-            Happening::Die(order, place, then) => {
+            Action::CutOff(order, index, reaction) => {
                 left.faults -= 1;
                 let saga = &mut sagas[order];
-                let invocation = saga.invocations.remove(place);
-                if let Some(place) = invocation.awaited_by {
-                    self.go_on(saga, place, Err(CUT_OFF), then);
+                let invocation = saga.invocations.remove(index);
+                if let Some(index) = invocation.awaited_by {
+                    self.advance(saga, index, Err(CUT_OFF), reaction);
                 }
             }
-            Happening::Stop(order, place) => {
+            Action::Stop(order, index) => {
                 left.stops -= 1;
                 let saga = &mut sagas[order];
-                let At::State(state) = saga.executions[place].at else { return None };
-                saga.executions[place].at = At::Ended(state);
-                saga.leave_alone(place);
+                let At::State(state) = saga.executions[index].at else { return None };
+                saga.executions[index].at = At::Ended(state);
+                saga.abandon(index);
             }
-            Happening::Redrive(order, place) => {
+            Action::Redrive(order, index) => {
                 left.redrives -= 1;
-                let At::Ended(state) = sagas[order].executions[place].at else { return None };
-                self.enter(&mut sagas[order], place, state);
+                let At::Ended(state) = sagas[order].executions[index].at else { return None };
+                self.enter(&mut sagas[order], index, state);
             }
-            Happening::Cancel(order) => {
+            Action::Cancel(order) => {
                 left.cancels -= 1;
-                let Turn::GoesOn(knows) = self.decide(&mut sagas[order], &Call::CancelOrder, &Knows::Nothing)
+                let Progress::Continues(memory) =
+                    self.decide(&mut sagas[order], &Call::CancelOrder, &Memory::Nothing)
                 else {
                     return None;
                 };
-                sagas[order].add(Invocation { awaited_by: None, call: Call::CancelOrder, knows });
+                sagas[order].add(Invocation { awaited_by: None, call: Call::CancelOrder, memory });
             }
-            Happening::Look(order) => {
+            Action::Reconcile(order) => {
                 let saga = &mut sagas[order];
-                if !saga.needs_a_look() {
-                    left.looks -= 1;
+                if !saga.needs_reconciling() {
+                    left.early_runs -= 1;
                 }
                 if saga.order.settled {
                     return None;
                 }
-                let knows = Knows::Order(saga.order.clone());
-                saga.add(Invocation { awaited_by: None, call: Call::Reconcile, knows });
+                let memory = Memory::Order(saga.order.clone());
+                saga.add(Invocation { awaited_by: None, call: Call::Reconcile, memory });
             }
-            Happening::Hear(order) => {
+            Action::Webhook(order) => {
                 left.webhooks -= 1;
                 let saga = &mut sagas[order];
-                let Turn::GoesOn(knows) = pay(saga, &Command::Synchronize, &Knows::Nothing) else {
+                let Progress::Continues(memory) = pay(saga, &Command::Synchronize, &Memory::Nothing) else {
                     return None;
                 };
-                saga.add(Invocation { awaited_by: None, call: Call::Webhook, knows });
+                saga.add(Invocation { awaited_by: None, call: Call::Webhook, memory });
             }
         }
         Some(world)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut properties = promises();
-        properties.extend(sights().into_iter().filter(|property| self.reaches.contains(&property.name)));
+        let mut properties = invariants();
+        properties.extend(milestones().into_iter().filter(|property| self.reaches.contains(&property.name)));
         properties
     }
 }
 
 const KEEPS: &str = "a confirmed order keeps its money and its items";
-const STAYS: &str = "what is decided stays decided, and no step fails of itself";
+const STAYS: &str = "a decision is final, and no step fails by itself";
 const SETTLES: &str = "once nothing goes wrong any more, every order settles";
 const AGREE: &str = "at rest the three services agree about a settled order";
 
-/// What holds in every state.
-fn promises() -> Vec<Property<Protocol>> {
+/// What must hold in every state.
+fn invariants() -> Vec<Property<Protocol>> {
     vec![
-        Property::always("what is on hand covers what is promised", |protocol, world: &World| {
+        Property::always("the stock covers all reservations", |protocol, world: &World| {
             let states = || world.sagas.iter().filter_map(Saga::reservation);
             let held = states().filter(|state| matches!(state, reservation::State::Held(_))).count();
             let gone = states().filter(|state| matches!(state, reservation::State::Committed(_))).count();
@@ -1020,7 +1037,7 @@ fn promises() -> Vec<Property<Protocol>> {
                     && item.on_hand.checked_sub(item.reserved) == Some(item.available)
             })
         }),
-        Property::always("money is taken for confirmed orders only", |_, world: &World| {
+        Property::always("only confirmed orders have their money captured", |_, world: &World| {
             let confirmed = |saga: &Saga| saga.order.status == Status::Confirmed;
             world.sagas.iter().all(|saga| confirmed(saga) || !saga.has_taken_money())
         }),
@@ -1029,7 +1046,7 @@ fn promises() -> Vec<Property<Protocol>> {
             world.sagas.iter().filter(confirmed).all(|saga| saga.holds_money() && saga.has_items())
         }),
         Property::always(STAYS, |_, world: &World| world.sagas.iter().all(|saga| saga.broken.is_none())),
-        Property::always("at rest an order is settled or waits for a person", |_, world: &World| {
+        Property::always("at rest an order is settled or waits for an operator", |_, world: &World| {
             let ended = |saga: &Saga| saga.order.settled || saga.order.parked;
             world.sagas.iter().all(|saga| !saga.is_at_rest() || ended(saga))
         }),
@@ -1037,24 +1054,27 @@ fn promises() -> Vec<Property<Protocol>> {
             let settled = |saga: &&Saga| saga.is_at_rest() && saga.order.settled;
             world.sagas.iter().filter(settled).all(Saga::agrees)
         }),
-        Property::always("a settled order does not wait for a person", |_, world: &World| {
+        Property::always("a settled order does not wait for an operator", |_, world: &World| {
             world.sagas.iter().all(|saga| !saga.order.settled || !saga.order.parked)
         }),
-        Property::always("nothing is out of stock that there is enough of", |protocol, world: &World| {
+        Property::always("no order is out of stock if there is enough for all", |protocol, world: &World| {
             let refused = |saga: &Saga| saga.order.reason == Some(Reason::OutOfStock);
             world.sagas.len() as u64 > protocol.on_hand || !world.sagas.iter().any(refused)
         }),
-        Property::always("a person is called for what went wrong only", |protocol, world: &World| {
-            let (left, given) = (&world.left, &protocol.budget);
-            let wrong = left.faults < given.faults || left.stops < given.stops;
-            wrong || !world.sagas.iter().any(|saga| saga.order.parked)
-        }),
-        Property::always(SETTLES, Protocol::comes_to_rest),
+        Property::always(
+            "an order waits for an operator only after a fault or a stop",
+            |protocol, world: &World| {
+                let (left, given) = (&world.left, &protocol.budget);
+                let wrong = left.faults < given.faults || left.stops < given.stops;
+                wrong || !world.sagas.iter().any(|saga| saga.order.parked)
+            },
+        ),
+        Property::always(SETTLES, Protocol::settles),
     ]
 }
 
-/// What is seen on the way.
-fn sights() -> Vec<Property<Protocol>> {
+/// States that the model must reach.
+fn milestones() -> Vec<Property<Protocol>> {
     fn some(world: &World, is: impl Fn(&Saga) -> bool) -> bool {
         world.sagas.iter().any(is)
     }
@@ -1086,7 +1106,7 @@ fn sights() -> Vec<Property<Protocol>> {
                 parked && saga.is_at_rest() && saga.order.settled && !saga.order.parked
             })
         }),
-        // The one execution has given up confirming and is about to decide otherwise.
+        // The only execution has given up confirming and is about to abort the order.
         Property::sometimes("confirmed by a late invocation", |_, world: &World| {
             some(world, |saga| match saga.executions.as_slice() {
                 [Execution { at: At::State("AbortOrder"), parks: 0, .. }] => {
@@ -1095,7 +1115,7 @@ fn sights() -> Vec<Property<Protocol>> {
                 _ => false,
             })
         }),
-        Property::sometimes("confirmed while an older attempt is alive", |_, world: &World| {
+        Property::sometimes("confirmed while an older attempt is running", |_, world: &World| {
             some(world, |saga| match saga.executions.as_slice() {
                 [older, Execution { at: At::Succeeded, .. }] => {
                     matches!(older.at, At::State(_)) && saga.order.status == Status::Confirmed
@@ -1103,7 +1123,7 @@ fn sights() -> Vec<Property<Protocol>> {
                 _ => false,
             })
         }),
-        Property::sometimes("left to a person after three attempts", |_, world: &World| {
+        Property::sometimes("left to an operator after three attempts", |_, world: &World| {
             some(world, |saga| saga.executions.len() == 3 && saga.is_at_rest() && saga.order.parked)
         }),
     ]
@@ -1112,7 +1132,7 @@ fn sights() -> Vec<Property<Protocol>> {
 const VISA: &str = "pm_card_visa";
 const DECLINED: &str = "pm_card_chargeDeclined";
 
-/// Explores everything. A promise that is broken is told with the shortest way to where it is.
+/// Explores every state. If an invariant is violated, panics with the shortest path to the violation.
 fn explore(name: &str, protocol: Protocol) {
     let start = Instant::now();
     let checker = protocol.checker().spawn_bfs().join();
@@ -1126,48 +1146,48 @@ fn explore(name: &str, protocol: Protocol) {
     let discoveries = checker.discoveries();
     for property in checker.model().properties() {
         match (property.expectation, discoveries.get(property.name)) {
-            (Expectation::Sometimes, None) => panic!("{name}: never seen: {}", property.name),
-            (Expectation::Always, Some(path)) => panic!("{name}: not so: {}\n{}", property.name, tell(path)),
+            (Expectation::Sometimes, None) => panic!("{name}: never reached: {}", property.name),
+            (Expectation::Always, Some(path)) => {
+                panic!("{name}: violated: {}\n{}", property.name, describe(path))
+            }
             _ => {}
         }
     }
 }
 
-/// What happens on a way, and what it comes to.
-fn tell(path: &Path<World, Happening>) -> String {
-    let happenings = path.clone().into_vec().into_iter().map(|(world, happening)| match happening {
+/// The actions of a path, and the state at its end.
+fn describe(path: &Path<World, Action>) -> String {
+    let actions = path.clone().into_vec().into_iter().map(|(world, action)| match action {
         Some(
-            Happening::Step(order, place)
-            | Happening::TimeOut(order, place, _)
-            | Happening::Die(order, place, _),
-        ) => format!("{happening:?}: {:?}\n", world.sagas[order].invocations[place]),
-        Some(happening) => format!("{happening:?}\n"),
+            Action::Step(order, index) | Action::TimeOut(order, index, _) | Action::CutOff(order, index, _),
+        ) => format!("{action:?}: {:?}\n", world.sagas[order].invocations[index]),
+        Some(action) => format!("{action:?}\n"),
         None => format!("{world:#?}\n"),
     });
-    happenings.collect()
+    actions.collect()
 }
 
-/// Asserts that the checker sees a protocol with a mistake break a promise which it keeps without.
-fn assert_breaks(promise: &'static str, protocol: impl Fn() -> Protocol, mistake: Mistake) {
-    let seen = |protocol: Protocol| {
-        let checker = protocol.checker().finish_when(HasDiscoveries::AnyOf([promise].into())).spawn_bfs();
-        checker.join().discovery(promise)
+/// Asserts that the protocol violates an invariant with a mistake, and holds it without.
+fn assert_violates(invariant: &'static str, protocol: impl Fn() -> Protocol, mistake: Mistake) {
+    let find = |protocol: Protocol| {
+        let checker = protocol.checker().finish_when(HasDiscoveries::AnyOf([invariant].into())).spawn_bfs();
+        checker.join().discovery(invariant)
     };
-    let broken = seen(protocol().with(mistake));
-    let steps = broken.unwrap_or_else(|| panic!("{mistake:?} goes unnoticed")).into_actions().len();
-    println!("model: {mistake:?} is seen after {steps} steps: not so: {promise}");
-    assert!(seen(protocol()).is_none(), "it is not the fault of {mistake:?}");
+    let violation = find(protocol().with(mistake));
+    let steps = violation.unwrap_or_else(|| panic!("{mistake:?} violates nothing")).into_actions().len();
+    println!("model: {mistake:?} is found after {steps} steps: violated: {invariant}");
+    assert!(find(protocol()).is_none(), "violated even without {mistake:?}");
 }
 
 #[test]
-fn an_order_settles_whatever_is_cut_off_or_late() {
+fn an_order_settles_despite_cut_off_and_late_invocations() {
     let budget = Budget { faults: 3, ..Budget::default() };
     let reaches = &["confirmed", "given up", "parked", "confirmed by a late invocation"];
     explore("three faults", Protocol::new(1, &[VISA], budget, reaches));
 }
 
 #[test]
-fn an_order_settles_whatever_is_cancelled_redriven_and_heard_of_its_payment() {
+fn an_order_settles_despite_cancellations_redrives_and_webhooks() {
     let budget = Budget { faults: 2, redrives: 1, cancels: 1, ..Budget::default() };
     let reaches = &["confirmed", "cancelled", "parked", "settled after it was parked"];
     explore("two faults, a cancellation, a redrive", Protocol::new(1, &[VISA], budget, reaches));
@@ -1177,35 +1197,38 @@ fn an_order_settles_whatever_is_cancelled_redriven_and_heard_of_its_payment() {
 }
 
 #[test]
-fn an_order_that_cannot_be_paid_is_undone_and_told_why() {
+fn an_order_with_a_declined_card_is_undone_and_records_the_reason() {
     let budget = Budget { faults: 2, cancels: 1, ..Budget::default() };
     let reaches = &["declined", "cancelled", "given up", "parked"];
     explore("a declined card", Protocol::new(1, &[DECLINED], budget, reaches));
 }
 
 #[test]
-fn attempts_beside_each_other_settle_an_order_as_one() {
+fn concurrent_attempts_settle_an_order_like_a_single_attempt() {
     let budget = Budget { faults: 1, stops: 1, redrives: 1, ..Budget::default() };
-    let reaches = &["confirmed", "given up", "confirmed while an older attempt is alive"];
+    let reaches = &["confirmed", "given up", "confirmed while an older attempt is running"];
     explore("a fault, a stop, a redrive", Protocol::new(1, &[VISA], budget, reaches));
 }
 
 #[test]
-fn attempts_beside_each_other_settle_an_order_as_one_whatever_the_buyer_cancels_meanwhile() {
-    let budget = Budget { stops: 1, redrives: 1, cancels: 1, looks: 1, ..Budget::default() };
-    let reaches = &["confirmed", "cancelled", "confirmed while an older attempt is alive"];
-    explore("a stop, a redrive, a cancellation, an early look", Protocol::new(1, &[VISA], budget, reaches));
+fn concurrent_attempts_settle_an_order_even_if_the_buyer_cancels_it() {
+    let budget = Budget { stops: 1, redrives: 1, cancels: 1, early_runs: 1, ..Budget::default() };
+    let reaches = &["confirmed", "cancelled", "confirmed while an older attempt is running"];
+    explore(
+        "a stop, a redrive, a cancellation, an early run of the reconciler",
+        Protocol::new(1, &[VISA], budget, reaches),
+    );
 }
 
 #[test]
-fn an_order_whose_every_attempt_is_stopped_waits_for_a_person() {
+fn an_order_whose_every_attempt_is_stopped_waits_for_an_operator() {
     let budget = Budget { stops: 3, ..Budget::default() };
-    let reaches = &["confirmed", "left to a person after three attempts"];
+    let reaches = &["confirmed", "left to an operator after three attempts"];
     explore("three stops", Protocol::new(1, &[VISA], budget, reaches));
 }
 
 #[test]
-fn of_two_orders_for_the_last_item_one_gets_it() {
+fn at_most_one_of_two_orders_gets_the_last_item() {
     let budget = Budget { faults: 1, cancels: 1, ..Budget::default() };
     let reaches = &["confirmed", "out of stock", "cancelled"];
     explore("two orders", Protocol::new(1, &[VISA, VISA], budget, reaches));
@@ -1215,25 +1238,25 @@ fn of_two_orders_for_the_last_item_one_gets_it() {
 }
 
 #[test]
-fn undoing_before_it_is_decided_would_lose_to_a_late_confirmation() {
+fn compensating_before_the_order_is_aborted_would_lose_to_a_late_confirmation() {
     let one_fault = || Protocol::new(1, &[VISA], Budget { faults: 1, ..Budget::default() }, &[]);
-    assert_breaks(KEEPS, one_fault, Mistake::UndoesBeforeDeciding);
+    assert_violates(KEEPS, one_fault, Mistake::CompensatesBeforeDeciding);
 }
 
 #[test]
-fn releasing_without_a_tombstone_would_let_a_late_reservation_hold_items_for_ever() {
+fn releasing_without_a_tombstone_would_let_a_late_reservation_hold_items_forever() {
     let one_fault = || Protocol::new(1, &[VISA], Budget { faults: 1, ..Budget::default() }, &[]);
-    assert_breaks(AGREE, one_fault, Mistake::ReleasesWithoutTombstone);
+    assert_violates(AGREE, one_fault, Mistake::ReleasesWithoutTombstone);
 }
 
 #[test]
-fn writing_an_order_blindly_would_undo_what_was_decided() {
+fn unconditional_writes_would_overturn_a_decision() {
     let cancelled = || Protocol::new(1, &[VISA], Budget { cancels: 1, ..Budget::default() }, &[]);
-    assert_breaks(STAYS, cancelled, Mistake::WritesBlindly);
+    assert_violates(STAYS, cancelled, Mistake::WritesUnconditionally);
 }
 
 #[test]
-fn a_confirmed_order_that_could_only_be_undone_would_never_settle() {
+fn a_confirmed_order_that_could_only_be_compensated_would_never_settle() {
     let one_fault = || Protocol::new(1, &[VISA], Budget { faults: 1, ..Budget::default() }, &[]);
-    assert_breaks(SETTLES, one_fault, Mistake::ForgetsThePivot);
+    assert_violates(SETTLES, one_fault, Mistake::IgnoresThePivot);
 }

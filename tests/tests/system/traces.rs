@@ -1,7 +1,8 @@
-//! One trace follows what somebody does through every function that it comes to.
+//! One trace follows a request through every function that it leads to.
 //!
-//! A trace's story is all of its hops: a line for each request or event that reached a function, below the hop that it
-//! came from. Calls of AWS APIs lie between them and are checked one by one ([`system_tests::traces::Trace::faults`]).
+//! The story of a trace is all of its hops: a line for each request or event that reached a function, below the hop that
+//! caused it. The calls of AWS APIs between the hops are checked one by one
+//! ([`system_tests::traces::Trace::inconsistencies`]).
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,14 +11,15 @@ use system_tests::{
     faults::{Changes, Proxy, Refusal, http_input, input, with_copy},
     shop::{CARD, DECLINED, order},
     stories::{
-        COMMENTED, CONFIRMED, DELETED, POSTED, REGISTERED, REJECTED, place, registered, shop, tells, told,
+        COMMENTED, CONFIRMED, DELETED, POSTED, REGISTERED, REJECTED, await_story, place, registered,
+        send_traced, shop,
     },
     traces::{Origin, Span},
 };
 use uuid::Uuid;
 
 #[tokio::test]
-async fn one_trace_leads_from_a_request_to_all_that_follows_from_it() {
+async fn one_trace_covers_a_request_and_everything_that_follows_from_it() {
     let system = System::connect().await;
     let (ara, bada) = (registered(&system).await, registered(&system).await);
     let preferences = ara.request(Method::PUT, "/notifications/preferences").header("if-match", "\"0\"");
@@ -26,24 +28,24 @@ async fn one_trace_leads_from_a_request_to_all_that_follows_from_it() {
     assert_eq!(answer.status, 200, "{answer:?}");
 
     let post = ara.request(Method::POST, "/posts").json(&json!({"title": "Spring", "body": "It rains."}));
-    let (_, posted) = tells(&system, post, 201, POSTED).await;
+    let (_, posted) = send_traced(&system, post, 201, POSTED).await;
     let post = posted.hops().find_map(|hop| hop.attributes.get("post_id")?.as_str()).unwrap().to_owned();
     assert_eq!(system.traces_of(&post).await, [posted.trace_id.as_str()]);
 
     let comment =
         bada.request(Method::POST, &format!("/posts/{post}/comments")).json(&json!({"body": "So it does."}));
-    let (_, commented) = tells(&system, comment, 201, COMMENTED).await;
+    let (_, commented) = send_traced(&system, comment, 201, COMMENTED).await;
     assert!(commented.spans.iter().any(|span| span.name == "SESv2 SendEmail"), "{commented:?}");
 
-    tells(&system, ara.request(Method::DELETE, "/users/me"), 202, DELETED).await;
+    send_traced(&system, ara.request(Method::DELETE, "/users/me"), 202, DELETED).await;
 }
 
 #[tokio::test]
-async fn one_trace_leads_through_every_step_of_an_order() {
+async fn one_trace_covers_every_step_of_an_order() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
-    let (_, trace) = tells(&system, place(&buyer, &sku, CARD), 202, CONFIRMED).await;
-    // The order's id finds it, in whichever function it is asked for.
+    let (_, trace) = send_traced(&system, place(&buyer, &sku, CARD), 202, CONFIRMED).await;
+    // The trace can be found by the order's id, which every step has recorded.
     for hop in trace.hops().filter(|hop| hop.name == hop.function) {
         let order = hop.attributes["order_id"].as_str().unwrap();
         assert!(system.traces_of(order).await.contains(&trace.trace_id), "{hop:?}");
@@ -51,25 +53,25 @@ async fn one_trace_leads_through_every_step_of_an_order() {
 }
 
 #[tokio::test]
-async fn a_declined_payment_is_an_error_of_the_step_that_was_declined_and_of_no_other() {
+async fn a_declined_payment_is_an_error_of_its_step_and_of_no_other() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
-    let (_, trace) = tells(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
+    let (_, trace) = send_traced(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
     let declined = trace.hops().find(|hop| hop.function == "payments-authorize").unwrap();
-    // For X-Ray a status of 4xx is an error, and none a fault.
+    // For X-Ray a status of 4xx is an error and not a fault.
     assert_eq!(declined.attributes["http.response.status_code"], 409, "{declined:?}");
     let indexed = declined.attributes["aws.xray.annotations"].as_array().unwrap();
     assert!(["order_id", "error.type"].iter().all(|name| indexed.contains(&json!(name))), "{declined:?}");
 }
 
 #[tokio::test]
-async fn a_remote_procedure_call_is_part_of_the_callers_trace() {
+async fn an_rpc_is_part_of_the_callers_trace() {
     let system = System::connect().await;
     let author = system.registered("Ara").await;
     let post = author.writes_post("Spring").await;
     let request = system.request(Method::GET, &format!("/posts/{post}/author"));
     let story = "posts-author: GET /posts/{id}/author\n  users-lookup: RPC users-lookup\n";
-    let (_, trace) = tells(&system, request, 200, story).await;
+    let (_, trace) = send_traced(&system, request, 200, story).await;
     let names: Vec<&str> = trace.spans.iter().map(|span| span.name.as_str()).collect();
     for name in ["users by RPC", "Lambda Invoke"] {
         assert!(names.contains(&name), "{names:?}");
@@ -77,9 +79,9 @@ async fn a_remote_procedure_call_is_part_of_the_callers_trace() {
 }
 
 #[tokio::test]
-async fn a_call_of_aws_says_which_how_often_and_with_what_result() {
+async fn an_aws_call_records_its_operation_retries_and_result() {
     let system = System::connect().await;
-    let (_, trace) = tells(
+    let (_, trace) = send_traced(
         &system,
         system.sign_up().await.request(Method::POST, "/users").json(&json!({"name": "Ara"})),
         201,
@@ -101,50 +103,50 @@ async fn a_call_of_aws_says_which_how_often_and_with_what_result() {
 }
 
 #[tokio::test]
-async fn a_refused_request_is_an_error_and_is_found_by_its_request_id() {
+async fn a_refused_request_is_an_error_and_can_be_found_by_its_request_id() {
     let system = System::connect().await;
-    let stranger = system.sign_up().await;
+    let unregistered = system.sign_up().await;
     let origin = Origin::default();
     let request =
-        stranger.request(Method::POST, "/posts").json(&json!({"title": "Spring", "body": "It rains."}));
+        unregistered.request(Method::POST, "/posts").json(&json!({"title": "Spring", "body": "It rains."}));
     let answer = request.traced(&origin).send().await;
     answer.is_problem(403, "profile-required");
     let story = "posts-create: POST /posts failed: profile-required\n  users-lookup: RPC users-lookup\n";
-    told(&system, &origin, story).await;
+    await_story(&system, &origin, story).await;
     let request_id = answer.body["instance"].as_str().unwrap().trim_start_matches("urn:uuid:");
     assert_eq!(system.traces_of(request_id).await, [origin.trace_id.as_str()]);
 }
 
-/// The span that an answer names, once it has been received.
-async fn named_by(system: &System, answer: &Answer) -> Span {
-    let (place, sampled) = answer.place();
+/// Waits for the span that an answer names.
+async fn answered_span(system: &System, answer: &Answer) -> Span {
+    let (context, sampled) = answer.trace_context();
     assert!(sampled, "{answer:?}");
-    eventually("the span that the answer names is in the trace that it names", async || {
-        let trace = system.trace(&place.trace_id).await?;
-        trace.spans.into_iter().find(|span| Origin::of(span) == place)
+    eventually("the trace has the span that the answer names", async || {
+        let trace = system.trace(&context.trace_id).await?;
+        trace.spans.into_iter().find(|span| Origin::of(span) == context)
     })
     .await
 }
 
 #[tokio::test]
-async fn every_answer_names_its_trace_and_that_trace_holds_the_request() {
+async fn every_answer_names_the_trace_that_holds_its_request() {
     let system = System::connect().await;
-    let (ara, stranger) = (system.registered("Ara").await, system.sign_up().await);
+    let (ara, unregistered) = (system.registered("Ara").await, system.sign_up().await);
     let post = format!("/posts/{}", ara.writes_post("Spring").await);
     let description = system.get("/openapi.json").await;
     let known = description.header("etag").unwrap();
     let (draft, edit) = (json!({"title": "Spring", "body": "It rains."}), json!({"title": "Summer"}));
-    let of_anybody = |method, path: &str| system.request(method, path);
+    let anonymous = |method, path: &str| system.request(method, path);
     let write = || ara.request(Method::POST, "/posts");
     let change = || ara.request(Method::PATCH, &post);
     for (status, name, request) in [
-        (200, "GET /posts/{id}", of_anybody(Method::GET, &post)),
+        (200, "GET /posts/{id}", anonymous(Method::GET, &post)),
         (201, "POST /posts", write().json(&draft)),
-        (304, "GET /openapi.json", of_anybody(Method::GET, "/openapi.json").header("if-none-match", known)),
+        (304, "GET /openapi.json", anonymous(Method::GET, "/openapi.json").header("if-none-match", known)),
         (400, "POST /posts", write().raw("application/json", "{")),
-        (401, "POST /payments/webhook", of_anybody(Method::POST, "/payments/webhook").json(&json!({}))),
-        (403, "POST /posts", stranger.request(Method::POST, "/posts").json(&draft)),
-        (404, "GET /posts/{id}", of_anybody(Method::GET, "/posts/not-a-uuid")),
+        (401, "POST /payments/webhook", anonymous(Method::POST, "/payments/webhook").json(&json!({}))),
+        (403, "POST /posts", unregistered.request(Method::POST, "/posts").json(&draft)),
+        (404, "GET /posts/{id}", anonymous(Method::GET, "/posts/not-a-uuid")),
         (412, "PATCH /posts/{id}", change().if_match(9).json(&edit)),
         (413, "POST /posts", write().raw("application/json", "1".repeat(1024 * 1024))),
         (415, "POST /posts", write().raw("text/plain", "{}")),
@@ -154,16 +156,16 @@ async fn every_answer_names_its_trace_and_that_trace_holds_the_request() {
     ] {
         let answer = request.send().await;
         assert_eq!(answer.status, status, "{answer:?}");
-        let span = named_by(&system, &answer).await;
+        let span = answered_span(&system, &answer).await;
         let found = (span.name.as_str(), &span.attributes["http.response.status_code"]);
         assert_eq!(found, (name, &json!(status)), "{span:?}");
-        // As it is in the answer, it finds the trace.
+        // The trace can be found by the header's whole value.
         assert_eq!(system.traces_of(answer.header("traceresponse").unwrap()).await, [span.trace_id]);
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_reports_a_failure_names_its_trace_too() {
+async fn a_5xx_answer_names_its_trace_too() {
     let system = System::connect().await;
     let proxy = Proxy::start(&system).await;
     let unexpected =
@@ -171,7 +173,7 @@ async fn an_answer_that_reports_a_failure_names_its_trace_too() {
     with_copy(&system, "posts-get", Changes::endpoint("DYNAMODB", &proxy), async |copy| {
         let id = Uuid::now_v7();
         let mut input = http_input("posts-get", id, &format!("/posts/{id}"), &json!({"id": id}));
-        // Nobody else decides that a copy's trace is sampled.
+        // Sampled by this test, because API Gateway does not decide that for a copy.
         input["headers"]["x-amzn-trace-id"] = json!(Origin::default().header(true));
         for (status, refusal) in
             [(503, Refusal::throttled()), (500, Refusal { status: 400, body: unexpected.clone() })]
@@ -179,7 +181,7 @@ async fn an_answer_that_reports_a_failure_names_its_trace_too() {
             proxy.refuse(move |_| Some(refusal.clone()));
             let answer = copy.invoke(&input).await.http();
             assert_eq!(answer.status, status, "{answer:?}");
-            let span = named_by(&system, &answer).await;
+            let span = answered_span(&system, &answer).await;
             assert_eq!(span.attributes["http.response.status_code"], status, "{span:?}");
         }
     })
@@ -187,37 +189,37 @@ async fn an_answer_that_reports_a_failure_names_its_trace_too() {
 }
 
 #[tokio::test]
-async fn an_answer_names_the_trace_that_the_request_came_with_sampled_or_not() {
+async fn an_answer_names_the_trace_of_its_request_sampled_or_not() {
     let system = System::connect().await;
     for sampled in [true, false] {
         let origin = Origin::default();
         let request = system.request(Method::GET, "/posts?limit=1");
         let answer = request.header("x-amzn-trace-id", &origin.header(sampled)).send().await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let (place, named_sampled) = answer.place();
-        assert_eq!((&place.trace_id, named_sampled), (&origin.trace_id, sampled), "{answer:?}");
-        assert_ne!(place, origin, "its own span, and not the client's");
+        let (context, answered_sampled) = answer.trace_context();
+        assert_eq!((&context.trace_id, answered_sampled), (&origin.trace_id, sampled), "{answer:?}");
+        assert_ne!(context, origin, "the answer names the client's span instead of the function's");
     }
 }
 
 #[tokio::test]
-async fn nothing_is_exported_of_a_trace_that_is_not_sampled_wherever_it_leads() {
+async fn no_span_of_an_unsampled_trace_is_exported() {
     let system = System::connect().await;
     let (sampled, unsampled) = (system.sign_up().await, system.sign_up().await);
     let body = json!({"name": "Ara"});
-    let (quiet, loud) = (Origin::default(), Origin::default());
+    let (earlier, later) = (Origin::default(), Origin::default());
     let request = |person: &Person| person.request(Method::POST, "/users").json(&body);
-    let answer = request(&unsampled).header("x-amzn-trace-id", &quiet.header(false)).send().await;
+    let answer = request(&unsampled).header("x-amzn-trace-id", &earlier.header(false)).send().await;
     assert_eq!(answer.status, 201, "{answer:?}");
     unsampled.is_welcomed().await;
-    // What came later has arrived, so what came before would have.
-    assert_eq!(request(&sampled).traced(&loud).send().await.status, 201);
-    told(&system, &loud, REGISTERED).await;
-    assert!(system.trace(&quiet.trace_id).await.is_none());
+    // The trace of the later request has arrived, so that of the earlier one would have arrived too.
+    assert_eq!(request(&sampled).traced(&later).send().await.status, 201);
+    await_story(&system, &later, REGISTERED).await;
+    assert!(system.trace(&earlier.trace_id).await.is_none());
 }
 
 #[tokio::test]
-async fn who_leaves_open_whether_a_trace_is_sampled_leaves_it_to_lambda() {
+async fn lambda_decides_about_sampling_if_the_client_does_not() {
     let system = System::connect().await;
     for undecided in ["", ";Sampled=?"] {
         let (person, origin) = (system.sign_up().await, Origin::default());
@@ -225,16 +227,16 @@ async fn who_leaves_open_whether_a_trace_is_sampled_leaves_it_to_lambda() {
         let request = person.request(Method::POST, "/users").json(&json!({"name": "Ara"}));
         assert_eq!(request.header("x-amzn-trace-id", &header).send().await.status, 201);
         // The local Lambda samples everything.
-        told(&system, &origin, REGISTERED).await;
+        await_story(&system, &origin, REGISTERED).await;
     }
 }
 
 #[tokio::test]
-async fn work_on_a_batch_is_linked_to_the_invocation_that_did_it() {
+async fn work_on_a_batch_is_linked_to_its_invocation() {
     let system = System::connect().await;
     let person = system.sign_up().await;
     let register = person.request(Method::POST, "/users").json(&json!({"name": "Ara"}));
-    let (_, trace) = tells(&system, register, 201, REGISTERED).await;
+    let (_, trace) = send_traced(&system, register, 201, REGISTERED).await;
     for hop in trace.hops().skip(1) {
         let mut invocation = None;
         for link in &hop.links {
@@ -251,7 +253,7 @@ async fn work_on_a_batch_is_linked_to_the_invocation_that_did_it() {
 }
 
 #[tokio::test]
-async fn an_event_without_a_place_in_a_trace_is_in_none_but_its_consumers() {
+async fn an_event_without_a_trace_context_is_only_in_its_consumers_own_traces() {
     let system = System::connect().await;
     let (person, origin) = (system.registered("Ara").await, Origin::default());
     person.is_welcomed().await;
@@ -277,15 +279,15 @@ async fn an_event_without_a_place_in_a_trace_is_in_none_but_its_consumers() {
     })
     .await;
     assert_eq!(system.traces_of(&with.to_string()).await, [origin.trace_id.as_str()]);
-    let of_their_own = eventually("the other event's spans arrive", async || {
+    let others = eventually("the other event's spans arrive", async || {
         let traces = system.traces_of(&without.to_string()).await;
         (traces.len() == consumers).then_some(traces)
     })
     .await;
-    assert!(!of_their_own.contains(&origin.trace_id), "{of_their_own:?}");
+    assert!(!others.contains(&origin.trace_id), "{others:?}");
 }
 
-/// The spans of a copy of a function that answers a request of a person's, all of them.
+/// All spans of the trace of a request that a copy of a function answers.
 async fn of_copy(
     system: &System,
     function: &str,
@@ -308,7 +310,7 @@ async fn of_copy(
 }
 
 #[tokio::test]
-async fn a_call_of_aws_that_is_repeated_says_how_often_and_one_that_is_refused_by_what() {
+async fn an_aws_call_records_its_retries_and_the_error_if_it_is_refused() {
     let system = System::connect().await;
     let proxy = Proxy::start(&system).await;
     let read = || {
@@ -317,7 +319,7 @@ async fn a_call_of_aws_that_is_repeated_says_how_often_and_one_that_is_refused_b
     };
     let call = |spans: &[Span]| {
         let calls: Vec<&Span> = spans.iter().filter(|span| span.name == "DynamoDB GetItem").collect();
-        let [call] = calls[..] else { panic!("one call, its attempts included: {spans:?}") };
+        let [call] = calls[..] else { panic!("expected one call, whatever its attempts: {spans:?}") };
         let attribute = |name: &str| call.attributes.get(name).cloned().unwrap_or_default();
         let attributes = ["aws.retries", "http.response.status_code", "error.type"].map(attribute);
         (call.status.clone(), attributes)
@@ -337,9 +339,9 @@ async fn a_call_of_aws_that_is_repeated_says_how_often_and_one_that_is_refused_b
     assert_eq!(reason, "ProvisionedThroughputExceededException");
 }
 
-/// What the emulator does not look at and AWS goes by: each entry of `PutEvents` says where its event stands in its trace.
+/// AWS continues the trace of an entry of `PutEvents` from this header, which the emulator ignores.
 #[tokio::test]
-async fn the_bus_is_told_the_place_of_each_event_in_its_trace() {
+async fn each_entry_of_put_events_carries_the_trace_context_of_its_event() {
     let system = System::connect().await;
     let (proxy, origins) = (Proxy::start(&system).await, [Origin::default(), Origin::default()]);
     proxy.refuse(|call| Some(Refusal::entries(call, |_| false)));
@@ -372,7 +374,7 @@ async fn the_bus_is_told_the_place_of_each_event_in_its_trace() {
 }
 
 #[tokio::test]
-async fn the_saga_is_told_its_place_in_the_trace_of_the_request() {
+async fn the_saga_gets_the_trace_context_of_the_request() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     let proxy = Proxy::start(&system).await;
@@ -387,21 +389,21 @@ async fn the_saga_is_told_its_place_in_the_trace_of_the_request() {
     let input: Value = serde_json::from_str(call.input["input"].as_str().unwrap()).unwrap();
     assert_eq!(input["traceparent"], Origin::of(invocation).traceparent());
     assert_eq!(call.input["traceHeader"], Origin::of(invocation).header(true));
-    // The call's own place, which wins over the other on AWS.
+    // The trace context of the call itself, which AWS prefers to the other.
     assert_eq!(call.trace, Some(Origin::of(start).header(true)));
 }
 
 #[tokio::test]
-async fn a_hop_with_a_cause_that_is_not_known_is_named() {
+async fn a_hop_with_an_unknown_parent_is_reported() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
-    let (origin, trace) = tells(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
+    let (origin, trace) = send_traced(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
     assert_eq!(trace.hops().count(), REJECTED.lines().count());
     for hop in trace.hops() {
-        let mut astray = trace.clone();
-        let span = astray.spans.iter_mut().find(|span| span.span_id == hop.span_id).unwrap();
+        let mut broken = trace.clone();
+        let span = broken.spans.iter_mut().find(|span| span.span_id == hop.span_id).unwrap();
         span.parent_id = Some("0123456789abcdef".to_owned());
-        let fault = format!("the parent of {} is not known", hop.title());
-        assert_eq!(astray.faults(&origin), [fault]);
+        let inconsistency = format!("the parent of {} is not known", hop.title());
+        assert_eq!(broken.inconsistencies(&origin), [inconsistency]);
     }
 }

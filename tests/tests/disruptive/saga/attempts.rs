@@ -1,12 +1,13 @@
-//! What ended without settling its order is started anew, and handed to an operator after three times.
+//! If an execution ends without settling its order, the reconciler starts the next one. After three it leaves the order to an
+//! operator.
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use reqwest::Method;
 use system_tests::{
     Person, System, eventually,
     shop::{
-        Books, CARD, DECLINED, assert_invariants, at_rest, inject, mend, new_sku, order, order_id, saga,
-        shop, with_faults,
+        CARD, DECLINED, OrderRecords, assert_invariants, at_rest, inject, new_sku, order, order_id,
+        remove_faults, saga, shop, with_faults,
     },
     stories::{self, REGISTERED},
     traces::Origin,
@@ -14,7 +15,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// Places an order with a step that hangs after it took effect, so often.
+/// Places an order and makes one of its steps hang, after its effect, this many times.
 async fn hanging_order(buyer: &Person, sku: &str, step: &str, times: usize) -> Uuid {
     let key = new_sku("key");
     let id = order_id(buyer, &key);
@@ -25,7 +26,7 @@ async fn hanging_order(buyer: &Person, sku: &str, step: &str, times: usize) -> U
     id
 }
 
-/// Stops an execution once it has come to a state.
+/// Stops an execution once it has reached a state.
 async fn stop_at(system: &System, name: &str, state: &str) {
     eventually(&format!("{name} is at {state}"), async || {
         system.path(name).await.last().is_some_and(|last| last == state).then_some(())
@@ -36,12 +37,12 @@ async fn stop_at(system: &System, name: &str, state: &str) {
 }
 
 #[tokio::test]
-async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
+async fn an_order_whose_execution_was_stopped_continues_in_another_execution() {
     let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 2).await;
     with_faults(&system, async || {
-        let before = async {
+        let before_pivot = async {
             let id = hanging_order(&buyer, &sku, "payments-authorize", 1).await;
             stop_at(&system, &id.to_string(), "AuthorizePayment").await;
             system.starts(&format!("{id}-2")).await;
@@ -49,10 +50,10 @@ async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
             assert_eq!(system.path(&format!("{id}-2")).await.len(), 6);
             id
         };
-        let after = async {
+        let after_pivot = async {
             let id = hanging_order(&buyer, &sku, "orders-confirm", 1).await;
-            eventually("it is confirmed", async || {
-                (Books::read(&system, id).await.order == "CONFIRMED").then_some(())
+            eventually("the order is confirmed", async || {
+                (OrderRecords::read(&system, id).await.order == "CONFIRMED").then_some(())
             })
             .await;
             stop_at(&system, &id.to_string(), "ConfirmOrder").await;
@@ -62,33 +63,33 @@ async fn an_order_whose_execution_was_stopped_goes_on_in_another_one() {
             assert_eq!(system.path(&format!("{id}-2")).await, forward);
             id
         };
-        let (before, after) = tokio::join!(before, after);
-        assert_eq!(assert_invariants(&system, &[before, after], &sku, 2).await, 2);
+        let (first, second) = tokio::join!(before_pivot, after_pivot);
+        assert_eq!(assert_invariants(&system, &[first, second], &sku, 2).await, 2);
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_order_with_three_stopped_executions_waits_for_a_person_and_settles_once_redriven() {
+async fn an_order_with_three_stopped_executions_waits_for_an_operator_and_settles_once_redriven() {
     let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     with_faults(&system, async || {
-        // More often than there are executions: the emulator goes on trying a step of an execution that was stopped.
+        // More often than there are executions, because the emulator keeps retrying a step of a stopped execution.
         let id = hanging_order(&buyer, &sku, "inventory-reserve", 20).await;
         for name in [id.to_string(), format!("{id}-2"), format!("{id}-3")] {
             system.starts(&name).await;
             stop_at(&system, &name, "ReserveInventory").await;
         }
         let status = async || buyer.get(&format!("/orders/{id}")).await.body["status"].clone();
-        eventually("a person has to look at it", async || {
+        eventually("the order waits for an operator", async || {
             system.reconcile().await;
             (status().await == "NEEDS_ATTENTION").then_some(())
         })
         .await;
         assert_eq!(system.execution_status(&format!("{id}-4")).await, None);
 
-        mend(id);
+        remove_faults(id);
         let sfn = aws_sdk_sfn::Client::new(&system.aws);
         let redrive = sfn.redrive_execution().execution_arn(system.execution(&format!("{id}-3")));
         redrive.send().await.expect("RedriveExecution");
@@ -100,7 +101,7 @@ async fn an_order_with_three_stopped_executions_waits_for_a_person_and_settles_o
 }
 
 #[tokio::test]
-async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
+async fn an_order_that_the_reconciler_restarts_stays_in_its_trace() {
     let _turn = turn(&[], &[saga(), stories::functions(&[REGISTERED])].concat()).await;
     let system = System::connect().await;
     let (buyer, sku) = stories::shop(&system, 1).await;
@@ -113,7 +114,7 @@ async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
         assert_eq!(place.traced(&origin).send().await.status, 202);
         stop_at(&system, &id.to_string(), "AuthorizePayment").await;
         let second = format!("{id}-2");
-        eventually("the next attempt is through", async || {
+        eventually("the next execution succeeds", async || {
             system.reconcile().await;
             let status = system.execution_status(&second).await;
             (status == Some(ExecutionStatus::Succeeded)).then_some(())
@@ -122,7 +123,7 @@ async fn an_order_that_is_taken_up_again_stays_in_its_trace() {
         at_rest(&system, &[id]).await;
     })
     .await;
-    let trace = eventually("the order's end is in its trace", async || {
+    let trace = eventually("the order's rejection is in its trace", async || {
         let trace = system.trace(&origin.trace_id).await?;
         trace.story().contains("publish order.rejected").then_some(trace)
     })

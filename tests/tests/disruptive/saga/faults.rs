@@ -1,5 +1,5 @@
-//! The fault matrix: every step of the saga with every fault, and every compensation with every fault on top
-//! of each way to get there. Afterwards the invariants hold, for each order by itself and for the stock of all.
+//! The fault matrix: every step of the saga fails in every way, and so does every compensation, on every path that leads to
+//! compensations. Afterwards the invariants hold for each order and for the stock.
 
 use futures::{StreamExt, stream};
 use system_tests::{
@@ -11,80 +11,80 @@ use system_tests::{
     turns::{PROCESSORS, turn},
 };
 
-/// What can go wrong in one invocation: see `runtime::serve::faults`.
+/// The faults that can be injected into an invocation: see `runtime::serve::faults`.
 const KINDS: [&str; 6] = ["before", "after", "hang", "twice", "throttled", "crash"];
-/// How often a step before the pivot is invoked before it is given up.
-const PATIENCE: usize = 5;
-/// How many orders are under way at once.
-const WIDTH: usize = 16;
+/// Invocations of a step before the pivot until the saga gives up.
+const ATTEMPTS: usize = 5;
+/// Orders that run at the same time.
+const CONCURRENCY: usize = 16;
 
-/// What goes wrong with one order.
+/// One order, and what goes wrong with it.
 #[derive(Clone, Debug)]
 struct Case {
     payment_method: &'static str,
     /// The faults of a function's next invocations.
     faults: Vec<(&'static str, Vec<&'static str>)>,
-    /// How the order has to end, and why.
+    /// The expected status and reason of the settled order.
     ends: (&'static str, Option<&'static str>),
 }
 
 const CONFIRMED: (&str, Option<&str>) = ("CONFIRMED", None);
 const UNAVAILABLE: (&str, Option<&str>) = ("REJECTED", Some("service_unavailable"));
-const REFUSED: (&str, Option<&str>) = ("REJECTED", Some("payment_declined"));
+const DECLINED_CARD: (&str, Option<&str>) = ("REJECTED", Some("payment_declined"));
 
-/// Each step forward fails once in each way: the order is confirmed all the same.
-fn once() -> Vec<Case> {
+/// Each forward step fails once in each way, and the order is still confirmed.
+fn failing_steps() -> Vec<Case> {
     let every = FORWARD.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind])));
     every.map(|fault| Case { payment_method: CARD, faults: vec![fault], ends: CONFIRMED }).collect()
 }
 
-/// Each way to get to the compensations: nothing, something, or all of it has to be undone.
-fn ways_back() -> Vec<Case> {
-    let given_up = |step, kind| Case {
+/// Each path that leads to the compensations: nothing, something or everything has to be undone.
+fn rejections() -> Vec<Case> {
+    let gives_up_at = |step, kind| Case {
         payment_method: CARD,
-        faults: vec![(step, vec![kind; PATIENCE])],
+        faults: vec![(step, vec![kind; ATTEMPTS])],
         ends: UNAVAILABLE,
     };
     vec![
-        Case { payment_method: DECLINED, faults: vec![], ends: REFUSED },
-        given_up("orders-validate-user", "before"),
-        given_up("inventory-reserve", "throttled"),
-        given_up("inventory-reserve", "after"),
-        given_up("payments-authorize", "before"),
-        given_up("payments-authorize", "after"),
-        given_up("payments-authorize", "crash"),
-        given_up("orders-confirm", "before"),
+        Case { payment_method: DECLINED, faults: vec![], ends: DECLINED_CARD },
+        gives_up_at("orders-validate-user", "before"),
+        gives_up_at("inventory-reserve", "throttled"),
+        gives_up_at("inventory-reserve", "after"),
+        gives_up_at("payments-authorize", "before"),
+        gives_up_at("payments-authorize", "after"),
+        gives_up_at("payments-authorize", "crash"),
+        gives_up_at("orders-confirm", "before"),
     ]
 }
 
-/// On each way back, each compensation fails once in each way.
-fn twice() -> Vec<Case> {
+/// On each path that leads to the compensations, each compensation fails once in each way.
+fn failing_compensations() -> Vec<Case> {
     let with = |case: &Case, fault| {
         let mut case = case.clone();
         case.faults.push(fault);
         case
     };
     let faults: Vec<_> = BACK.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind]))).collect();
-    ways_back().iter().flat_map(|case| faults.iter().map(|fault| with(case, fault.clone()))).collect()
+    rejections().iter().flat_map(|case| faults.iter().map(|fault| with(case, fault.clone()))).collect()
 }
 
-/// The pivot takes effect and never says so: the decision that was made stands, whoever asks.
-fn pivots() -> Vec<Case> {
-    let silent = |kind| Case {
+/// The pivot takes effect, but all its answers are lost: the order stays confirmed.
+fn lost_pivots() -> Vec<Case> {
+    let lost = |kind| Case {
         payment_method: CARD,
-        faults: vec![("orders-confirm", vec![kind; PATIENCE])],
+        faults: vec![("orders-confirm", vec![kind; ATTEMPTS])],
         ends: CONFIRMED,
     };
-    vec![silent("after"), silent("crash")]
+    vec![lost("after"), lost("crash")]
 }
 
 #[tokio::test]
-async fn every_order_settles_as_it_should_whatever_fault_hits_it_and_its_compensations() {
+async fn every_order_settles_as_expected_whatever_fault_hits_its_steps_and_compensations() {
     let _turn = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
-    let cases = [once(), ways_back(), twice(), pivots()].concat();
+    let cases = [failing_steps(), rejections(), failing_compensations(), lost_pivots()].concat();
     let on_hand = u32::try_from(cases.len()).unwrap();
     admin.stocks(&sku, &usd(450), on_hand).await;
 
@@ -97,15 +97,15 @@ async fn every_order_settles_as_it_should_whatever_fault_hits_it_and_its_compens
                     inject(id, function, faults);
                 }
                 let body = order(&sku, 1, case.payment_method);
-                assert_eq!(buyer.orders_under(&key, &body).await, id);
+                assert_eq!(buyer.orders_with_key(&key, &body).await, id);
                 at_rest(&system, &[id]).await;
                 let answer = buyer.get(&format!("/orders/{id}")).await;
                 let ended = (answer.body["status"].as_str().unwrap(), answer.body["reason"].as_str());
                 assert_eq!(ended, case.ends, "{id} {case:?}: {:?}", system.path(&id.to_string()).await);
-                assert_eq!(faults_left(id), 0, "every fault was injected: {id} {case:?}");
+                assert_eq!(faults_left(id), 0, "not every fault was injected: {id} {case:?}");
                 id
             })
-            .buffer_unordered(WIDTH)
+            .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
         let confirmed = assert_invariants(&system, &orders, &sku, u64::from(on_hand)).await;

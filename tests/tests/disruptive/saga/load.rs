@@ -15,13 +15,13 @@ use uuid::Uuid;
 
 const ORDERS: usize = 200;
 const CLIENTS: usize = 20;
-/// Fewer than are ordered, so that some are out of stock.
+/// Fewer items than orders, so that some orders are out of stock.
 const ON_HAND: u32 = 150;
-/// What a step may suffer. A step that hangs shows in the fault matrix; here it would only show its time-out.
+/// The faults. A step that hangs is left to the fault matrix, because here it would only measure the time-out.
 const KINDS: [&str; 5] = ["before", "after", "twice", "throttled", "crash"];
 
 #[tokio::test]
-async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
+async fn two_hundred_orders_from_twenty_clients_settle_despite_random_failures() {
     let _turn = turn(&[PROCESSORS], &saga()).await;
     let system = System::connect().await;
     let admin = system.admin().await;
@@ -33,22 +33,22 @@ async fn two_hundred_orders_of_twenty_clients_settle_with_random_failures() {
     let steps = [&FORWARD[..], &BACK].concat();
     with_faults(&system, async || {
         let start = Instant::now();
-        // Each client places one order after the other.
+        // Each client places one order after another.
         let clients = buyers.iter().enumerate().map(async |(client, buyer)| {
             let mut settled: Vec<(Uuid, Duration)> = Vec::new();
             for number in 0..ORDERS / CLIENTS {
-                // The same numbers in each run.
+                // The seed makes each run the same.
                 let mut random = fastrand::Rng::with_seed((client * ORDERS + number) as u64);
                 let key = new_sku("key");
                 let id = order_id(buyer, &key);
-                // A fault in a step of every other order, or two.
+                // Half of the orders get one or two faults.
                 for _ in 0..random.usize(..4).saturating_sub(1) {
                     inject(id, steps[random.usize(..steps.len())], &[KINDS[random.usize(..KINDS.len())]]);
                 }
                 let card = if random.usize(..10) == 0 { DECLINED } else { CARD };
                 let placed_at = Instant::now();
                 let body = order(&sku, 1, card);
-                assert_eq!(buyer.orders_under(&key, &body).await, id);
+                assert_eq!(buyer.orders_with_key(&key, &body).await, id);
                 buyer.settled(id).await;
                 settled.push((id, placed_at.elapsed()));
             }

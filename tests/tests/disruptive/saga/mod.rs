@@ -1,4 +1,4 @@
-//! The order saga against the deployed state machine: it settles, whatever fails on the way.
+//! The order saga on the deployed state machine: every order settles, whatever fails on the way.
 
 mod attempts;
 mod faults;

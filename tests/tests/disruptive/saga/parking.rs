@@ -1,4 +1,4 @@
-//! What a person has to look at: a step that cannot be given up has used up its retries.
+//! Parked orders: a step that the saga cannot give up has used up its retries, and the order waits for an operator.
 
 use aws_sdk_sfn::types::ExecutionStatus;
 use futures::future::join_all;
@@ -17,13 +17,13 @@ use system_tests::{
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// More than the state machine has patience for.
+/// More failures than the state machine retries.
 const ALWAYS: [&str; 13] = ["before"; 13];
-/// How long that takes on the local cloud, where its pauses last a tenth of what they do on AWS.
+/// Maximum wait until the retries are used up. On the local cloud their pauses are a tenth of those on AWS.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 #[tokio::test]
-async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_redriven() {
+async fn an_order_that_cannot_be_settled_waits_for_an_operator_and_settles_once_redriven() {
     let _turn = turn(&[], &saga()).await;
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
@@ -54,7 +54,7 @@ async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_red
             let path = format!("/orders/{id}/cancel");
             buyer.post(&path, &json!({})).await.is_problem(409, "conflict");
 
-            // The reconciler leaves it to the person.
+            // The reconciler leaves the order to the operator.
             system.reconcile().await;
             assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
 
@@ -70,15 +70,15 @@ async fn an_order_that_cannot_be_settled_waits_for_a_person_and_settles_once_red
     })
     .await;
 
-    let told = eventually("the buyer is told of each", async || {
-        let told = buyer.notifications("order_needs_attention").await;
-        (told.len() >= cases.len()).then_some(told)
+    let notifications = eventually("the buyer has a notification of each order", async || {
+        let notifications = buyer.notifications("order_needs_attention").await;
+        (notifications.len() >= cases.len()).then_some(notifications)
     })
     .await;
-    assert_eq!(told.len(), cases.len());
+    assert_eq!(notifications.len(), cases.len());
 }
 
-/// `make order-retry`, which redrives the execution and follows it to its end.
+/// Runs `make order-retry`, which redrives the execution and waits until it has ended.
 async fn retry(order: Uuid) {
     let retry = Command::new("make")
         .args(["order-retry", &format!("ID={order}")])
@@ -87,11 +87,11 @@ async fn retry(order: Uuid) {
         .output()
         .await
         .expect("make");
-    let [told, trouble] = [&retry.stdout, &retry.stderr].map(|output| String::from_utf8_lossy(output));
-    assert!(retry.status.success(), "{told}{trouble}");
+    let [output, errors] = [&retry.stdout, &retry.stderr].map(|output| String::from_utf8_lossy(output));
+    assert!(retry.status.success(), "{output}{errors}");
 }
 
-/// Waits until an order's execution has failed where it leaves the order to a person.
+/// Waits until an order's execution has failed, which is how it leaves the order to an operator.
 async fn is_parked(system: &System, order: Uuid) {
     let start = Instant::now();
     loop {

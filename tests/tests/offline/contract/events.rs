@@ -1,5 +1,5 @@
-//! `events/schemas`, `events/released`, `infra/asyncapi.json` and `events/README.md`: readable for everybody who could ever
-//! read an event.
+//! The documents of the events: `events/schemas`, `events/released` and `infra/asyncapi.json`. Every consumer, old or new, can
+//! read every event, old or new.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +10,13 @@ use system_tests::{
 };
 
 #[test]
-fn no_event_changes_in_a_way_that_somebody_could_not_read() {
-    let unreadable = released::unreadable();
-    assert!(unreadable.is_empty(), "\n{}", unreadable.join("\n"));
+fn every_schema_is_compatible_with_all_its_released_revisions() {
+    let incompatible = released::incompatible();
+    assert!(incompatible.is_empty(), "\n{}", incompatible.join("\n"));
 }
 
 #[test]
-fn there_is_a_schema_and_an_example_of_each_event_and_of_no_other() {
+fn there_is_one_schema_and_one_example_for_each_event_and_no_others() {
     let expected: Vec<String> =
         catalogue::schemas().into_keys().map(|name| format!("{}.json", name.stem())).collect();
     assert_eq!(files::names("events/schemas"), expected);
@@ -24,26 +24,26 @@ fn there_is_a_schema_and_an_example_of_each_event_and_of_no_other() {
 }
 
 #[test]
-fn what_was_released_is_as_it_was() {
+fn released_files_never_change() {
     let sums = files::text(&format!("{FOLDER}/{SUMS}"));
-    let noted: BTreeMap<&str, &str> = sums
+    let checksums: BTreeMap<&str, &str> = sums
         .lines()
         .map(|line| line.split_once("  ").expect("a checksum and a file"))
         .map(|(sum, file)| (file, sum))
         .collect();
-    let there: BTreeSet<String> = files::names(FOLDER).into_iter().filter(|file| file != SUMS).collect();
-    let names: BTreeSet<String> = noted.keys().map(|&file| file.to_owned()).collect();
-    assert_eq!(there, names, "a file in {FOLDER} came or went by hand");
-    for (file, expected) in noted {
+    let found: BTreeSet<String> = files::names(FOLDER).into_iter().filter(|file| file != SUMS).collect();
+    let listed: BTreeSet<String> = checksums.keys().map(|&file| file.to_owned()).collect();
+    assert_eq!(found, listed, "a file in {FOLDER} was added or removed by hand");
+    for (file, expected) in checksums {
         assert_eq!(sum(&files::text(&format!("{FOLDER}/{file}"))), expected, "{FOLDER}/{file} was changed");
     }
 }
 
 #[test]
-fn the_code_reads_every_example_that_was_ever_released() {
+fn the_code_reads_every_released_example() {
     let present = catalogue::schemas();
     let revisions = released::all();
-    assert!(revisions.len() >= present.len(), "examples were read");
+    assert!(revisions.len() >= present.len(), "not every event has been released");
     for revision in revisions {
         let (file, example) = (&revision.file, revision.example());
         let read = through_code(example).unwrap_or_else(|error| {
@@ -62,17 +62,17 @@ fn the_code_reads_every_example_that_was_ever_released() {
 }
 
 #[test]
-fn every_rule_listens_to_events_that_are_published_and_every_reaction_is_told_once() {
+fn every_rule_matches_published_events_and_asyncapi_lists_each_consumer_once() {
     let published: BTreeSet<String> = catalogue::schemas().into_keys().map(|name| name.event).collect();
     let consumers = consumers();
     assert!(consumers.keys().all(|event| published.contains(event)), "{consumers:?}");
     let document = catalogue::asyncapi(&examples(), &consumers);
     let operations = document["operations"].as_object().unwrap();
-    let told: usize = operations
+    let listed: usize = operations
         .values()
         .filter(|operation| operation["action"] == "receive")
         .map(|operation| operation["messages"].as_array().unwrap().len())
         .sum();
-    assert_eq!(told, consumers.values().map(Vec::len).sum::<usize>());
-    assert!(told >= 15, "rules were read: {told}");
+    assert_eq!(listed, consumers.values().map(Vec::len).sum::<usize>());
+    assert!(listed >= 15, "too few rules were found: {listed}");
 }

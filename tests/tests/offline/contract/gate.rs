@@ -1,4 +1,4 @@
-//! The gate itself: what it refuses, in which words, and what it lets through.
+//! The compatibility gate: which changes it rejects, with which messages, and which changes pass.
 
 use serde_json::{Value, json};
 use system_tests::{
@@ -6,7 +6,7 @@ use system_tests::{
     compatibility::{bare, breaks},
 };
 
-/// An event as it is published, and changed by somebody.
+/// The schema of an event, and the same schema after a change of `data`.
 fn changed(event: &str, change: impl Fn(&mut Value)) -> (Value, Value) {
     let name = Name { event: event.to_owned(), version: 1 };
     let released = catalogue::schemas()[&name].clone();
@@ -16,7 +16,8 @@ fn changed(event: &str, change: impl Fn(&mut Value)) -> (Value, Value) {
     (released, present)
 }
 
-fn refusal(event: &str, change: impl Fn(&mut Value)) -> String {
+/// The only message about a change that the gate rejects.
+fn rejection(event: &str, change: impl Fn(&mut Value)) -> String {
     let (released, present) = changed(event, change);
     let mut found = breaks(event, &released, &present);
     assert_eq!(found.len(), 1, "{found:?}");
@@ -27,7 +28,7 @@ const SIDE_BY_SIDE: &str =
     "publish it with a new schemaversion, side by side with this one, until nobody reads this one any more.";
 
 #[test]
-fn a_change_that_an_old_consumer_could_not_read_is_refused_with_the_field_and_what_to_do() {
+fn a_change_that_old_consumers_could_not_read_fails_with_the_field_and_the_remedy() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change, &str); 12] = [
         ("comment.created", |data| drop(remove(data, "excerpt")), "data.excerpt is gone"),
@@ -87,18 +88,18 @@ fn a_change_that_an_old_consumer_could_not_read_is_refused_with_the_field_and_wh
         ),
     ];
     for (event, change, what) in changes {
-        let sentence = refusal(event, change);
+        let message = rejection(event, change);
         let expected = format!(
             "{event}: {what}. Consumers that know the released {event} could not read that: {SIDE_BY_SIDE}"
         );
-        // A field that goes may be one that was required too, which is said once.
-        assert_eq!(sentence, expected);
+        // A removed field that was required is reported only once.
+        assert_eq!(message, expected);
     }
 }
 
 #[test]
-fn a_field_that_old_events_do_not_have_cannot_be_required() {
-    let added = refusal("comment.created", |data| {
+fn a_field_that_old_events_lack_cannot_become_required() {
+    let added = rejection("comment.created", |data| {
         data["properties"]["language"] = json!({"type": "string"});
         data["required"].as_array_mut().unwrap().push(json!("language"));
     });
@@ -110,7 +111,7 @@ fn a_field_that_old_events_do_not_have_cannot_be_required() {
         added.contains("(what is new is optional), or publish it with a new schemaversion, side by side"),
         "{added}"
     );
-    let required = refusal("order.placed", |data| {
+    let required = rejection("order.placed", |data| {
         data["required"].as_array_mut().unwrap().push(json!("total"));
     });
     assert!(required.starts_with("order.placed: data.total has to be there now."), "{required}");
@@ -156,14 +157,14 @@ fn a_schema_that_rejects_released_events_fails_the_gate() {
         ),
     ];
     for (event, change, what) in changes {
-        let sentence = refusal(event, change);
-        assert!(sentence.starts_with(&format!("{event}: {what}. ")), "{sentence}");
-        assert!(sentence.ends_with("until nobody reads this one any more."), "{sentence}");
+        let message = rejection(event, change);
+        assert!(message.starts_with(&format!("{event}: {what}. ")), "{message}");
+        assert!(message.ends_with("until nobody reads this one any more."), "{message}");
     }
 }
 
 #[test]
-fn what_nobody_notices_passes() {
+fn compatible_changes_pass_the_gate() {
     type Change = fn(&mut Value);
     let changes: [(&str, Change); 4] = [
         ("comment.created", |data| data["properties"]["language"] = json!({"type": "string"})),
@@ -180,7 +181,7 @@ fn what_nobody_notices_passes() {
 }
 
 #[test]
-fn words_for_people_are_no_change_and_a_field_that_is_called_like_one_is_a_field() {
+fn descriptions_are_ignored_and_a_field_named_title_is_compared() {
     let schema = json!({"title": "a", "properties": {"title": {"type": "string", "description": "b"}}});
     assert_eq!(bare(&schema), json!({"properties": {"title": {"type": "string"}}}));
     let reordered = |names: [&str; 2]| bare(&json!({"required": names}));

@@ -1,4 +1,4 @@
-//! What is generated is committed.
+//! The committed generated files are up to date.
 
 use std::fs;
 
@@ -8,8 +8,8 @@ use system_tests::{
 };
 
 #[test]
-fn the_committed_files_are_what_the_code_says() {
-    let generated = generated::all().unwrap_or_else(|unreadable| panic!("\n{}", unreadable.join("\n")));
+fn the_committed_files_match_the_code() {
+    let generated = generated::all().unwrap_or_else(|incompatible| panic!("\n{}", incompatible.join("\n")));
     let stale: Vec<String> = generated
         .iter()
         .filter_map(|(path, text)| {
@@ -17,7 +17,7 @@ fn the_committed_files_are_what_the_code_says() {
                 return Some(format!("{path} is missing: run `{COMMAND}`."));
             };
             let line = first_difference(&committed, text)?;
-            Some(format!("{path} is not what the code says, from line {line} on: run `{COMMAND}`."))
+            Some(format!("{path} does not match the code, from line {line} on: run `{COMMAND}`."))
         })
         .collect();
     assert!(stale.is_empty(), "\n{}", stale.join("\n"));

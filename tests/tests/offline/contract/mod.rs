@@ -1,4 +1,4 @@
-//! What the API and the events promise: the committed documents say what the code says. `make contract` writes them anew.
+//! The contract of the API and of the events: the committed documents match the code. `make contract` rewrites them.
 
 mod events;
 mod gate;

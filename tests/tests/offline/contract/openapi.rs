@@ -1,4 +1,4 @@
-//! `infra/openapi.json`: in step with the code, and true to itself. `tests/templates/test_api.py` compares it with the
+//! `infra/openapi.json` matches the code and is consistent in itself. `tests/templates/test_api.py` compares it with the
 //! templates.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,12 +23,12 @@ fn service_of(operation: &Operation) -> &'static str {
     let mut services = openapi::services().into_iter();
     let (service, ..) = services
         .find(|(.., operations)| operations.iter().any(|one| one.id == operation.id))
-        .expect("an operation is of a service");
+        .expect("an operation belongs to a service");
     service
 }
 
 #[test]
-fn a_browser_may_read_every_header_that_is_described() {
+fn a_browser_may_read_every_described_header() {
     let document = openapi::document();
     let operations = operations(&document).into_values();
     let answers = operations.flat_map(|operation| operation["responses"].as_object().unwrap().clone());
@@ -83,9 +83,9 @@ fn served() -> BTreeMap<String, Served> {
 }
 
 #[test]
-fn every_operation_is_served_by_the_function_and_the_handler_that_its_contract_names() {
+fn every_operation_is_served_by_the_function_and_handler_in_its_contract() {
     let served = served();
-    let mut wrong = Vec::new();
+    let mut mistakes = Vec::new();
     for operation in openapi::operations() {
         let Operation { function, method, path, handler, .. } = operation;
         let (route, service) = (format!("{method} {path}"), service_of(&operation));
@@ -93,31 +93,31 @@ fn every_operation_is_served_by_the_function_and_the_handler_that_its_contract_n
         let binary = format!("functions/{service}/src/bin/{function}.rs");
         let call = format!(".on(\"{method}\", \"{path}\", {handler})");
         match served.get(&route) {
-            Some(by) if by.function != function || by.service != service => wrong.push(format!(
+            Some(by) if by.function != function || by.service != service => mistakes.push(format!(
                 "{contract} says that {function} serves {route}, but {} does: name the same function in both.",
                 by.binary
             )),
-            Some(by) if by.handler != handler => wrong.push(format!(
+            Some(by) if by.handler != handler => mistakes.push(format!(
                 "{contract} says that {handler} answers {route}, but in {binary} {} does: name the same handler in both.",
                 by.handler
             )),
             Some(_) => {}
-            None if files::at(&binary).is_file() => wrong.push(format!(
-                "{binary} does not serve {route}, as {contract} says it does: add `{call}`."
+            None if files::at(&binary).is_file() => mistakes.push(format!(
+                "{binary} does not serve {route}, but {contract} says that it does: add `{call}`."
             )),
-            None => wrong.push(format!(
-                "{binary} is missing, which serves {route} by {contract}: copy another binary of the service and write `{call}`."
+            None => mistakes.push(format!(
+                "{binary} is missing, but {contract} says that it serves {route}: copy another binary of the service and write `{call}`."
             )),
         }
     }
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(mistakes.is_empty(), "\n{}", mistakes.join("\n"));
 }
 
 #[test]
 fn every_endpoint_that_a_function_serves_is_described() {
     let described: BTreeSet<String> =
         openapi::operations().map(|operation| format!("{} {}", operation.method, operation.path)).collect();
-    let wrong: Vec<String> = served()
+    let mistakes: Vec<String> = served()
         .into_iter()
         .filter(|(route, _)| !described.contains(route))
         .map(|(route, Served { binary, function, handler, service })| {
@@ -128,11 +128,11 @@ fn every_endpoint_that_a_function_serves_is_described() {
             )
         })
         .collect();
-    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(mistakes.is_empty(), "\n{}", mistakes.join("\n"));
 }
 
 #[test]
-fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
+fn every_path_parameter_is_described_and_operation_ids_are_unique() {
     let mut ids = BTreeMap::new();
     for operation in openapi::operations() {
         let (method, path) = (operation.method, operation.path);
@@ -147,7 +147,7 @@ fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
             parts.filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
         if let Some(name) = in_path.difference(&described).next() {
             panic!(
-                "{here} does not describe {{{name}}}: add `.path::<Uuid>(\"{name}\", …)`, or of another type."
+                "{here} does not describe {{{name}}}: add `.path::<Uuid>(\"{name}\", …)`, or with another type."
             );
         }
         if let Some(name) = described.difference(&in_path).next() {
@@ -157,10 +157,10 @@ fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
             !operation.id.is_empty() && !operation.summary.is_empty(),
             "{here} has no name: add `.named(\"<id>\", \"<summary>\")`."
         );
-        assert!(!operation.answers.is_empty(), "{here} never answers: add `.answers::<…>(200, …)`.");
+        assert!(!operation.answers.is_empty(), "{here} has no answer: add `.answers::<…>(200, …)`.");
         if let Some(other) = ids.insert(operation.id, here.clone()) {
             panic!(
-                "{here} has the id {}, as {other} has: clients call an operation by its id.",
+                "{here} has the same id as {other}, {}: clients call an operation by its id.",
                 operation.id
             );
         }
@@ -168,7 +168,7 @@ fn a_path_has_the_parameters_that_are_described_and_ids_are_given_once() {
 }
 
 #[test]
-fn a_link_leads_to_an_operation_with_these_parameters() {
+fn every_link_leads_to_an_operation_with_its_parameters() {
     let document = openapi::document();
     let operations = operations(&document);
     let by_id = |id: &Value| operations.values().find(|operation| operation["operationId"] == *id);
@@ -177,7 +177,8 @@ fn a_link_leads_to_an_operation_with_these_parameters() {
         for answer in operation["responses"].as_object().unwrap().values() {
             for link in answer["links"].as_object().into_iter().flat_map(|links| links.values()) {
                 links += 1;
-                let target = by_id(&link["operationId"]).unwrap_or_else(|| panic!("{link} leads nowhere"));
+                let target =
+                    by_id(&link["operationId"]).unwrap_or_else(|| panic!("{link} leads to no operation"));
                 for name in link["parameters"].as_object().unwrap().keys() {
                     let parameters = target["parameters"].as_array().unwrap();
                     assert!(parameters.iter().any(|parameter| parameter["name"] == *name), "{link}");
@@ -185,10 +186,10 @@ fn a_link_leads_to_an_operation_with_these_parameters() {
             }
         }
     }
-    assert!(links > 10, "links were looked at");
+    assert!(links > 10, "too few links were found: {links}");
 }
 
-/// Every schema of the document with an example beside it.
+/// Collects every schema of the document that has an example, with the example.
 fn examples(value: &Value, found: &mut Vec<(Value, Value)>) {
     if let Some(schema) = value.get("schema") {
         found.extend(value.get("example").map(|example| (schema.clone(), example.clone())));
@@ -208,7 +209,7 @@ fn every_example_is_valid() {
     let document = openapi::document();
     let mut found = Vec::new();
     examples(&document, &mut found);
-    assert!(found.len() > 100, "examples were found: {}", found.len());
+    assert!(found.len() > 100, "too few examples were found: {}", found.len());
     for (schema, example) in found {
         if let Err(error) = openapi::validator(&document, &schema).validate(&example) {
             panic!("{example}: {error}");
@@ -217,7 +218,7 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn every_operation_has_an_example_of_what_it_takes_and_answers() {
+fn every_request_body_and_answer_has_an_example() {
     for (route, operation) in operations(&openapi::document()) {
         if let Some(body) = operation["requestBody"]["content"].as_object() {
             assert!(body.values().all(|content| content["examples"].is_object()), "{route}");
@@ -230,12 +231,12 @@ fn every_operation_has_an_example_of_what_it_takes_and_answers() {
 }
 
 #[test]
-fn a_body_with_a_field_that_is_not_described_is_not_valid() {
+fn a_body_with_an_undescribed_field_is_invalid() {
     let document = openapi::document();
     let mut bodies = 0;
     for (route, operation) in operations(&document) {
         let body = &operation["requestBody"]["content"]["application/json"];
-        // The payment provider's events have more fields than are read.
+        // The payment provider's events have more fields than the function reads.
         if body.is_null() || route == "POST /payments/webhook" {
             continue;
         }
@@ -246,5 +247,5 @@ fn a_body_with_a_field_that_is_not_described_is_not_valid() {
         example["is_admin"] = json!(true);
         assert!(!validator.is_valid(&example), "{route}: {example}");
     }
-    assert!(bodies >= 9, "bodies were looked at: {bodies}");
+    assert!(bodies >= 9, "too few bodies were found: {bodies}");
 }

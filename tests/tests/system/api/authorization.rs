@@ -1,4 +1,4 @@
-//! Who may do what.
+//! Authentication and authorization.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
@@ -9,7 +9,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// Every endpoint that needs somebody signed in.
+/// The endpoints that need a signed-in user.
 fn endpoints(post: Uuid, comment: Uuid) -> Vec<(Method, String)> {
     vec![
         (Method::POST, "/users".to_owned()),
@@ -37,7 +37,7 @@ fn endpoints(post: Uuid, comment: Uuid) -> Vec<(Method, String)> {
     ]
 }
 
-/// A token that says something else than what was signed.
+/// A token whose claims were changed after it was signed.
 fn tampered(token: &str, change: impl Fn(&mut Value)) -> String {
     let parts: Vec<&str> = token.split('.').collect();
     let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
@@ -46,20 +46,20 @@ fn tampered(token: &str, change: impl Fn(&mut Value)) -> String {
 }
 
 #[tokio::test]
-async fn without_a_valid_token_nothing_is_done() {
+async fn a_request_without_a_valid_token_changes_nothing() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = ara.writes_known_post("Spring").await;
     let comment = ara.comments_on(post, "So do I.").await;
     let unsigned = format!("{}.", ara.token.rsplit_once('.').unwrap().0);
     let expired = tampered(&ara.token, |claims| claims["exp"] = json!(1_000_000_000));
-    let prolonged = tampered(&ara.token, |claims| claims["exp"] = json!(4_102_444_800_u64));
-    let anothers = tampered(&ara.token, |claims| claims["sub"] = json!(Uuid::now_v7()));
+    let extended = tampered(&ara.token, |claims| claims["exp"] = json!(4_102_444_800_u64));
+    let impersonating = tampered(&ara.token, |claims| claims["sub"] = json!(Uuid::now_v7()));
     for (method, path) in endpoints(post, comment) {
         let request = || system.request(method.clone(), &path).if_match(1).json(&json!({}));
-        let nobody = request().send().await;
-        assert_eq!(nobody.status, 401, "{method} {path}: {nobody:?}");
-        for token in ["rubbish", "", &unsigned, &expired, &prolonged, &anothers] {
+        let anonymous = request().send().await;
+        assert_eq!(anonymous.status, 401, "{method} {path}: {anonymous:?}");
+        for token in ["rubbish", "", &unsigned, &expired, &extended, &impersonating] {
             let answer = request().header("authorization", &format!("Bearer {token}")).send().await;
             assert_eq!(answer.status, 401, "{method} {path} with {token:.9}…: {answer:?}");
         }
@@ -69,7 +69,7 @@ async fn without_a_valid_token_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn nobody_makes_themselves_an_admin() {
+async fn nobody_can_make_themselves_an_admin() {
     let system = System::connect().await;
     let (ara, sku) = (system.registered("Ara").await, new_sku("tea"));
     let path = format!("/inventory/{sku}");
@@ -88,7 +88,7 @@ async fn nobody_makes_themselves_an_admin() {
 }
 
 #[tokio::test]
-async fn an_id_token_is_no_key_to_the_api() {
+async fn an_id_token_is_refused() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let bearer = format!("Bearer {}", ara.id_token);
@@ -97,21 +97,24 @@ async fn an_id_token_is_no_key_to_the_api() {
 }
 
 #[tokio::test]
-async fn who_has_no_profile_is_told_to_register() {
+async fn a_user_without_a_profile_is_told_to_register() {
     let system = System::connect().await;
-    let (ara, nobody) = (system.registered("Ara").await, system.sign_up().await);
+    let (ara, unregistered) = (system.registered("Ara").await, system.sign_up().await);
     let post = ara.writes_known_post("Spring").await;
-    nobody.get("/users/me").await.is_problem(403, "profile-required");
-    nobody.patch("/users/me", 1, &json!({"name": "X"})).await.is_problem(403, "profile-required");
-    nobody.delete("/users/me").await.is_problem(403, "profile-required");
-    nobody.post("/posts", &json!({"title": "t", "body": "b"})).await.is_problem(403, "profile-required");
+    unregistered.get("/users/me").await.is_problem(403, "profile-required");
+    unregistered.patch("/users/me", 1, &json!({"name": "X"})).await.is_problem(403, "profile-required");
+    unregistered.delete("/users/me").await.is_problem(403, "profile-required");
+    unregistered
+        .post("/posts", &json!({"title": "t", "body": "b"}))
+        .await
+        .is_problem(403, "profile-required");
     let comments = format!("/posts/{post}/comments");
-    nobody.post(&comments, &json!({"body": "b"})).await.is_problem(403, "profile-required");
-    nobody.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
+    unregistered.post(&comments, &json!({"body": "b"})).await.is_problem(403, "profile-required");
+    unregistered.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
 }
 
 #[tokio::test]
-async fn what_another_wrote_cannot_be_changed() {
+async fn another_users_post_cannot_be_changed() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let path = format!("/posts/{}", ara.writes_post("Spring").await);
@@ -122,7 +125,7 @@ async fn what_another_wrote_cannot_be_changed() {
 }
 
 #[tokio::test]
-async fn a_deleted_users_token_writes_nothing() {
+async fn a_deleted_users_token_can_write_nothing() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
@@ -130,12 +133,12 @@ async fn a_deleted_users_token_writes_nothing() {
     assert_eq!(ara.delete("/users/me").await.status, 202);
 
     let comments = format!("/posts/{post}/comments");
-    refused(&ara, Method::POST, "/posts", &json!({"title": "t", "body": "b"})).await;
-    refused(&ara, Method::POST, &comments, &json!({"body": "b"})).await;
-    refused(&ara, Method::POST, "/orders", &order("tea", 1, CARD)).await;
-    refused(&ara, Method::PUT, "/notifications/preferences", &json!({"email": true})).await;
-    refused(&ara, Method::POST, "/notifications/read-all", &json!({})).await;
-    eventually("nothing of hers is left", async || {
+    is_refused(&ara, Method::POST, "/posts", &json!({"title": "t", "body": "b"})).await;
+    is_refused(&ara, Method::POST, &comments, &json!({"body": "b"})).await;
+    is_refused(&ara, Method::POST, "/orders", &order("tea", 1, CARD)).await;
+    is_refused(&ara, Method::PUT, "/notifications/preferences", &json!({"email": true})).await;
+    is_refused(&ara, Method::POST, "/notifications/read-all", &json!({})).await;
+    eventually("all her posts and comments are gone", async || {
         let posts = system.get(&format!("/posts?author={}", ara.id)).await;
         let comments = system.get(&comments).await;
         let empty = |answer: &Answer| answer.body["items"].as_array().is_some_and(Vec::is_empty);
@@ -144,15 +147,15 @@ async fn a_deleted_users_token_writes_nothing() {
     .await;
 }
 
-/// Awaits the moment from which on a deleted user's request is refused; from then on it stays so.
-async fn refused(person: &Person, method: Method, path: &str, body: &Value) {
+/// Waits until a deleted user's request is refused, and asserts that it stays refused.
+async fn is_refused(person: &Person, method: Method, path: &str, body: &Value) {
     let send = || person.request(method.clone(), path).if_match(0).json(body).send();
     eventually(&format!("{path} is refused"), async || (send().await.status == 403).then_some(())).await;
     send().await.is_problem(403, "profile-deleted");
 }
 
 #[tokio::test]
-async fn the_internal_lookup_wants_a_signature_and_takes_no_token() {
+async fn the_internal_lookup_requires_a_signature_and_accepts_no_token() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/internal/users/{}", ara.id);
@@ -163,7 +166,7 @@ async fn the_internal_lookup_wants_a_signature_and_takes_no_token() {
 }
 
 #[tokio::test]
-async fn a_signed_lookup_tells_another_service_who_somebody_is() {
+async fn a_signed_lookup_returns_the_user() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let user = json!({"id": ara.id, "name": "Ara", "email": ara.email, "created_at": "<time>", "version": 1});

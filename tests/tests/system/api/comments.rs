@@ -6,7 +6,7 @@ use system_tests::{System, eventually};
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_comment_is_answered_whole_and_listed() {
+async fn creating_a_comment_returns_it_whole_and_lists_it() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let post = ara.writes_known_post("Spring").await;
@@ -38,7 +38,7 @@ async fn comments_are_listed_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_post_that_nobody_wrote_has_no_comments() {
+async fn the_comments_of_an_unknown_post_are_not_found() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/posts/{}/comments", Uuid::now_v7());
@@ -48,7 +48,7 @@ async fn a_post_that_nobody_wrote_has_no_comments() {
 }
 
 #[tokio::test]
-async fn its_author_edits_a_comment_and_nobody_else_does() {
+async fn only_its_author_can_edit_a_comment() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let post = ara.writes_known_post("Spring").await;
@@ -67,7 +67,7 @@ async fn its_author_edits_a_comment_and_nobody_else_does() {
 }
 
 #[tokio::test]
-async fn its_author_and_the_posts_author_delete_a_comment_and_nobody_else_does() {
+async fn only_its_author_and_the_posts_author_can_delete_a_comment() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let chan = system.registered("Chan").await;
@@ -84,7 +84,7 @@ async fn its_author_and_the_posts_author_delete_a_comment_and_nobody_else_does()
 }
 
 #[tokio::test]
-async fn a_comment_is_found_under_its_own_post_only() {
+async fn a_comment_is_found_only_under_its_own_post() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let (one, other) = (ara.writes_known_post("One").await, ara.writes_known_post("Other").await);
@@ -95,7 +95,7 @@ async fn a_comment_is_found_under_its_own_post_only() {
 }
 
 #[tokio::test]
-async fn a_comment_has_one_byte_to_four_kibibytes() {
+async fn a_comment_may_not_be_blank_or_exceed_4_kib() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
@@ -115,7 +115,7 @@ async fn deleting_a_post_deletes_its_comments() {
     assert_eq!(ara.delete(&format!("/posts/{post}")).await.status, 204);
     eventually("the comment is gone", async || {
         let answer = bada.patch(&format!("{comments}/{comment}"), 1, &json!({"body": ""})).await;
-        assert_eq!(answer.status, 422, "an empty edit changes nothing");
+        assert_eq!(answer.status, 422, "an empty body is not refused");
         let answer = bada.patch(&format!("{comments}/{comment}"), 99, &json!({"body": "x"})).await;
         (answer.status == 404).then_some(())
     })

@@ -1,4 +1,4 @@
-//! Bad input, the same everywhere: a problem document that names the field, and nothing stored.
+//! Invalid input. Every endpoint answers it with a problem document that names the field, and stores nothing.
 
 use reqwest::Method;
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn endpoints(person: &Person) -> Vec<(Method, String)> {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_unreadable() {
+async fn malformed_json_is_unreadable() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     for (method, path) in endpoints(&ara).await {
@@ -34,7 +34,7 @@ async fn what_is_no_json_is_unreadable() {
 }
 
 #[tokio::test]
-async fn what_is_json_but_no_object_is_invalid_as_a_whole() {
+async fn json_that_is_not_an_object_is_invalid_as_a_whole() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     for (method, path) in endpoints(&ara).await {
@@ -57,7 +57,7 @@ async fn an_unknown_field_is_named() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_said_to_be_json_is_refused() {
+async fn a_body_that_is_not_declared_as_plain_json_is_refused() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     for (method, path) in endpoints(&ara).await {
@@ -85,7 +85,7 @@ async fn a_body_of_two_megabytes_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_query_that_makes_no_sense_is_named() {
+async fn an_invalid_query_parameter_is_named() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let comments = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
@@ -102,7 +102,7 @@ async fn a_query_that_makes_no_sense_is_named() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_one_list_is_no_cursor_of_another() {
+async fn the_cursor_of_one_list_is_refused_by_another() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = ara.writes_known_post("Spring").await;
@@ -119,7 +119,7 @@ async fn the_cursor_of_one_list_is_no_cursor_of_another() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_visible_and_not_too_long() {
+async fn a_malformed_or_overlong_idempotency_key_is_refused() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let draft = json!({"title": "Spring", "body": "It rains."});
@@ -148,7 +148,7 @@ async fn a_refused_request_stores_nothing() {
 }
 
 #[tokio::test]
-async fn a_problem_says_nothing_of_the_inside_and_has_an_instance_of_its_own() {
+async fn a_problem_reveals_no_internals_and_has_a_unique_instance() {
     let system = System::connect().await;
     let path = "/posts/not-a-uuid";
     let (one, two) = (system.get(path).await, system.get(path).await);

@@ -1,4 +1,4 @@
-//! What follows from events: each once, in whatever order and however often they come.
+//! The effects of events. Each takes place once, in whatever order and however often the events arrive.
 
 use kernel::{clock::Timestamp, id};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ fn titled(event_type: &str, id: Uuid, sequence: u64) -> Value {
     event(event_type, id, sequence, &json!({"id": id, "author_id": Uuid::now_v7(), "title": "Made up"}))
 }
 
-/// Awaits that the comments service knows a post.
-async fn known(system: &System, post: Uuid) {
+/// Waits until the comments service knows a post.
+async fn is_known(system: &System, post: Uuid) {
     eventually("the post is known", async || {
         (system.get(&format!("/posts/{post}/comments")).await.status == 200).then_some(())
     })
@@ -48,13 +48,13 @@ async fn a_new_name_reaches_posts_and_comments() {
         (comments.body["items"][0]["author"] == expected).then_some(())
     })
     .await;
-    // Its author edited nothing.
+    // The copy of the name is not part of the post's version.
     assert_eq!(system.get(&format!("/posts/{post}")).await.body["version"], 1);
     assert_eq!(ara.post("/posts", &json!({"title": "Next", "body": "b"})).await.body["author"], expected);
 }
 
 #[tokio::test]
-async fn a_user_who_leaves_takes_posts_comments_and_notifications_along() {
+async fn deleting_a_user_deletes_their_posts_comments_and_notifications() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
@@ -86,7 +86,7 @@ async fn a_user_who_leaves_takes_posts_comments_and_notifications_along() {
 }
 
 #[tokio::test]
-async fn the_same_event_twenty_times_has_one_effect() {
+async fn an_event_delivered_twenty_times_has_one_effect() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
@@ -105,19 +105,19 @@ async fn the_same_event_twenty_times_has_one_effect() {
 }
 
 #[tokio::test]
-async fn the_same_registration_twenty_times_is_one_welcome() {
+async fn a_registration_delivered_twenty_times_sends_one_welcome() {
     let system = System::connect().await;
-    let nobody = system.sign_up().await;
-    let created = named("user.created", nobody.id, 1, "Ara");
+    let newcomer = system.sign_up().await;
+    let created = named("user.created", newcomer.id, 1, "Ara");
     for _ in 0..20 {
         system.publish(&created).await;
     }
     system.consumed("notifications-on-user", &created, 20).await;
-    assert_eq!(nobody.notifications("welcome").await.len(), 1);
+    assert_eq!(newcomer.notifications("welcome").await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_late_event_does_not_turn_a_name_back() {
+async fn a_late_event_does_not_restore_an_old_name() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = ara.writes_post("Spring").await;
@@ -136,7 +136,7 @@ async fn a_late_event_does_not_turn_a_name_back() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_overtakes_creation_and_change_wins() {
+async fn a_deletion_that_arrives_before_earlier_events_wins() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = Uuid::now_v7();
@@ -153,11 +153,11 @@ async fn a_deletion_that_overtakes_creation_and_change_wins() {
 }
 
 #[tokio::test]
-async fn a_change_that_overtakes_its_creation_is_enough_to_know_a_post() {
+async fn a_change_that_arrives_before_the_creation_makes_the_post_known() {
     let system = System::connect().await;
     let post = Uuid::now_v7();
     system.publish(&titled("post.updated", post, 2)).await;
-    known(&system, post).await;
+    is_known(&system, post).await;
     let created = titled("post.created", post, 1);
     system.publish(&created).await;
     assert_eq!(system.consumed("comments-on-post", &created, 1).await, ["already applied"]);
@@ -165,7 +165,7 @@ async fn a_change_that_overtakes_its_creation_is_enough_to_know_a_post() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_event_goes_to_the_dead_letter_queue_with_its_reason() {
+async fn a_malformed_message_goes_to_the_dead_letter_queue_with_its_reason() {
     let system = System::connect().await;
     let consumers = [
         "users-on-user",
@@ -190,22 +190,22 @@ async fn a_message_that_is_no_event_goes_to_the_dead_letter_queue_with_its_reaso
 }
 
 #[tokio::test]
-async fn a_poison_message_does_not_hold_up_the_others() {
+async fn a_poison_message_does_not_block_the_others() {
     let system = System::connect().await;
     let post = Uuid::now_v7();
     system.send("comments-on-post", "poison").await;
     system.publish(&titled("post.created", post, 1)).await;
     system.send("comments-on-post", "poison").await;
-    known(&system, post).await;
+    is_known(&system, post).await;
 }
 
 #[tokio::test]
-async fn the_fields_that_a_later_publisher_adds_are_ignored() {
+async fn fields_that_a_later_publisher_adds_are_ignored() {
     let system = System::connect().await;
     let post = Uuid::now_v7();
     let mut created = titled("post.created", post, 1);
     created["data"]["mood"] = json!("sunny");
     created["partitionkey"] = json!("x");
     system.publish(&created).await;
-    known(&system, post).await;
+    is_known(&system, post).await;
 }

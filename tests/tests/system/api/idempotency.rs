@@ -1,4 +1,4 @@
-//! The same request again.
+//! Repeated requests.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// The body that all of these were answered with, and this status.
+/// Asserts that all answers have this status and the same body, and returns the body.
 fn one_answer(answers: &[Answer], status: u16) -> &Value {
     assert!(answers.iter().all(|answer| answer.status == status), "{answers:?}");
     let bodies: HashSet<String> = answers.iter().map(|answer| answer.body.to_string()).collect();
@@ -21,7 +21,7 @@ fn one_answer(answers: &[Answer], status: u16) -> &Value {
 }
 
 #[tokio::test]
-async fn fifty_repeats_at_once_make_one_post_and_get_one_answer() {
+async fn fifty_concurrent_repeats_create_one_post_and_get_one_answer() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
@@ -38,7 +38,7 @@ async fn fifty_repeats_at_once_make_one_post_and_get_one_answer() {
 }
 
 #[tokio::test]
-async fn fifty_repeats_at_once_make_one_comment_and_one_notification() {
+async fn fifty_concurrent_repeats_create_one_comment_and_one_notification() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
@@ -49,12 +49,12 @@ async fn fifty_repeats_at_once_make_one_comment_and_one_notification() {
     let comment = one_answer(&answers, 201);
     system.get(&path).await.is(200, &json!({"items": [comment], "next_cursor": null}));
     eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
-    system.worked_off("notifications-on-comment").await;
+    system.drained("notifications-on-comment").await;
     assert_eq!(ara.notifications("comment").await.len(), 1);
 }
 
 #[tokio::test]
-async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
+async fn twenty_concurrent_repeats_create_one_order_that_is_paid_once() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (admin, ara) = tokio::join!(system.admin(), system.registered("Ara"));
@@ -75,7 +75,7 @@ async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
     assert_eq!(mine, json!([ara.get(&format!("/orders/{id}")).await.body]));
     assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
 
-    // A repeat is answered as the first was, though the order is confirmed by now.
+    // A repeat gets the first answer, although the order has been confirmed since.
     let repeat = ara.request(Method::POST, "/orders").key("once").json(&body).send().await;
     repeat.is(202, accepted);
     assert_eq!(repeat.header("location"), answers[0].header("location"));
@@ -87,7 +87,7 @@ async fn twenty_repeats_at_once_make_one_order_which_is_paid_once() {
 }
 
 #[tokio::test]
-async fn fifty_registrations_at_once_make_one_profile() {
+async fn fifty_concurrent_registrations_create_one_profile() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let ara = system.sign_up().await;
@@ -110,14 +110,14 @@ async fn the_same_key_with_another_body_is_refused() {
     let first = send("One").await;
     send("Two").await.is_problem(422, "idempotency-key-reused");
     send("One").await.is(201, &first.body);
-    // White space and the order of fields make no other request.
+    // White space and the order of fields do not matter.
     let body = "{ \"body\":\"b\",\n\"title\":\"One\"}";
     let raw = ara.request(Method::POST, "/posts").key("k").raw("application/json", body);
     raw.send().await.is(201, &first.body);
 }
 
 #[tokio::test]
-async fn a_key_is_another_in_another_hand_or_at_another_endpoint() {
+async fn the_same_key_of_another_user_or_endpoint_is_a_different_key() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let draft = json!({"title": "Same", "body": "b"});
@@ -133,14 +133,14 @@ async fn a_key_is_another_in_another_hand_or_at_another_endpoint() {
 }
 
 #[tokio::test]
-async fn without_a_key_each_request_makes_another_post() {
+async fn without_a_key_each_request_creates_another_post() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     assert_ne!(ara.writes_post("Same").await, ara.writes_post("Same").await);
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_as_the_first_was_after_an_edit_and_after_a_deletion() {
+async fn a_repeat_gets_the_first_answer_even_after_an_edit_or_a_deletion() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let draft = json!({"title": "One", "body": "b"});

@@ -16,7 +16,7 @@ fn listing(price: &Value, on_hand: u64) -> Value {
     json!({"name": "Green tea 녹차", "unit_price": price, "on_hand": on_hand})
 }
 
-/// A stock item, whole.
+/// A whole stock item.
 fn item(sku: &str, price: &Value, on_hand: u64, reserved: u64, version: u64) -> Value {
     json!({
         "sku": sku, "name": "Green tea 녹차", "unit_price": price, "on_hand": on_hand, "reserved": reserved,
@@ -34,14 +34,14 @@ async fn replace(person: &Person, sku: &str, version: u64, listing: &Value) -> A
     request.if_match(version).json(listing).send().await
 }
 
-/// A thing in the stock that an admin has just listed.
+/// An admin, and the SKU of an item that the admin has just listed.
 async fn listed(system: &System, on_hand: u64) -> (Person, String) {
     let (admin, sku) = (system.admin().await, new_sku("tea"));
     assert_eq!(create(&admin, &sku, &listing(&usd(450), on_hand)).await.status, 201);
     (admin, sku)
 }
 
-/// Has a made-up order hold so many of one thing.
+/// Reserves a quantity of one item for an order that exists nowhere else.
 async fn reserve(system: &System, order: Uuid, sku: &str, quantity: u32) -> Result<Value, String> {
     let items = json!([{"sku": sku, "quantity": quantity}]);
     let input = json!({"order_id": order, "items": items, "expected_total": null, "traceparent": null});
@@ -54,7 +54,7 @@ async fn step(system: &System, function: &str, order: Uuid) {
 }
 
 #[tokio::test]
-async fn a_thing_is_listed_once_and_can_be_seen_by_anybody() {
+async fn an_item_can_be_listed_once_and_anyone_can_read_it() {
     let system = System::connect().await;
     let (admin, sku) = (system.admin().await, new_sku("tea"));
     let path = format!("/inventory/{sku}");
@@ -71,7 +71,7 @@ async fn a_thing_is_listed_once_and_can_be_seen_by_anybody() {
 }
 
 #[tokio::test]
-async fn a_thing_is_changed_in_the_version_that_is_named() {
+async fn a_change_of_an_item_must_name_its_current_version() {
     let system = System::connect().await;
     let (admin, sku) = listed(&system, 7).await;
     let path = format!("/inventory/{sku}");
@@ -85,35 +85,35 @@ async fn a_thing_is_changed_in_the_version_that_is_named() {
     let unconditional = admin.request(Method::PUT, &path).json(&listing(&usd(1), 1)).send().await;
     unconditional.is_problem(428, "version-required");
     replace(&admin, &new_sku("tea"), 1, &listing(&usd(1), 1)).await.is_problem(404, "not-found");
-    // What is to be made has no version.
+    // An item that is to be created has no version.
     for sku in [&sku, &new_sku("tea")] {
         let both = admin.request(Method::PUT, &format!("/inventory/{sku}")).if_match(2);
         let both = both.header("if-none-match", "*").json(&listing(&usd(1), 1)).send().await;
         both.is_problem(412, "stale-version");
     }
-    // A condition is never ignored.
+    // A condition that is not supported is refused, and not ignored.
     let other = admin.request(Method::PUT, &path).if_match(2).header("if-none-match", "\"2\"");
     other.json(&listing(&usd(1), 1)).send().await.is_problem(400, "unreadable");
     system.get(&path).await.is(200, &changed.body);
-    // None of a thing is left, but it is still known.
+    // An item without stock still exists.
     replace(&admin, &sku, 2, &listing(&euros, 0)).await.is(200, &item(&sku, &euros, 0, 0, 3));
 }
 
 #[tokio::test]
-async fn only_an_admin_changes_the_stock() {
+async fn only_an_admin_can_change_the_stock() {
     let system = System::connect().await;
     let (_, sku) = listed(&system, 7).await;
     let (buyer, new) = (system.registered("Ara").await, new_sku("tea"));
     create(&buyer, &new, &listing(&usd(1), 1)).await.is_problem(403, "forbidden");
     replace(&buyer, &sku, 1, &listing(&usd(1), 1)).await.is_problem(403, "forbidden");
-    // Before anything that is wrong with the request is told.
+    // The role is checked before the request.
     replace(&buyer, &sku, 9, &json!({})).await.is_problem(403, "forbidden");
     system.get(&format!("/inventory/{new}")).await.is_problem(404, "not-found");
     system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 7, 0, 1));
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored() {
+async fn an_invalid_listing_gets_an_error_per_field_and_is_not_stored() {
     let system = System::connect().await;
     let (admin, sku) = (system.admin().await, new_sku("tea"));
     let with = |field: &str, value: Value| {
@@ -132,7 +132,7 @@ async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored
         (with("unit_price", json!(450)), &["/unit_price"]),
         (with("unit_price", usd(0)), &["/unit_price/amount"]),
         (with("unit_price", usd(-1)), &["/unit_price/amount"]),
-        // One of it would cost more than an order can.
+        // A single one would cost more than the largest total of an order.
         (with("unit_price", usd(9_007_199_254_740_992)), &["/unit_price/amount"]),
         (
             with("unit_price", json!({"amount": 9_223_372_036_854_775_808_u64, "currency": "Won"})),
@@ -152,15 +152,15 @@ async fn what_is_wrong_with_a_listing_is_told_at_its_place_and_nothing_is_stored
 }
 
 #[tokio::test]
-async fn a_sku_is_1_to_64_plain_characters() {
+async fn a_sku_has_1_to_64_plain_characters() {
     let system = System::connect().await;
     let admin = system.admin().await;
-    // Fewer dots alone do not even leave a client: they are steps of the path.
+    // One or two dots cannot be tested: clients remove such path segments.
     for bad in ["green%20tea", "tea%23", "%EC%B0%A8", "...", &"x".repeat(65)] {
         create(&admin, bad, &listing(&usd(1), 1)).await.is_invalid(&["/sku"]);
         system.get(&format!("/inventory/{bad}")).await.is_problem(404, "not-found");
     }
-    // 36 characters of it are new each time.
+    // A UUID of 36 characters makes the SKU unique.
     let longest = format!("{}.{}_{}", Uuid::now_v7(), "x".repeat(13), "y".repeat(13));
     create(&admin, &longest, &listing(&usd(1), 1)).await.is(201, &item(&longest, &usd(1), 1, 0, 1));
 }
@@ -179,7 +179,10 @@ async fn the_stock_is_listed_by_sku_page_by_page() {
         let page = system.get(&format!("/inventory?limit=100{cursor}")).await;
         assert_eq!(page.status, 200, "{page:?}");
         let items = page.body["items"].as_array().unwrap();
-        assert!(items.len() == 100 || page.body["next_cursor"].is_null(), "a page that is not full");
+        assert!(
+            items.len() == 100 || page.body["next_cursor"].is_null(),
+            "a page before the last is not full"
+        );
         seen.extend(items.iter().cloned());
         match page.body["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -187,7 +190,7 @@ async fn the_stock_is_listed_by_sku_page_by_page() {
         }
     }
     let skus: Vec<&str> = seen.iter().map(|item| item["sku"].as_str().unwrap()).collect();
-    assert!(skus.windows(2).all(|pair| pair[0] < pair[1]), "in order, and none twice: {skus:?}");
+    assert!(skus.windows(2).all(|pair| pair[0] < pair[1]), "not in order, or one twice: {skus:?}");
     for (sku, item) in mine {
         let found: Vec<&Value> = seen.iter().filter(|seen| seen["sku"] == sku.as_str()).collect();
         assert_eq!(found, [&item]);
@@ -199,67 +202,67 @@ async fn the_stock_is_listed_by_sku_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_promise_leaves_the_version_and_a_sale_raises_it() {
+async fn a_reservation_keeps_the_version_and_a_sale_increments_it() {
     let system = System::connect().await;
     let (_, sku) = listed(&system, 10).await;
-    let stands = async |on_hand, reserved, version| {
+    let assert_stock = async |on_hand, reserved, version| {
         let answer = system.get(&format!("/inventory/{sku}")).await;
         answer.is(200, &item(&sku, &usd(450), on_hand, reserved, version));
         assert_eq!(answer.header("etag"), Some(format!("\"{version}\"").as_str()));
     };
     let (sold, dropped) = (Uuid::now_v7(), Uuid::now_v7());
     let line = json!({"sku": sku, "quantity": 3, "unit_price": usd(450)});
-    let promise = Ok(json!({"lines": [line], "total": usd(1350)}));
-    // Each step twice: the second time changes nothing.
+    let reserved = Ok(json!({"lines": [line], "total": usd(1350)}));
+    // Each step runs twice. The second time changes nothing.
     for _ in 0..2 {
-        assert_eq!(reserve(&system, sold, &sku, 3).await, promise);
-        assert_eq!(reserve(&system, dropped, &sku, 3).await, promise);
-        stands(10, 6, 1).await;
+        assert_eq!(reserve(&system, sold, &sku, 3).await, reserved);
+        assert_eq!(reserve(&system, dropped, &sku, 3).await, reserved);
+        assert_stock(10, 6, 1).await;
     }
     for _ in 0..2 {
         step(&system, "inventory-release", dropped).await;
-        stands(10, 3, 1).await;
+        assert_stock(10, 3, 1).await;
     }
     for _ in 0..2 {
         step(&system, "inventory-commit", sold).await;
-        stands(7, 0, 2).await;
+        assert_stock(7, 0, 2).await;
     }
     for _ in 0..2 {
         step(&system, "inventory-release", sold).await;
-        stands(10, 0, 3).await;
+        assert_stock(10, 0, 3).await;
     }
-    // What was taken back is promised no more.
+    // A released reservation cannot be made or committed again.
     for order in [sold, dropped] {
         assert_eq!(reserve(&system, order, &sku, 3).await, Err("Order.Cancelled".to_owned()));
         let commit = json!({"order_id": order, "traceparent": null});
         assert_eq!(system.step("inventory-commit", &commit).await, Err("Transient".to_owned()));
     }
-    stands(10, 0, 3).await;
+    assert_stock(10, 0, 3).await;
 }
 
 #[tokio::test]
-async fn an_admin_edits_a_busy_thing_but_not_below_what_is_promised() {
+async fn an_admin_can_edit_a_reserved_item_but_not_below_what_is_reserved() {
     let system = System::connect().await;
     let (admin, sku) = listed(&system, 10).await;
     let order = Uuid::now_v7();
     reserve(&system, order, &sku, 4).await.unwrap();
-    // The version that was read before the promise still does.
+    // A reservation does not change the version.
     replace(&admin, &sku, 1, &listing(&usd(500), 3)).await.is_problem(409, "conflict");
-    let least = replace(&admin, &sku, 1, &listing(&usd(500), 4)).await;
-    least.is(200, &item(&sku, &usd(500), 4, 4, 2));
+    let lowest = replace(&admin, &sku, 1, &listing(&usd(500), 4)).await;
+    lowest.is(200, &item(&sku, &usd(500), 4, 4, 2));
     assert_eq!(reserve(&system, Uuid::now_v7(), &sku, 1).await, Err("Inventory.OutOfStock".to_owned()));
 
-    // The promise keeps its price.
+    // The reservation keeps its price.
     let kept = reserve(&system, order, &sku, 4).await.unwrap();
     assert_eq!(kept["total"], usd(1800));
     step(&system, "inventory-commit", order).await;
     system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(500), 0, 0, 3));
-    // An edit of what was read before the sale would put back what was sold.
+    // An edit based on a version from before the sale would put the sold items back.
     replace(&admin, &sku, 2, &listing(&usd(500), 4)).await.is_problem(412, "stale-version");
 }
 
 #[tokio::test]
-async fn a_promise_that_is_taken_back_before_it_is_made_is_refused() {
+async fn a_reservation_that_was_released_before_it_was_made_is_refused() {
     let system = System::connect().await;
     let (_, sku) = listed(&system, 10).await;
     let order = Uuid::now_v7();
@@ -269,7 +272,7 @@ async fn a_promise_that_is_taken_back_before_it_is_made_is_refused() {
 }
 
 #[tokio::test]
-async fn of_a_hundred_orders_for_the_last_ten_exactly_ten_are_confirmed() {
+async fn exactly_ten_of_a_hundred_orders_for_the_last_ten_items_are_confirmed() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (_, sku) = listed(&system, 10).await;

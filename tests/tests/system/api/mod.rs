@@ -1,4 +1,4 @@
-//! The running system, from outside: a module per URL group, and one per rule that holds for all.
+//! The API, tested from outside: a module for each group of URLs, and one for each rule that all endpoints follow.
 
 mod authorization;
 mod comments;

@@ -29,19 +29,22 @@ async fn a_comment_notifies_the_posts_author() {
 }
 
 #[tokio::test]
-async fn a_comment_on_ones_own_post_notifies_nobody() {
+async fn a_comment_on_your_own_post_notifies_nobody() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let post = ara.writes_known_post("Spring").await;
     ara.comments_on(post, "My own.").await;
     bada.comments_on(post, "Another's.").await;
-    eventually("the other's arrives", async || ara.notifications("comment").await.pop()).await;
-    system.worked_off("notifications-on-comment").await;
+    eventually("the notification of the other's comment arrives", async || {
+        ara.notifications("comment").await.pop()
+    })
+    .await;
+    system.drained("notifications-on-comment").await;
     assert_eq!(ara.notifications("comment").await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_notification_that_was_read_no_longer_counts() {
+async fn a_read_notification_no_longer_counts_as_unread() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     ara.is_welcomed().await;
@@ -59,7 +62,7 @@ async fn a_notification_that_was_read_no_longer_counts() {
 }
 
 #[tokio::test]
-async fn reading_all_reads_what_there_is_and_not_what_comes_later() {
+async fn read_all_marks_present_notifications_and_no_later_ones() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
@@ -83,7 +86,7 @@ async fn reading_all_reads_what_there_is_and_not_what_comes_later() {
 }
 
 #[tokio::test]
-async fn anothers_notification_is_not_found_and_stays_unread() {
+async fn another_users_notification_is_not_found_and_stays_unread() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
@@ -98,27 +101,27 @@ async fn anothers_notification_is_not_found_and_stays_unread() {
 }
 
 #[tokio::test]
-async fn nobody_gets_mail_who_has_not_asked_for_it() {
+async fn no_mail_is_sent_unless_the_user_asked_for_it() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     ara.is_welcomed().await;
     let preferences = ara.get(PREFERENCES).await;
     preferences.is(200, &json!({"email": false}));
     assert_eq!(preferences.header("etag"), Some("\"0\""));
-    system.worked_off("notifications-email").await;
+    system.drained("notifications-email").await;
     let subject = ara.notifications("welcome").await[0]["subject"].as_str().unwrap().to_owned();
     assert_eq!(system.mails(&ara.email, &subject).await, Vec::<Value>::new());
 }
 
 #[tokio::test]
-async fn who_asks_for_mail_gets_one_for_each_notification() {
+async fn a_user_who_asked_for_mail_gets_one_per_notification() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.is_welcomed().await;
     let request = || ara.request(Method::PUT, PREFERENCES).json(&json!({"email": true}));
     request().send().await.is_problem(428, "version-required");
     request().if_match(3).send().await.is_problem(412, "stale-version");
-    // A condition is never ignored.
+    // A condition that is not supported is refused, and not ignored.
     request().if_match(0).header("if-none-match", "\"7\"").send().await.is_problem(400, "unreadable");
     let answer = request().if_match(0).send().await;
     answer.is(200, &json!({"email": true}));
@@ -133,9 +136,9 @@ async fn who_asks_for_mail_gets_one_for_each_notification() {
     let notification =
         eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
     let subject = notification["subject"].as_str().unwrap();
-    let mail = eventually("the mail goes out", async || system.mails(&ara.email, subject).await.pop()).await;
+    let mail = eventually("the mail is sent", async || system.mails(&ara.email, subject).await.pop()).await;
     assert!(mail.to_string().contains("So do I."), "{mail}");
-    system.worked_off("notifications-email").await;
+    system.drained("notifications-email").await;
     assert_eq!(system.mails(&ara.email, subject).await.len(), 1);
 }
 
@@ -152,12 +155,16 @@ async fn preferences_are_true_or_false() {
 }
 
 #[tokio::test]
-async fn only_who_is_registered_changes_anything() {
+async fn only_registered_users_can_change_anything() {
     let system = System::connect().await;
-    let nobody = system.sign_up().await;
+    let unregistered = system.sign_up().await;
     let none = json!({"items": [], "next_cursor": null, "unread_count": 0});
-    nobody.get("/notifications").await.is(200, &none);
-    nobody.request(Method::POST, "/notifications/read-all").send().await.is_problem(403, "profile-required");
-    let put = nobody.request(Method::PUT, PREFERENCES).if_match(0);
+    unregistered.get("/notifications").await.is(200, &none);
+    unregistered
+        .request(Method::POST, "/notifications/read-all")
+        .send()
+        .await
+        .is_problem(403, "profile-required");
+    let put = unregistered.request(Method::PUT, PREFERENCES).if_match(0);
     put.json(&json!({"email": true})).send().await.is_problem(403, "profile-required");
 }

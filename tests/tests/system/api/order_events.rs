@@ -1,4 +1,4 @@
-//! The events of orders, inventory and payments as they are on the bus, and what buyers are told.
+//! The events of orders, inventory and payments on the bus, and the notifications of buyers.
 
 use std::{fs, path::Path, sync::Mutex};
 
@@ -23,7 +23,7 @@ pub(crate) fn event(event_type: &str, subject: Uuid, sequence: u64, data: &Value
     })
 }
 
-/// A queue for what is on the bus about one aggregate.
+/// A queue that receives the events of one aggregate from the bus.
 struct Tap {
     system: System,
     queue: String,
@@ -31,7 +31,7 @@ struct Tap {
 }
 
 impl Tap {
-    /// The events so far that were seen on the bus, in the order of their arrival, each as its schema says.
+    /// The events on the bus so far, in the order of their arrival. Asserts that each conforms to its schema.
     async fn seen(&self) -> Vec<Value> {
         let sqs = aws_sdk_sqs::Client::new(&self.system.aws);
         let receive = sqs.receive_message().queue_url(&self.queue).max_number_of_messages(10);
@@ -48,8 +48,8 @@ impl Tap {
         self.seen.lock().unwrap().clone()
     }
 
-    /// Awaits these events, in any order: type, sequence and data of each, and no others.
-    async fn sees(&self, expected: &[(&str, u64, Value)]) {
+    /// Waits for these events in any order, given by type, sequence and data, and asserts that there are no others.
+    async fn assert_events(&self, expected: &[(&str, u64, Value)]) {
         let mut seen = eventually(&format!("{} events are on the bus", expected.len()), async || {
             let seen = self.seen().await;
             (seen.len() >= expected.len()).then_some(seen)
@@ -67,7 +67,7 @@ impl Tap {
     }
 }
 
-/// Asserts that an event is what its schema in the catalogue says.
+/// Asserts that an event conforms to its schema in the catalogue.
 fn assert_valid(event: &Value) {
     let file = format!("{}.v{}.json", event["type"].as_str().unwrap(), event["schemaversion"]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/schemas").join(&file);
@@ -78,7 +78,7 @@ fn assert_valid(event: &Value) {
     }
 }
 
-/// Listens on the bus for what happens to one aggregate while `test` runs.
+/// Receives the events of one aggregate from the bus while `test` runs.
 async fn with_tap(system: &System, subject: Uuid, test: impl AsyncFnOnce(&Tap)) {
     let sqs = aws_sdk_sqs::Client::new(&system.aws);
     let bus = aws_sdk_eventbridge::Client::new(&system.aws);
@@ -106,24 +106,25 @@ async fn with_tap(system: &System, subject: Uuid, test: impl AsyncFnOnce(&Tap)) 
     finally(Box::pin(test(&tap)), Box::pin(remove)).await;
 }
 
-/// Places an order under a key.
+/// Places an order with an `Idempotency-Key`.
 async fn place(buyer: &Person, key: &str, body: &Value) -> Uuid {
     let answer = buyer.request(Method::POST, "/orders").key(key).json(body).send().await;
     assert_eq!(answer.status, 202, "{answer:?}");
     answer.id()
 }
 
-/// Awaits the notification of a type, asserts that it is whole, and gives its message.
-async fn told(person: &Person, kind: &str, subject: &str) -> String {
-    let told = eventually(&format!("{kind} arrives"), async || person.notifications(kind).await.pop()).await;
+/// Waits for the notification of a type, asserts the whole of it except its message, and returns the message.
+async fn notified(person: &Person, kind: &str, subject: &str) -> String {
+    let notification =
+        eventually(&format!("{kind} arrives"), async || person.notifications(kind).await.pop()).await;
     let expected = json!({"id": "<uuid>", "type": kind, "subject": subject, "message": "<text>", "read": false,
                           "created_at": "<time>"});
-    assert_json(&told, &expected);
-    told["message"].as_str().unwrap().to_owned()
+    assert_json(&notification, &expected);
+    notification["message"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
-async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
+async fn a_confirmed_order_publishes_six_events_and_sends_two_notifications() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
@@ -132,7 +133,7 @@ async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
         assert_eq!(place(&buyer, &key, &order(&sku, 2, CARD)).await, id);
         let items = json!({"order_id": id, "items": [{"sku": sku, "quantity": 2}]});
         let amount = json!({"order_id": id, "amount": usd(900)});
-        tap.sees(&[
+        tap.assert_events(&[
             ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
             ("inventory.reserved", 1, items.clone()),
             ("payment.authorized", 2, amount.clone()),
@@ -143,14 +144,14 @@ async fn a_confirmed_order_is_told_by_six_events_and_two_notifications() {
         .await;
     })
     .await;
-    let message = told(&buyer, "order_placed", "We have received your order").await;
+    let message = notified(&buyer, "order_placed", "We have received your order").await;
     assert_eq!(message, format!("We have received your order {id} and are processing it."));
-    let message = told(&buyer, "order_confirmed", "Your order is confirmed").await;
+    let message = notified(&buyer, "order_confirmed", "Your order is confirmed").await;
     assert_eq!(message, format!("Your order {id} is confirmed and on its way."));
 }
 
 #[tokio::test]
-async fn an_order_that_is_undone_is_told_with_its_reason() {
+async fn a_rejected_order_publishes_its_reason_and_notifies_the_buyer() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
@@ -160,7 +161,7 @@ async fn an_order_that_is_undone_is_told_with_its_reason() {
         let items = json!({"order_id": id, "items": [{"sku": sku, "quantity": 2}]});
         let rejected =
             json!({"id": id, "buyer_id": buyer.id, "total": usd(900), "reason": "payment_declined"});
-        tap.sees(&[
+        tap.assert_events(&[
             ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
             ("inventory.reserved", 1, items.clone()),
             ("inventory.released", 2, items),
@@ -169,36 +170,36 @@ async fn an_order_that_is_undone_is_told_with_its_reason() {
         .await;
     })
     .await;
-    let message = told(&buyer, "order_rejected", "Your order could not be completed").await;
+    let message = notified(&buyer, "order_rejected", "Your order could not be completed").await;
     let expected =
         format!("Your order {id} could not be completed: the payment was declined. No money was taken.");
     assert_eq!(message, expected);
 }
 
 #[tokio::test]
-async fn an_order_that_never_had_a_price_is_told_without_a_total() {
+async fn an_order_that_was_never_priced_is_published_without_a_total() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
     with_tap(&system, id, async |tap| {
         place(&buyer, &key, &order(&sku, 6, CARD)).await;
-        tap.sees(&[
+        tap.assert_events(&[
             ("order.placed", 1, json!({"id": id, "buyer_id": buyer.id})),
             ("order.rejected", 3, json!({"id": id, "buyer_id": buyer.id, "reason": "out_of_stock"})),
         ])
         .await;
     })
     .await;
-    let message = told(&buyer, "order_rejected", "Your order could not be completed").await;
-    assert!(message.contains("something in it is out of stock"), "{message}");
+    let message = notified(&buyer, "order_rejected", "Your order could not be completed").await;
+    assert!(message.contains("an item is out of stock"), "{message}");
 }
 
 #[tokio::test]
-async fn a_cancelled_order_is_told_once() {
+async fn a_cancelled_order_is_published_and_notified_once() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
-    // Sent at once a cancellation mostly wins.
+    // A cancellation that is sent at once wins most of the time.
     let mut tries = 0;
     loop {
         let key = new_sku("key");
@@ -213,8 +214,8 @@ async fn a_cancelled_order_is_told_once() {
             }
             assert_eq!(cancel().await.status, 202);
             at_rest(&system, &[id]).await;
-            // How far the saga had come is the machine's business.
-            let told = eventually("the cancellation is on the bus", async || {
+            // Other services may have published events too: that depends on how far the saga has come.
+            let events = eventually("the cancellation is on the bus", async || {
                 let seen = tap.seen().await;
                 let orders = seen.into_iter().filter(|event| event["source"] == "madang.orders");
                 let mut orders: Vec<Value> = orders.collect();
@@ -222,7 +223,7 @@ async fn a_cancelled_order_is_told_once() {
                 (orders.len() >= 2).then_some(orders)
             })
             .await;
-            let [placed, cancelled] = told.as_slice() else { panic!("{told:?}") };
+            let [placed, cancelled] = events.as_slice() else { panic!("{events:?}") };
             assert_eq!((&placed["type"], &placed["sequence"]), (&json!("order.placed"), &json!(1)));
             assert_eq!((&cancelled["type"], &cancelled["sequence"]), (&json!("order.cancelled"), &json!(2)));
             let data = json!({"id": id, "buyer_id": buyer.id, "reason": "cancelled_by_user"});
@@ -230,9 +231,9 @@ async fn a_cancelled_order_is_told_once() {
         })
         .await;
         if won {
-            let message = told(&buyer, "order_cancelled", "Your order is cancelled").await;
+            let message = notified(&buyer, "order_cancelled", "Your order is cancelled").await;
             assert_eq!(message, format!("You have cancelled your order {id}. No money was taken."));
-            system.worked_off("notifications-on-order").await;
+            system.drained("notifications-on-order").await;
             assert_eq!(buyer.notifications("order_cancelled").await.len(), 1);
             return;
         }
@@ -242,12 +243,12 @@ async fn a_cancelled_order_is_told_once() {
 }
 
 #[tokio::test]
-async fn an_order_that_waits_for_a_person_is_told() {
+async fn a_parked_order_is_published_once_and_the_buyer_is_notified_once() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let id = buyer.orders(&sku, 2, CARD).await;
     at_rest(&system, &[id]).await;
-    // As an execution that can do no more does it, and as it does when it is redriven.
+    // First as an execution that gives up, then as the same execution after a redrive. Each twice.
     let park = |entry: &str| json!({"order_id": id, "error": "Test", "execution": id, "entry": entry, "traceparent": null});
     with_tap(&system, id, async |tap| {
         for _ in 0..2 {
@@ -256,8 +257,8 @@ async fn an_order_that_waits_for_a_person_is_told() {
         }
         assert_eq!(buyer.get(&format!("/orders/{id}")).await.body["status"], "NEEDS_ATTENTION");
         let data = json!({"id": id, "buyer_id": buyer.id, "total": usd(900)});
-        tap.sees(&[("order.needs_attention", 3, data)]).await;
-        let message = told(&buyer, "order_needs_attention", "Your order is delayed").await;
+        tap.assert_events(&[("order.needs_attention", 3, data)]).await;
+        let message = notified(&buyer, "order_needs_attention", "Your order is delayed").await;
         let expected =
             format!("Your order {id} is taking longer than it should. Someone is looking into it.");
         assert_eq!(message, expected);
@@ -272,7 +273,7 @@ async fn an_order_that_waits_for_a_person_is_told() {
 }
 
 #[tokio::test]
-async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told() {
+async fn every_step_of_payments_and_inventory_publishes_its_event_once() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let amount = |order: Uuid| json!({"order_id": order, "amount": usd(450)});
@@ -283,21 +284,22 @@ async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told()
             "items": items, "expected_total": null,
             "traceparent": "00-67890abc0123456789abcdef01234567-53995c3f42cd8ad8-01",
         });
-        // Twice: a repeat tells nothing.
+        // Twice: the repeat publishes nothing.
         for _ in 0..2 {
             system.step(function, &input).await.unwrap();
         }
     };
-    let let_go = Uuid::now_v7();
-    with_tap(&system, let_go, async |tap| {
-        run("payments-authorize", let_go).await;
-        run("payments-cancel", let_go).await;
-        let told = [("payment.authorized", 2, amount(let_go)), ("payment.cancelled", 3, amount(let_go))];
-        tap.sees(&told).await;
+    let released = Uuid::now_v7();
+    with_tap(&system, released, async |tap| {
+        run("payments-authorize", released).await;
+        run("payments-cancel", released).await;
+        let expected =
+            [("payment.authorized", 2, amount(released)), ("payment.cancelled", 3, amount(released))];
+        tap.assert_events(&expected).await;
     })
     .await;
-    let given_back = Uuid::now_v7();
-    with_tap(&system, given_back, async |tap| {
+    let refunded = Uuid::now_v7();
+    with_tap(&system, refunded, async |tap| {
         for function in [
             "payments-authorize",
             "inventory-reserve",
@@ -306,13 +308,13 @@ async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told()
             "payments-cancel",
             "inventory-release",
         ] {
-            run(function, given_back).await;
+            run(function, refunded).await;
         }
-        let data = json!({"order_id": given_back, "items": items});
-        tap.sees(&[
-            ("payment.authorized", 2, amount(given_back)),
-            ("payment.captured", 3, amount(given_back)),
-            ("payment.refunded", 4, amount(given_back)),
+        let data = json!({"order_id": refunded, "items": items});
+        tap.assert_events(&[
+            ("payment.authorized", 2, amount(refunded)),
+            ("payment.captured", 3, amount(refunded)),
+            ("payment.refunded", 4, amount(refunded)),
             ("inventory.reserved", 1, data.clone()),
             ("inventory.committed", 2, data.clone()),
             ("inventory.released", 3, data),
@@ -321,13 +323,13 @@ async fn money_that_is_let_go_or_given_back_and_stock_that_comes_back_are_told()
         let trace = "00-67890abc0123456789abcdef01234567-";
         let seen = tap.seen().await;
         let traced = |event: &Value| event["traceparent"].as_str().is_some_and(|it| it.starts_with(trace));
-        assert!(seen.iter().all(traced), "all of it is in the order's trace: {seen:?}");
+        assert!(seen.iter().all(traced), "an event is outside the order's trace: {seen:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn the_same_order_event_twenty_times_is_one_notification() {
+async fn an_order_event_delivered_twenty_times_sends_one_notification() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     buyer.is_welcomed().await;
@@ -345,7 +347,7 @@ async fn the_same_order_event_twenty_times_is_one_notification() {
 }
 
 #[tokio::test]
-async fn who_has_left_is_told_nothing_about_orders() {
+async fn a_deleted_user_gets_no_notifications_about_orders() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     buyer.is_welcomed().await;
@@ -363,7 +365,7 @@ async fn who_has_left_is_told_nothing_about_orders() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_goes_to_the_dead_letter_queues_of_orders_and_notifications() {
+async fn malformed_messages_go_to_the_dead_letter_queues_of_orders_and_notifications() {
     let system = System::connect().await;
     for consumer in ["orders-on-user", "notifications-on-order"] {
         for poison in

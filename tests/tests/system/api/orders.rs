@@ -5,16 +5,16 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Answer, Person, System, assert_json, eventually,
-    shop::{Books, CARD, DECLINED, assert_invariants, at_rest, new_sku, order, usd},
+    shop::{CARD, DECLINED, OrderRecords, assert_invariants, at_rest, new_sku, order, usd},
 };
 use uuid::Uuid;
 
 use super::order_events::event;
 
-/// The largest total that JSON carries exactly wherever it is read: 2^53 − 1.
+/// The largest total that every JSON parser reads exactly: 2^53 − 1.
 const LARGEST_TOTAL: i64 = 9_007_199_254_740_991;
 
-/// An order of one thing as its buyer sees it, from the version on that has been decided.
+/// An order of one item without a price, as its buyer sees it.
 fn view(sku: &str, quantity: u32, status: &str, version: u64) -> Value {
     json!({
         "id": "<uuid>", "status": status, "items": [{"sku": sku, "quantity": quantity, "unit_price": null}],
@@ -22,27 +22,27 @@ fn view(sku: &str, quantity: u32, status: &str, version: u64) -> Value {
     })
 }
 
-/// The same, priced.
+/// The same order with prices.
 fn priced(mut view: Value, unit_price: &Value, total: &Value) -> Value {
     view["items"][0]["unit_price"] = unit_price.clone();
     view["total"] = total.clone();
     view
 }
 
-/// The same, with one more thing.
+/// The same order with one more item.
 fn and(mut view: Value, sku: &str, quantity: u32) -> Value {
     let line = json!({"sku": sku, "quantity": quantity, "unit_price": null});
     view["items"].as_array_mut().unwrap().push(line);
     view
 }
 
-/// The same, not to be delivered.
+/// The same order with the reason why it was not confirmed.
 fn because(mut view: Value, reason: &str) -> Value {
     view["reason"] = json!(reason);
     view
 }
 
-/// A shop with so many of one thing at 4.50, and somebody who buys there.
+/// An admin, a buyer, and the SKU of an item at 4.50 with this stock.
 async fn shop(system: &System, on_hand: u32) -> (Person, Person, String) {
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
@@ -50,22 +50,22 @@ async fn shop(system: &System, on_hand: u32) -> (Person, Person, String) {
     (admin, buyer, sku)
 }
 
-/// Places an order that is accepted, and waits until it is settled.
+/// Places an order and waits until it is settled.
 async fn placed(buyer: &Person, body: &Value) -> Answer {
     let answer = buyer.post("/orders", body).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     buyer.settled(answer.id()).await
 }
 
-/// The books of an order at rest: its own, the reservation's, the payment's and the provider's.
-async fn books(system: &System, order: Uuid) -> [String; 4] {
+/// The statuses of an order at rest, of its reservation, its payment, and its payment at the provider.
+async fn statuses(system: &System, order: Uuid) -> [String; 4] {
     at_rest(system, &[order]).await;
-    let Books { order, reservation, payment, provider } = Books::read(system, order).await;
+    let OrderRecords { order, reservation, payment, provider } = OrderRecords::read(system, order).await;
     [order, reservation, payment, provider]
 }
 
 #[tokio::test]
-async fn an_order_is_accepted_whole_and_unpriced() {
+async fn placing_an_order_returns_it_whole_and_unpriced() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     let answer = buyer.post("/orders", &order(&sku, 2, CARD)).await;
@@ -78,7 +78,7 @@ async fn an_order_is_accepted_whole_and_unpriced() {
 }
 
 #[tokio::test]
-async fn an_order_that_goes_well_is_confirmed_at_the_inventorys_prices() {
+async fn a_successful_order_is_confirmed_at_the_inventorys_prices() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     let accepted = buyer.post("/orders", &order(&sku, 2, CARD)).await;
@@ -90,12 +90,12 @@ async fn an_order_that_goes_well_is_confirmed_at_the_inventorys_prices() {
     assert!(confirmed.body["updated_at"].as_str() > accepted.body["updated_at"].as_str());
 
     let id = accepted.id();
-    assert_eq!(books(&system, id).await, ["CONFIRMED", "COMMITTED", "CAPTURED", "CAPTURED"]);
+    assert_eq!(statuses(&system, id).await, ["CONFIRMED", "COMMITTED", "CAPTURED", "CAPTURED"]);
     assert_eq!(assert_invariants(&system, &[id], &sku, 5).await, 1);
 }
 
 #[tokio::test]
-async fn who_expects_the_right_total_gets_the_order() {
+async fn an_order_with_the_right_expected_total_is_confirmed() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     let mut body = order(&sku, 3, CARD);
@@ -105,7 +105,7 @@ async fn who_expects_the_right_total_gets_the_order() {
 }
 
 #[tokio::test]
-async fn fifty_things_are_ordered_in_one_go() {
+async fn an_order_can_have_fifty_items() {
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let skus: Vec<String> = (0..50).map(|number| new_sku(&format!("thing{number:02}"))).collect();
@@ -129,7 +129,7 @@ async fn fifty_things_are_ordered_in_one_go() {
 }
 
 #[tokio::test]
-async fn only_its_buyer_finds_an_order() {
+async fn only_its_buyer_can_find_an_order() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     let other = system.registered("Bada").await;
@@ -166,37 +166,37 @@ async fn orders_are_listed_newest_first_and_whole() {
 }
 
 #[tokio::test]
-async fn who_has_no_profile_orders_nothing() {
+async fn a_user_without_a_profile_cannot_order() {
     let system = System::connect().await;
-    let nobody = system.sign_up().await;
-    nobody.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
-    nobody.get("/orders").await.is(200, &json!({"items": [], "next_cursor": null}));
+    let unregistered = system.sign_up().await;
+    unregistered.post("/orders", &order("tea", 1, CARD)).await.is_problem(403, "profile-required");
+    unregistered.get("/orders").await.is(200, &json!({"items": [], "next_cursor": null}));
 }
 
 #[tokio::test]
-async fn an_order_whose_buyer_has_left_is_rejected() {
+async fn an_order_whose_buyer_is_unknown_to_users_is_rejected() {
     let system = System::connect().await;
     let (_, _, sku) = shop(&system, 5).await;
-    let nobody = system.sign_up().await;
-    // The orders know them by an event that came; the users service, which the saga asks, no longer does.
-    let created = event("user.created", nobody.id, 1, &json!({"id": nobody.id, "name": "Ghost"}));
+    let unregistered = system.sign_up().await;
+    // The orders service has a copy of the user from this event, but users, which the saga asks, has no such user.
+    let created = event("user.created", unregistered.id, 1, &json!({"id": unregistered.id, "name": "Ghost"}));
     system.publish(&created).await;
     system.consumed("orders-on-user", &created, 1).await;
-    let rejected = placed(&nobody, &order(&sku, 1, CARD)).await;
+    let rejected = placed(&unregistered, &order(&sku, 1, CARD)).await;
     rejected.is(200, &because(view(&sku, 1, "REJECTED", 3), "user_not_found"));
-    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(statuses(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
 }
 
 #[tokio::test]
-async fn a_deleted_users_orders_stay_and_are_read_but_not_changed() {
+async fn a_deleted_users_orders_can_be_read_but_not_changed() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     buyer.is_welcomed().await;
     let confirmed = placed(&buyer, &order(&sku, 1, CARD)).await;
     assert_eq!(buyer.delete("/users/me").await.status, 202);
     let again = async || buyer.post("/orders", &order(&sku, 1, CARD)).await;
-    eventually("no order is taken any more", async || (again().await.status == 403).then_some(())).await;
+    eventually("orders of the buyer are refused", async || (again().await.status == 403).then_some(())).await;
     again().await.is_problem(403, "profile-deleted");
     let path = format!("/orders/{}", confirmed.id());
     buyer.post(&format!("{path}/cancel"), &json!({})).await.is_problem(403, "profile-deleted");
@@ -204,7 +204,7 @@ async fn a_deleted_users_orders_stay_and_are_read_but_not_changed() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_an_order_is_told_at_its_place_and_nothing_is_stored() {
+async fn an_invalid_order_gets_an_error_per_field_and_is_not_stored() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let with = |items: Value| json!({"items": items, "payment_method": CARD});
@@ -254,7 +254,7 @@ async fn what_is_wrong_with_an_order_is_told_at_its_place_and_nothing_is_stored(
 }
 
 #[tokio::test]
-async fn what_nobody_sells_is_rejected_as_unknown() {
+async fn an_order_with_an_unknown_sku_is_rejected() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     let unknown = new_sku("unknown");
@@ -262,12 +262,12 @@ async fn what_nobody_sells_is_rejected_as_unknown() {
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
     let expected = and(view(&sku, 1, "REJECTED", 3), &unknown, 1);
     rejected.is(200, &because(expected, "unknown_sku"));
-    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(statuses(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
 }
 
 #[tokio::test]
-async fn more_than_there_is_is_out_of_stock_and_holds_nothing_of_the_rest() {
+async fn an_order_that_exceeds_the_stock_is_rejected_and_reserves_nothing() {
     let system = System::connect().await;
     let (admin, buyer, sku) = shop(&system, 5).await;
     let scarce = new_sku("scarce");
@@ -276,13 +276,13 @@ async fn more_than_there_is_is_out_of_stock_and_holds_nothing_of_the_rest() {
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
     let expected = and(view(&sku, 1, "REJECTED", 3), &scarce, 2);
     rejected.is(200, &because(expected, "out_of_stock"));
-    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(statuses(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_invariants(&system, &[rejected.id()], &sku, 5).await;
     assert_invariants(&system, &[rejected.id()], &scarce, 1).await;
 }
 
 #[tokio::test]
-async fn another_total_than_was_expected_is_rejected_as_a_changed_price() {
+async fn an_order_with_a_wrong_expected_total_is_rejected_as_price_changed() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     for other in [usd(899), usd(901), json!({"amount": 900, "currency": "EUR"})] {
@@ -290,13 +290,13 @@ async fn another_total_than_was_expected_is_rejected_as_a_changed_price() {
         body["expected_total"] = other;
         let rejected = placed(&buyer, &body).await;
         rejected.is(200, &because(view(&sku, 2, "REJECTED", 3), "price_changed"));
-        assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+        assert_eq!(statuses(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
         assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
     }
 }
 
 #[tokio::test]
-async fn prices_in_two_currencies_have_no_total() {
+async fn an_order_in_two_currencies_is_rejected() {
     let system = System::connect().await;
     let (admin, buyer, sku) = shop(&system, 5).await;
     let korean = new_sku("korean");
@@ -305,19 +305,19 @@ async fn prices_in_two_currencies_have_no_total() {
     let rejected = placed(&buyer, &json!({"items": items, "payment_method": CARD})).await;
     let expected = and(view(&sku, 1, "REJECTED", 3), &korean, 1);
     rejected.is(200, &because(expected, "mixed_currencies"));
-    assert_eq!(books(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+    assert_eq!(statuses(&system, rejected.id()).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
     assert_invariants(&system, &[rejected.id()], &sku, 5).await;
     assert_invariants(&system, &[rejected.id()], &korean, 5).await;
 }
 
 #[tokio::test]
-async fn a_total_that_json_does_not_carry_exactly_is_rejected_as_too_large() {
+async fn a_total_that_json_cannot_carry_exactly_is_rejected_as_too_large() {
     let system = System::connect().await;
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let (palace, tea) = (new_sku("palace"), new_sku("tea"));
     admin.stocks(&palace, &usd(LARGEST_TOTAL), 2000).await;
     admin.stocks(&tea, &usd(1), 5).await;
-    // A little more, and more than 64 bits have.
+    // Just above the largest total, and too large for 64 bits.
     let a_little = json!([{"sku": palace, "quantity": 1}, {"sku": tea, "quantity": 1}]);
     let expected = and(view(&palace, 1, "REJECTED", 3), &tea, 1);
     let rejected = placed(&buyer, &json!({"items": a_little, "payment_method": CARD})).await;
@@ -325,7 +325,7 @@ async fn a_total_that_json_does_not_carry_exactly_is_rejected_as_too_large() {
     let far = placed(&buyer, &order(&palace, 1000, CARD)).await;
     far.is(200, &because(view(&palace, 1000, "REJECTED", 3), "total_too_large"));
     for order in [rejected.id(), far.id()] {
-        assert_eq!(books(&system, order).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
+        assert_eq!(statuses(&system, order).await, ["REJECTED", "RELEASED", "TOMBSTONE", "none"]);
         assert_eq!(assert_invariants(&system, &[order], &palace, 2000).await, 0);
     }
 
@@ -339,7 +339,7 @@ async fn a_total_that_json_does_not_carry_exactly_is_rejected_as_too_large() {
 }
 
 #[tokio::test]
-async fn a_card_that_does_not_pay_is_compensated() {
+async fn an_order_with_a_declined_card_is_compensated() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     for payment_method in [DECLINED, "pm_card_chargeDeclinedInsufficientFunds", "pm_card_of_nobody"] {
@@ -347,13 +347,13 @@ async fn a_card_that_does_not_pay_is_compensated() {
         let expected = because(view(&sku, 2, "REJECTED", 3), "payment_declined");
         rejected.is(200, &priced(expected, &usd(450), &usd(900)));
         let undone = ["REJECTED", "RELEASED", "DECLINED", "CANCELLED"];
-        assert_eq!(books(&system, rejected.id()).await, undone, "{payment_method}");
+        assert_eq!(statuses(&system, rejected.id()).await, undone, "{payment_method}");
         assert_eq!(assert_invariants(&system, &[rejected.id()], &sku, 5).await, 0);
     }
 }
 
 #[tokio::test]
-async fn a_settled_order_is_cancelled_no_more() {
+async fn a_settled_order_cannot_be_cancelled() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 5).await;
     for (payment_method, status) in [(CARD, "CONFIRMED"), (DECLINED, "REJECTED")] {
@@ -366,11 +366,11 @@ async fn a_settled_order_is_cancelled_no_more() {
 }
 
 #[tokio::test]
-async fn a_cancellation_wins_or_loses_against_confirmation_and_nothing_is_held_where_it_wins() {
+async fn a_cancellation_either_wins_and_everything_is_undone_or_the_order_is_confirmed() {
     let system = System::connect().await;
     let (_, buyer, sku) = shop(&system, 1000).await;
     let mut orders = Vec::new();
-    // Sent at once it mostly wins; how often it does not is the machine's business.
+    // A cancellation that is sent at once wins most of the time. How often it loses depends on the machine.
     let cancelled = loop {
         let order = buyer.orders(&sku, 1, CARD).await;
         orders.push(order);
@@ -392,7 +392,7 @@ async fn a_cancellation_wins_or_loses_against_confirmation_and_nothing_is_held_w
     let status = |answer: &Answer| (answer.status.as_u16(), answer.body["status"].clone());
     assert_eq!(status(&again().await), (202, json!("CANCELLED")));
     at_rest(&system, &orders).await;
-    // All that was begun is undone: that is the third version.
+    // The third version says that everything has been undone.
     let settled = buyer.get(&format!("/orders/{id}")).await;
     assert_json(&settled.body, &because(view(&sku, 1, "CANCELLED", 3), "cancelled_by_user"));
     again().await.is(202, &settled.body);

@@ -1,4 +1,4 @@
-//! Lists, page by page, while they change.
+//! Lists that are read page by page while they change.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use system_tests::{
     shop::{CARD, new_sku},
 };
 
-/// All pages of a list, as their ids.
+/// The ids on each page of a list.
 async fn pages(person: &Person, path: &str, limit: u32) -> Vec<Vec<String>> {
     let mut pages = Vec::new();
     let mut cursor = String::new();
@@ -27,8 +27,8 @@ fn ids(page: &Value) -> Vec<String> {
     page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Somebody's posts, oldest first, and the path of their list, once all are listed.
-async fn posts_of(person: &Person, bodies: &[&str]) -> (Vec<String>, String) {
+/// Writes posts and waits until all are listed. Returns their ids, oldest first, and the path of the list.
+async fn write_posts(person: &Person, bodies: &[&str]) -> (Vec<String>, String) {
     let mut posts = Vec::new();
     for (number, body) in bodies.iter().enumerate() {
         let answer = person.post("/posts", &json!({"title": format!("Post {number}"), "body": body})).await;
@@ -44,10 +44,10 @@ async fn posts_of(person: &Person, bodies: &[&str]) -> (Vec<String>, String) {
 }
 
 #[tokio::test]
-async fn pages_are_full_but_for_the_last_and_no_cursor_leads_to_an_empty_one() {
+async fn every_page_but_the_last_is_full_and_no_cursor_leads_to_an_empty_page() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let (mut newest_first, path) = posts_of(&ara, &["b"; 6]).await;
+    let (mut newest_first, path) = write_posts(&ara, &["b"; 6]).await;
     newest_first.reverse();
     for (limit, sizes) in [(4, vec![4, 2]), (3, vec![3, 3]), (6, vec![6]), (1, vec![1; 6])] {
         let pages = pages(&ara, &path, limit).await;
@@ -57,7 +57,7 @@ async fn pages_are_full_but_for_the_last_and_no_cursor_leads_to_an_empty_one() {
 }
 
 #[tokio::test]
-async fn twenty_come_when_nobody_says_how_many() {
+async fn a_page_has_twenty_items_by_default() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = ara.writes_known_post("Spring").await;
@@ -72,14 +72,14 @@ async fn twenty_come_when_nobody_says_how_many() {
 }
 
 #[tokio::test]
-async fn what_is_written_and_deleted_meanwhile_neither_repeats_nor_skips_the_rest() {
+async fn writes_and_deletions_between_pages_cause_no_repeats_and_no_gaps() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let (posts, path) = posts_of(&ara, &["b"; 9]).await;
+    let (posts, path) = write_posts(&ara, &["b"; 9]).await;
 
     let first = system.get(&format!("{path}&limit=2")).await;
     let mut seen = ids(&first.body);
-    // A new one in front of the first page; one that was seen goes, and one that is still to come.
+    // A new post comes before the first page. Two posts are deleted, one that was read and one that was not.
     ara.writes_post("New").await;
     for gone in [&posts[8], &posts[3]] {
         assert_eq!(ara.delete(&format!("/posts/{gone}")).await.status, 204);
@@ -90,17 +90,17 @@ async fn what_is_written_and_deleted_meanwhile_neither_repeats_nor_skips_the_res
         seen.extend(ids(&page.body));
         next = page.body["next_cursor"].as_str().map(str::to_owned);
     }
-    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "no repeats: {seen:?}");
+    assert_eq!(seen.iter().collect::<HashSet<_>>().len(), seen.len(), "repeated: {seen:?}");
     let stable = posts.iter().enumerate().filter(|(number, _)| ![3, 8].contains(number));
-    assert!(stable.into_iter().all(|(_, id)| seen.contains(id)), "no skips: {seen:?}");
+    assert!(stable.into_iter().all(|(_, id)| seen.contains(id)), "skipped: {seen:?}");
 }
 
 #[tokio::test]
-async fn everybodys_posts_are_listed_newest_first_and_whole() {
+async fn the_posts_of_all_users_are_listed_newest_first_and_whole() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let answer = ara.post("/posts", &json!({"title": "Listed", "body": "Whole."})).await;
-    let listed = eventually("it is listed", async || {
+    let listed = eventually("the post is listed", async || {
         let page = system.get("/posts?limit=100").await;
         page.body["items"].as_array().unwrap().iter().find(|post| post["id"] == answer.body["id"]).cloned()
     })
@@ -113,19 +113,19 @@ async fn everybodys_posts_are_listed_newest_first_and_whole() {
 }
 
 #[tokio::test]
-async fn a_page_of_the_longest_posts_fits_into_an_answer() {
+async fn a_page_of_the_longest_posts_fits_into_lambdas_answer() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    // A quote takes four bytes of the six megabytes that Lambda's answer may have.
+    // A quotation mark takes four bytes of the six megabytes that Lambda's answer may have.
     let longest = "\"".repeat(64 * 1024);
-    let (posts, path) = posts_of(&ara, &[longest.as_str(); 30]).await;
+    let (posts, path) = write_posts(&ara, &[longest.as_str(); 30]).await;
     let pages = pages(&ara, &path, 100).await;
     assert!(pages.iter().all(|page| page.len() * 64 * 1024 * 4 < 6_000_000), "{pages:?}");
     assert_eq!(pages.concat().into_iter().rev().collect::<Vec<_>>(), posts);
 }
 
 #[tokio::test]
-async fn orders_come_page_by_page_newest_first_while_they_are_worked_on() {
+async fn orders_are_listed_newest_first_page_by_page_while_they_are_processed() {
     let system = System::connect().await;
     let (ara, bada) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
     let unknown = new_sku("unknown");

@@ -8,7 +8,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// A payment at the built-in provider, whole.
+/// A whole payment at the sandbox, the built-in provider.
 fn payment(order: Uuid, status: &str, amount: &Value) -> Value {
     json!({
         "order_id": order, "status": status, "amount": amount, "provider": "sandbox",
@@ -16,8 +16,8 @@ fn payment(order: Uuid, status: &str, amount: &Value) -> Value {
     })
 }
 
-/// Places an order of three things at 4.50, and waits until nothing more is done about it.
-async fn at_rest_order(system: &System, buyer: &Person, payment_method: &str, on_hand: u32) -> Uuid {
+/// Places an order of three items at 4.50, and waits until it is at rest.
+async fn order_at_rest(system: &System, buyer: &Person, payment_method: &str, on_hand: u32) -> Uuid {
     let (admin, sku) = (system.admin().await, new_sku("tea"));
     admin.stocks(&sku, &usd(450), on_hand).await;
     let order = buyer.orders(&sku, 3, payment_method).await;
@@ -25,7 +25,7 @@ async fn at_rest_order(system: &System, buyer: &Person, payment_method: &str, on
     order
 }
 
-/// Has the money of a made-up order of this buyer's held.
+/// Holds the money for an order of this buyer that exists nowhere else.
 async fn authorize(buyer: &Person, order: Uuid, amount: &Value) -> Result<Value, String> {
     let input = json!({"order_id": order, "buyer_id": buyer.id, "amount": amount, "payment_method": CARD,
                        "traceparent": null});
@@ -38,26 +38,26 @@ async fn step(buyer: &Person, function: &str, order: Uuid) -> Result<Value, Stri
 }
 
 #[tokio::test]
-async fn a_confirmed_orders_payment_is_captured() {
+async fn the_payment_of_a_confirmed_order_is_captured() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = at_rest_order(&system, &buyer, CARD, 5).await;
+    let order = order_at_rest(&system, &buyer, CARD, 5).await;
     buyer.get(&format!("/orders/{order}/payment")).await.is(200, &payment(order, "CAPTURED", &usd(1350)));
 }
 
 #[tokio::test]
-async fn a_declined_payment_says_so() {
+async fn a_declined_payment_is_shown_as_declined() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = at_rest_order(&system, &buyer, DECLINED, 5).await;
+    let order = order_at_rest(&system, &buyer, DECLINED, 5).await;
     buyer.get(&format!("/orders/{order}/payment")).await.is(200, &payment(order, "DECLINED", &usd(1350)));
 }
 
 #[tokio::test]
-async fn an_order_that_was_never_to_be_paid_has_no_payment() {
+async fn an_order_that_is_rejected_before_its_payment_has_none() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = at_rest_order(&system, &buyer, CARD, 1).await;
+    let order = order_at_rest(&system, &buyer, CARD, 1).await;
     assert_eq!(buyer.get(&format!("/orders/{order}")).await.body["reason"], "out_of_stock");
     buyer.get(&format!("/orders/{order}/payment")).await.is_problem(404, "not-found");
     buyer.get(&format!("/orders/{}/payment", Uuid::now_v7())).await.is_problem(404, "not-found");
@@ -65,17 +65,17 @@ async fn an_order_that_was_never_to_be_paid_has_no_payment() {
 }
 
 #[tokio::test]
-async fn anothers_payment_is_not_found() {
+async fn another_users_payment_is_not_found() {
     let system = System::connect().await;
     let (buyer, other) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
-    let order = at_rest_order(&system, &buyer, CARD, 5).await;
+    let order = order_at_rest(&system, &buyer, CARD, 5).await;
     let path = format!("/orders/{order}/payment");
     other.get(&path).await.is_problem(404, "not-found");
     assert_eq!(system.get(&path).await.status, 401);
 }
 
 #[tokio::test]
-async fn money_is_held_then_taken_then_given_back_each_once() {
+async fn money_is_held_then_captured_then_refunded_each_once() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let order = Uuid::now_v7();
@@ -96,7 +96,7 @@ async fn money_is_held_then_taken_then_given_back_each_once() {
 }
 
 #[tokio::test]
-async fn money_that_is_held_is_let_go_and_cannot_be_taken_any_more() {
+async fn money_that_was_released_can_no_longer_be_captured() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let order = Uuid::now_v7();
@@ -111,7 +111,7 @@ async fn money_that_is_held_is_let_go_and_cannot_be_taken_any_more() {
 }
 
 #[tokio::test]
-async fn a_payment_that_is_cancelled_before_it_begins_never_does() {
+async fn a_payment_that_is_cancelled_before_it_begins_never_begins() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
     let order = Uuid::now_v7();
@@ -123,10 +123,10 @@ async fn a_payment_that_is_cancelled_before_it_begins_never_does() {
 }
 
 #[tokio::test]
-async fn a_webhook_that_the_provider_has_not_signed_changes_nothing() {
+async fn an_unsigned_or_forged_webhook_changes_nothing() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = at_rest_order(&system, &buyer, CARD, 5).await;
+    let order = order_at_rest(&system, &buyer, CARD, 5).await;
     let path = format!("/orders/{order}/payment");
     let before = buyer.get(&path).await;
 
@@ -140,10 +140,10 @@ async fn a_webhook_that_the_provider_has_not_signed_changes_nothing() {
         let answer = webhook().header("stripe-signature", signature).send().await;
         answer.is_problem(401, "unauthenticated");
     }
-    // Nor does a signed-in person speak for the provider.
+    // A user's access token does not replace the provider's signature.
     let token = format!("Bearer {}", buyer.token);
     webhook().header("authorization", &token).send().await.is_problem(401, "unauthenticated");
     buyer.get(&path).await.is(200, &before.body);
-    let heard = format!("webhook#{}", event["id"].as_str().unwrap());
-    assert_eq!(system.item("payments", &heard, "webhook").await, None);
+    let handled = format!("webhook#{}", event["id"].as_str().unwrap());
+    assert_eq!(system.item("payments", &handled, "webhook").await, None);
 }

@@ -6,7 +6,7 @@ use system_tests::System;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_post_is_answered_whole_and_can_be_read_by_anybody() {
+async fn creating_a_post_returns_it_whole_and_anyone_can_read_it() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let answer = ara.post("/posts", &json!({"title": "Spring 봄", "body": "It rains.\n\tStill."})).await;
@@ -27,7 +27,7 @@ async fn a_post_is_answered_whole_and_can_be_read_by_anybody() {
 }
 
 #[tokio::test]
-async fn who_has_just_registered_can_post_at_once() {
+async fn a_user_can_post_right_after_registering() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     assert_eq!(ara.post("/users", &json!({"name": "Ara"})).await.status, 201);
@@ -35,19 +35,19 @@ async fn who_has_just_registered_can_post_at_once() {
 }
 
 #[tokio::test]
-async fn the_author_is_asked_for_at_the_users_service() {
+async fn the_author_of_a_post_comes_from_the_users_service() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let post = ara.writes_post("Spring").await;
     assert_eq!(ara.patch("/users/me", 1, &json!({"name": "Areum"})).await.status, 200);
-    // No event has to arrive for this: it is the users service that answers.
+    // The users service answers, so this does not wait for an event.
     let author = json!({"id": ara.id, "name": "Areum", "created_at": "<time>", "version": 2});
     system.get(&format!("/posts/{post}/author")).await.is(200, &author);
     system.get(&format!("/posts/{}/author", Uuid::now_v7())).await.is_problem(404, "not-found");
 }
 
 #[tokio::test]
-async fn a_post_that_nobody_wrote_is_not_found() {
+async fn an_unknown_post_is_not_found() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     for path in [format!("/posts/{}", Uuid::now_v7()), "/posts/not-a-uuid".to_owned()] {
@@ -58,7 +58,7 @@ async fn a_post_that_nobody_wrote_is_not_found() {
 }
 
 #[tokio::test]
-async fn its_author_edits_a_post_in_part_or_whole() {
+async fn its_author_can_edit_a_post_in_part_or_as_a_whole() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let first = ara.post("/posts", &json!({"title": "Spring", "body": "It rains."})).await;
@@ -79,7 +79,7 @@ async fn its_author_edits_a_post_in_part_or_whole() {
 }
 
 #[tokio::test]
-async fn an_edit_names_the_version_it_is_of() {
+async fn an_edit_must_name_the_current_version() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/posts/{}", ara.writes_post("Spring").await);
@@ -92,7 +92,7 @@ async fn an_edit_names_the_version_it_is_of() {
 }
 
 #[tokio::test]
-async fn an_edit_is_of_title_or_body_and_nothing_else() {
+async fn an_edit_can_change_the_title_and_the_body_and_nothing_else() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/posts/{}", ara.writes_post("Spring").await);
@@ -116,7 +116,7 @@ async fn a_deleted_post_is_gone() {
 }
 
 #[tokio::test]
-async fn a_deletion_keeps_to_the_version_it_names() {
+async fn a_deletion_that_names_another_version_is_refused() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let path = format!("/posts/{}", ara.writes_post("Spring").await);
@@ -126,7 +126,7 @@ async fn a_deletion_keeps_to_the_version_it_names() {
 }
 
 #[tokio::test]
-async fn texts_may_be_as_long_as_the_limits_say_and_no_longer() {
+async fn a_post_may_be_as_long_as_the_limits_and_no_longer() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let longest = json!({"title": "가".repeat(200), "body": "b".repeat(64 * 1024)});

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 #[tokio::test]
-async fn registering_makes_a_profile_of_the_signed_in_person() {
+async fn registering_creates_a_profile_for_the_caller() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
 
@@ -26,7 +26,7 @@ async fn registering_makes_a_profile_of_the_signed_in_person() {
 }
 
 #[tokio::test]
-async fn registering_again_answers_the_profile_that_is_there() {
+async fn registering_again_returns_the_existing_profile() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     let first = ara.post("/users", &json!({"name": "Ara"})).await;
@@ -36,7 +36,7 @@ async fn registering_again_answers_the_profile_that_is_there() {
 }
 
 #[tokio::test]
-async fn who_has_not_verified_their_address_is_told_to_and_can_register_then() {
+async fn registering_requires_a_verified_email_address() {
     let system = System::connect().await;
     let ara = system.sign_up_unverified().await;
     let name = json!({"name": "Ara"});
@@ -53,11 +53,11 @@ async fn who_has_not_verified_their_address_is_told_to_and_can_register_then() {
 
     ara.verifies_email().await;
     let answer = ara.post("/users", &name).await;
-    assert_eq!(answer.status, 201, "the same token is good: {answer:?}");
+    assert_eq!(answer.status, 201, "the same token is refused: {answer:?}");
 }
 
 #[tokio::test]
-async fn who_has_no_login_any_more_is_told_to_sign_up_again() {
+async fn a_caller_whose_login_is_gone_is_told_to_sign_up_again() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     ara.loses_login().await;
@@ -76,7 +76,7 @@ async fn an_id_or_a_role_in_the_body_is_refused() {
 }
 
 #[tokio::test]
-async fn others_see_a_profile_without_its_address() {
+async fn others_see_a_profile_without_its_email_address() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let path = format!("/users/{}", ara.id);
@@ -88,7 +88,7 @@ async fn others_see_a_profile_without_its_address() {
 }
 
 #[tokio::test]
-async fn a_profile_that_nobody_has_is_not_found() {
+async fn an_unknown_profile_is_not_found() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     ara.get(&format!("/users/{}", Uuid::now_v7())).await.is_problem(404, "not-found");
@@ -96,7 +96,7 @@ async fn a_profile_that_nobody_has_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_new_name_is_a_new_version() {
+async fn changing_the_name_makes_a_new_version() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let answer = ara.patch("/users/me", 1, &json!({"name": "Areum"})).await;
@@ -108,20 +108,20 @@ async fn a_new_name_is_a_new_version() {
 }
 
 #[tokio::test]
-async fn a_change_names_the_version_it_is_of() {
+async fn a_change_must_name_the_current_version() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let rename = ara.request(Method::PATCH, "/users/me").json(&json!({"name": "Areum"}));
     let without = rename.send().await;
     without.is_problem(428, "version-required");
-    // The words name no version: one that is copied from them would not be one that was read.
+    // The detail names no version, so that clients cannot copy one that they have not read.
     assert_eq!(without.body["detail"], "send If-Match with the ETag of your last GET");
     ara.patch("/users/me", 2, &json!({"name": "Areum"})).await.is_problem(412, "stale-version");
     assert_eq!(ara.get("/users/me").await.body["name"], "Ara");
 }
 
 #[tokio::test]
-async fn of_two_changes_of_the_same_version_one_wins_and_the_other_is_told() {
+async fn of_two_concurrent_changes_one_wins_and_the_other_gets_412() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
     let names = [json!({"name": "One"}), json!({"name": "Two"})];
@@ -133,7 +133,7 @@ async fn of_two_changes_of_the_same_version_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
-async fn names_are_kept_exactly_emoji_and_right_to_left_text_included() {
+async fn names_are_stored_exactly_including_emoji_and_right_to_left_text() {
     let system = System::connect().await;
     for name in ["마당 👩‍👩‍👧‍👦", "\u{200f}שלום\u{200e} مرحبا", " spaced  out ", "e\u{301}\u{202e}"]
     {
@@ -145,7 +145,7 @@ async fn names_are_kept_exactly_emoji_and_right_to_left_text_included() {
 }
 
 #[tokio::test]
-async fn who_leaves_cannot_be_found_cannot_come_back_and_cannot_sign_in() {
+async fn a_deleted_user_cannot_be_found_register_again_or_sign_in() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     ara.delete("/users/me").await.is(202, &Value::Null);
@@ -180,7 +180,7 @@ async fn a_name_has_one_to_eighty_characters_on_one_line() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_used_for_another_name_is_refused() {
+async fn a_key_that_is_reused_with_another_name_is_refused() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     let register =

@@ -1,4 +1,4 @@
-//! `GET /openapi.json` and the files of the page.
+//! `GET /openapi.json`, and the files of the documentation page.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -10,19 +10,19 @@ async fn ask(system: &System, path: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[tokio::test]
-async fn the_description_is_the_committed_one() {
+async fn the_served_description_is_the_committed_one() {
     let system = System::connect().await;
     let answer = system.get("/openapi.json").await;
     let committed: Value =
         serde_json::from_str(include_str!("../../../../infra/openapi.json")).expect("infra/openapi.json");
     assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
-    assert!(answer.body == committed, "deploy it: make up");
-    assert_eq!(answer.header("content-encoding"), None, "who does not ask for gzip does not get it");
+    assert!(answer.body == committed, "the deployed description is out of date: run `make up`");
+    assert_eq!(answer.header("content-encoding"), None, "compressed although the client did not ask for it");
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 }
 
 #[tokio::test]
-async fn the_description_comes_compressed_for_who_takes_that() {
+async fn the_description_is_compressed_for_clients_that_accept_gzip() {
     let system = System::connect().await;
     let answer = ask(&system, "/openapi.json", &[("accept-encoding", "br, gzip")]).await;
     assert_eq!((answer.status.as_u16(), answer.header("content-encoding")), (200, Some("gzip")));
@@ -31,11 +31,11 @@ async fn the_description_comes_compressed_for_who_takes_that() {
     assert!(length < 30_000, "{length} bytes");
     let refused = ask(&system, "/openapi.json", &[("accept-encoding", "gzip;q=0")]).await;
     assert_eq!((refused.status.as_u16(), refused.header("content-encoding")), (200, None));
-    assert_ne!(refused.header("etag"), answer.header("etag"), "two representations have two tags");
+    assert_ne!(refused.header("etag"), answer.header("etag"), "two representations have the same tag");
 }
 
 #[tokio::test]
-async fn what_the_client_has_already_is_not_sent_again() {
+async fn a_file_that_the_client_already_has_is_not_sent_again() {
     let system = System::connect().await;
     for path in ["/openapi.json", "/docs/swagger-ui-bundle.js", "/docs/page.css"] {
         for coding in ["identity", "gzip"] {
@@ -54,7 +54,7 @@ async fn what_the_client_has_already_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn the_page_may_load_what_is_here_and_nothing_else() {
+async fn the_docs_page_may_load_only_its_own_files() {
     let system = System::connect().await;
     let answer = system.get("/docs").await;
     assert_eq!(
@@ -74,7 +74,7 @@ async fn the_page_may_load_what_is_here_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_not_there_is_not_found() {
+async fn an_unknown_file_is_not_found() {
     let system = System::connect().await;
     for path in ["/docs/other.js", "/docs/LICENSE.txt", "/docs/%00"] {
         system.get(path).await.is_problem(404, "not-found");

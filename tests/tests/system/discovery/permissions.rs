@@ -1,4 +1,4 @@
-//! `users-lookup` answers the roles that the templates name, each on its own way, and no other.
+//! `users-lookup` answers only the roles that the templates name, and each only by its transport: HTTP or RPC.
 
 use aws_credential_types::Credentials;
 use aws_sdk_lambda::primitives::Blob;
@@ -8,28 +8,28 @@ use system_tests::{
     faults::{Changes, credentials, with_copy},
 };
 
-use super::{is_unavailable, pending_order, question, variables};
+use super::{assert_unavailable, input, pending_order, variables};
 
-/// Asks for a user by invoking `users-lookup` in the name of a role.
+/// Looks up a user by invoking `users-lookup` as a role.
 async fn invoke(system: &System, role: Credentials, person: &Person) -> Result<Value, String> {
     let config = aws_sdk_lambda::config::Builder::from(&system.aws).credentials_provider(role).build();
-    let question = Blob::new(json!({"id": person.id}).to_string());
+    let input = Blob::new(json!({"id": person.id}).to_string());
     let lambda = aws_sdk_lambda::Client::from_conf(config);
-    let answer = lambda.invoke().function_name("users-lookup").payload(question).send().await;
+    let answer = lambda.invoke().function_name("users-lookup").payload(input).send().await;
     let answer = answer.map_err(|error| format!("{error:?}"))?;
     assert_eq!(answer.function_error, None);
     Ok(serde_json::from_slice(answer.payload.unwrap().as_ref()).unwrap())
 }
 
 #[tokio::test]
-async fn a_lookup_is_answered_on_the_way_that_the_template_gives_a_role_and_refused_on_the_other() {
+async fn a_role_can_look_up_users_only_by_the_transport_that_its_template_allows() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let path = format!("/internal/users/{}", person.id);
     let user = json!({
         "id": person.id, "name": "Ara", "email": person.email, "created_at": "<time>", "version": 1,
     });
-    // Each of these runs: the credentials are those of its process.
+    // Have each of these functions running, because the credentials come from its process.
     let post = person.writes_post("Spring").await;
     system.get(&format!("/posts/{post}/author")).await;
     system.get("/inventory").await;
@@ -57,29 +57,29 @@ async fn a_lookup_is_answered_on_the_way_that_the_template_gives_a_role_and_refu
 }
 
 #[tokio::test]
-async fn a_caller_whose_role_may_not_says_so() {
+async fn a_caller_whose_role_may_not_call_users_reports_it() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let question = question(pending_order(&buyer).await, buyer.id);
-    // It may ask by RPC, and not by HTTP.
+    let input = input(pending_order(&buyer).await, buyer.id);
+    // This role may call by RPC, but not by HTTP.
     let api = system.output("api_url");
     let changes = variables(&[("DISCOVERY", "static"), ("USERS_URL", api)]);
     let changes = Changes { role_of: Some("orders-place"), ..changes };
     with_copy(&system, "orders-validate-user", changes, async |copy| {
-        let reason = is_unavailable(copy, &question).await;
+        let reason = assert_unavailable(copy, &input).await;
         assert!(reason.ends_with("refused with 403 Forbidden"), "{reason}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_caller_whose_role_may_not_look_for_users_says_so() {
+async fn a_caller_whose_role_may_not_discover_users_reports_it() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let question = question(pending_order(&buyer).await, buyer.id);
+    let input = input(pending_order(&buyer).await, buyer.id);
     let changes = Changes { role_of: Some("orders-get"), ..Changes::default() };
     with_copy(&system, "orders-validate-user", changes, async |copy| {
-        let reason = is_unavailable(copy, &question).await;
+        let reason = assert_unavailable(copy, &input).await;
         assert!(reason.contains("AccessDenied"), "{reason}");
     })
     .await;

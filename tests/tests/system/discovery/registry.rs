@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::USERS;
 
-/// A place for an instance that no other test uses.
+/// The id of an instance that no other test uses, and its path.
 fn new_instance(service: &str) -> (String, String) {
     let id = format!("test-{}", Uuid::now_v7().simple());
     let path = format!("/registry/{service}/instances/{id}");
@@ -22,7 +22,7 @@ async fn instance(system: &System, service: &str, id: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn every_service_is_registered_where_its_stack_has_put_it() {
+async fn every_service_is_registered_at_its_deployed_address() {
     let _alone = USERS.lock().await;
     let system = System::connect().await;
     let url = system.output("api_url");
@@ -37,7 +37,7 @@ async fn every_service_is_registered_where_its_stack_has_put_it() {
 }
 
 #[tokio::test]
-async fn an_instance_is_registered_changed_and_taken_away_at_run_time() {
+async fn an_instance_can_be_registered_changed_and_deregistered_at_run_time() {
     let system = System::connect().await;
     let (id, path) = new_instance("comments");
     let arn = "arn:aws:lambda:us-east-1:000000000000:function:comments-lookup";
@@ -58,11 +58,11 @@ async fn an_instance_is_registered_changed_and_taken_away_at_run_time() {
         gone.is(204, &Value::Null);
         assert_eq!(instance(&system, "comments", &id).await, None);
     }
-    assert!(instance(&system, "comments", "deployed").await.is_some(), "the others stay");
+    assert!(instance(&system, "comments", "deployed").await.is_some(), "the deployed instance is gone");
 }
 
 #[tokio::test]
-async fn a_service_that_no_stack_has_registered_is_not_found() {
+async fn an_unknown_service_is_not_found() {
     let system = System::connect().await;
     let body = json!({"url": "https://one.example"});
     for service in ["nobody", "Users", "us%20ers"] {
@@ -74,7 +74,7 @@ async fn a_service_that_no_stack_has_registered_is_not_found() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_called_is_not_registered() {
+async fn an_instance_that_cannot_be_called_is_not_registered() {
     let system = System::connect().await;
     let (id, path) = new_instance("comments");
     for (body, pointers) in [
@@ -105,7 +105,7 @@ async fn what_cannot_be_called_is_not_registered() {
 }
 
 #[tokio::test]
-async fn the_registry_wants_a_signature_and_takes_no_token() {
+async fn the_registry_requires_a_signature_and_accepts_no_token() {
     let system = System::connect().await;
     let admin = system.admin().await;
     let (id, path) = new_instance("comments");

@@ -1,5 +1,5 @@
-//! The calls to DynamoDB that an endpoint makes, counted on the wire: one write per command, after one read
-//! at most; one read per get.
+//! The calls of DynamoDB that an endpoint makes, counted by a proxy: a command makes one write after at most one read, and a
+//! query for one object makes one read.
 
 use serde_json::{Value, json};
 use system_tests::{
@@ -8,7 +8,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// Invokes a copy of a function and compares the status of its answer and its calls to DynamoDB.
+/// Invokes a copy of a function, and asserts the status of its answer and its calls of DynamoDB.
 async fn assert_calls(system: &System, function: &str, input: &Value, status: u16, calls: &[&str]) {
     let proxy = Proxy::start(system).await;
     with_copy(system, function, Changes::endpoint("DYNAMODB", &proxy), async |copy| {
@@ -19,19 +19,19 @@ async fn assert_calls(system: &System, function: &str, input: &Value, status: u1
     .await;
 }
 
-/// The input of a function that is asked for a post, or something of a post.
+/// The input of a function for a post.
 fn of_post(function: &str, person: &Person, post: Uuid) -> Value {
     http_input(function, person.id, &format!("/posts/{post}"), &json!({"id": post}))
 }
 
-/// The input of a function that is asked for a comment.
+/// The input of a function for a comment.
 fn of_comment(function: &str, person: &Person, post: Uuid, comment: Uuid) -> Value {
     let path = format!("/posts/{post}/comments/{comment}");
     http_input(function, person.id, &path, &json!({"id": post, "comment_id": comment}))
 }
 
 #[tokio::test]
-async fn registering_is_one_write_and_no_read() {
+async fn registering_takes_one_write_and_no_read() {
     let system = System::connect().await;
     let person = system.sign_up().await;
     let input = http_input("users-register", person.id, "/users", &json!({}));
@@ -40,7 +40,7 @@ async fn registering_is_one_write_and_no_read() {
 }
 
 #[tokio::test]
-async fn a_profile_is_one_read_and_changed_or_deleted_by_one_more_write() {
+async fn reading_a_profile_takes_one_read_and_changing_it_one_more_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let input = |function| http_input(function, person.id, "/users/me", &json!({}));
@@ -50,7 +50,7 @@ async fn a_profile_is_one_read_and_changed_or_deleted_by_one_more_write() {
 }
 
 #[tokio::test]
-async fn a_post_is_one_read_and_written_changed_or_deleted_by_one_more_write() {
+async fn reading_a_post_takes_one_read_and_writing_it_one_more_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let create = http_input("posts-create", person.id, "/posts", &json!({}));
@@ -64,7 +64,7 @@ async fn a_post_is_one_read_and_written_changed_or_deleted_by_one_more_write() {
 }
 
 #[tokio::test]
-async fn a_comment_is_written_changed_or_deleted_by_one_read_and_one_write() {
+async fn writing_a_comment_takes_one_read_and_one_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let post = person.writes_known_post("Spring").await;
@@ -81,7 +81,7 @@ async fn a_comment_is_written_changed_or_deleted_by_one_read_and_one_write() {
 }
 
 #[tokio::test]
-async fn a_notification_is_read_and_preferences_are_set_by_one_read_and_one_write() {
+async fn marking_a_notification_and_setting_preferences_each_take_one_read_and_one_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     person.is_welcomed().await;

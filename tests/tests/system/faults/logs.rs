@@ -1,4 +1,4 @@
-//! Logs name ids, and nobody's data.
+//! Logs contain ids, but no personal data.
 
 use std::{env, process::Command};
 
@@ -8,8 +8,8 @@ use system_tests::{
     faults::{Changes, http_input, with_copy},
 };
 
-/// Invokes a copy with a body, and with the caller's token as API Gateway passes it on, and asserts that the
-/// log has its line about the request and none of these texts.
+/// Invokes a copy with a body, and with the caller's token as API Gateway passes it on. Asserts that the log has the line
+/// about the request and none of these texts.
 async fn assert_silent(person: &Person, function: &str, path: &str, body: &Value, texts: &[&str]) {
     let mut input = http_input(function, person.id, path, &json!({}));
     input["body"] = json!(body.to_string());
@@ -26,23 +26,23 @@ async fn assert_silent(person: &Person, function: &str, path: &str, body: &Value
 }
 
 #[tokio::test]
-async fn neither_name_nor_address_nor_token_is_logged() {
+async fn a_registration_logs_no_name_address_or_token() {
     let system = System::connect().await;
     let person = system.sign_up().await;
     assert_silent(&person, "users-register", "/users", &json!({"name": "Quetzal"}), &["Quetzal"]).await;
 }
 
 #[tokio::test]
-async fn neither_title_nor_body_nor_author_is_logged() {
+async fn a_new_post_logs_no_title_body_or_author() {
     let system = System::connect().await;
     let person = system.registered("Quetzal").await;
     let post = json!({"title": "Xylophone", "body": "Zeppelin"});
     assert_silent(&person, "posts-create", "/posts", &post, &["Quetzal", "Xylophone", "Zeppelin"]).await;
 }
 
-/// The local cloud keeps no lines of a function that does not start: here it is a process of its own.
+/// The test starts the function itself, because the local cloud keeps no log of a function that does not start.
 #[test]
-fn a_function_that_cannot_start_says_why_in_a_line_like_any_other() {
+fn a_function_that_cannot_start_logs_the_reason_as_json() {
     let program = env::current_exe().unwrap().parent().unwrap().with_file_name("posts-get");
     let ended = Command::new(program)
         .env_clear()

@@ -1,4 +1,4 @@
-//! The running system when what it stands on gives way, and how few calls it makes to it. Only copies of functions are disturbed.
+//! The running system while an AWS service fails, and how few calls of AWS it makes. Only copies of functions are affected.
 
 mod calls;
 mod logs;

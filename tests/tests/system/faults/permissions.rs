@@ -1,4 +1,4 @@
-//! A function has exactly its role's permissions: what its template does not allow is refused.
+//! A function has only the permissions of its role: AWS denies what the template does not allow.
 
 use serde_json::json;
 use system_tests::{
@@ -7,7 +7,7 @@ use system_tests::{
 };
 
 #[tokio::test]
-async fn a_function_without_the_permission_to_write_changes_nothing_and_reveals_nothing() {
+async fn a_function_without_write_permission_changes_nothing_and_reveals_nothing() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let before = person.get("/users/me").await;
@@ -26,7 +26,7 @@ async fn a_function_without_the_permission_to_write_changes_nothing_and_reveals_
 }
 
 #[tokio::test]
-async fn a_function_without_the_permission_to_ask_for_users_is_refused() {
+async fn a_function_that_may_not_call_users_answers_503() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let post = person.writes_post("Spring").await;

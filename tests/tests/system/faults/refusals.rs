@@ -1,4 +1,4 @@
-//! A table that throttles: nothing is half done, and nothing is lost.
+//! A table that throttles: a refused request has no effect and can be repeated.
 
 use serde_json::json;
 use system_tests::{
@@ -8,11 +8,11 @@ use system_tests::{
 use uuid::Uuid;
 
 #[tokio::test]
-async fn a_post_that_a_throttled_table_refuses_is_a_503_and_the_same_request_succeeds_later() {
+async fn a_write_to_a_throttled_table_is_a_503_and_its_repeat_succeeds() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let list = format!("/posts?author={}", person.id);
-    // It comes with an Idempotency-Key.
+    // The input has an Idempotency-Key.
     let input = http_input("posts-create", person.id, "/posts", &json!({}));
     let proxy = Proxy::start(&system).await;
     proxy.refuse(|call| (call.operation == "PutItem").then(Refusal::throttled));
@@ -23,14 +23,14 @@ async fn a_post_that_a_throttled_table_refuses_is_a_503_and_the_same_request_suc
         assert_eq!(proxy.operations(), ["GetItem", "PutItem", "PutItem", "PutItem"]);
         system.get(&list).await.is(200, &json!({"items": [], "next_cursor": null}));
 
-        proxy.let_go();
+        proxy.allow_all();
         let post = json!({
             "id": "<uuid>", "author": {"id": person.id, "name": "Ara"}, "title": "Spring",
             "body": "It rains.", "created_at": "<time>", "updated_at": "<time>", "version": 1,
         });
         let created = copy.invoke(&input).await.http();
         created.is(201, &post);
-        // The index of the list follows the table.
+        // The index of the list is eventually consistent.
         let listed = eventually("the post is listed", async || {
             let answer = system.get(&list).await;
             (answer.body["items"] != json!([])).then_some(answer)
@@ -42,7 +42,7 @@ async fn a_post_that_a_throttled_table_refuses_is_a_503_and_the_same_request_suc
 }
 
 #[tokio::test]
-async fn a_read_that_a_throttled_table_refuses_is_a_503() {
+async fn a_read_from_a_throttled_table_is_a_503() {
     let system = System::connect().await;
     let proxy = Proxy::start(&system).await;
     proxy.refuse(|_| Some(Refusal::throttled()));

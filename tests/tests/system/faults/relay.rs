@@ -1,5 +1,5 @@
-//! An event bus that refuses entries: the relay tries what was refused again, and reports what it could
-//! not publish, so that the stream keeps it.
+//! An event bus that refuses entries: the relay retries the refused ones, and reports those that it could not publish, so that
+//! the stream keeps them.
 
 use serde_json::{Value, json};
 use system_tests::{
@@ -8,7 +8,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-/// A stream's batch of three new posts, and their events' ids. The sequence numbers are 1, 2, 3.
+/// A stream's batch of three new posts with the sequence numbers 1, 2 and 3, and the ids of their events.
 fn three_records() -> (Value, [Uuid; 3]) {
     let mut batch = input("relay");
     let template = batch["Records"][0].clone();
@@ -29,19 +29,19 @@ fn id(entry: &Value) -> Value {
     event["id"].clone()
 }
 
-/// The ids of the events that each call has put on the bus.
+/// The ids of the events in each call of `PutEvents`.
 fn attempts(proxy: &Proxy) -> Vec<Vec<Value>> {
     let calls = proxy.calls().into_iter().filter(|call| call.operation == "PutEvents");
     calls.map(|call| call.input["Entries"].as_array().unwrap().iter().map(id).collect()).collect()
 }
 
-/// A copy of a relay before a bus that is all the proxy's.
+/// Runs a test with a copy of a relay that publishes to the proxy.
 async fn with_relay(system: &System, proxy: &Proxy, test: impl AsyncFnOnce(&Copy)) {
     with_copy(system, "posts-relay", Changes::endpoint("EVENTBRIDGE", proxy), test).await;
 }
 
 #[tokio::test]
-async fn an_entry_that_the_bus_always_refuses_is_tried_again_alone_and_reported_alone() {
+async fn an_entry_that_the_bus_always_refuses_is_retried_alone_and_reported_alone() {
     let system = System::connect().await;
     let (batch, [first, second, third]) = three_records();
     let proxy = Proxy::start(&system).await;
@@ -57,7 +57,7 @@ async fn an_entry_that_the_bus_always_refuses_is_tried_again_alone_and_reported_
 }
 
 #[tokio::test]
-async fn an_entry_that_the_bus_refuses_once_is_published_by_the_second_attempt() {
+async fn an_entry_that_the_bus_refuses_once_is_published_by_the_retry() {
     let system = System::connect().await;
     let (batch, [first, second, third]) = three_records();
     let proxy = Proxy::start(&system).await;
@@ -74,7 +74,7 @@ async fn an_entry_that_the_bus_refuses_once_is_published_by_the_second_attempt()
 }
 
 #[tokio::test]
-async fn all_records_are_reported_where_the_bus_does_not_answer() {
+async fn all_records_are_reported_if_the_bus_does_not_answer() {
     let system = System::connect().await;
     let (batch, _) = three_records();
     let proxy = Proxy::start(&system).await;
@@ -87,7 +87,7 @@ async fn all_records_are_reported_where_the_bus_does_not_answer() {
 }
 
 #[tokio::test]
-async fn an_outbox_that_holds_no_event_goes_to_the_dead_letter_queue_and_blocks_no_other() {
+async fn a_malformed_outbox_goes_to_the_dead_letter_queue_and_blocks_no_other_event() {
     let system = System::connect().await;
     let (mut batch, [first, second, third]) = three_records();
     batch["Records"][1]["dynamodb"]["NewImage"]["outbox"]["M"].as_object_mut().unwrap().remove("type");

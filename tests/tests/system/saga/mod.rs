@@ -1,4 +1,4 @@
-//! The order saga against the deployed state machine, where nothing fails in it.
+//! The order saga on the deployed state machine, without faults.
 
 mod cancellation;
 mod path;

@@ -1,4 +1,4 @@
-//! The ways through the state machine.
+//! The paths through the state machine.
 
 use aws_sdk_sfn::types::{ExecutionStatus, HistoryEventType};
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 const BACK: [&str; 4] = ["AbortOrder", "CancelPayment", "ReleaseInventory", "RejectOrder"];
 
-/// Waits until an order's first execution has ended well, and gives its output.
+/// Waits until an order's first execution has succeeded, and returns its output.
 async fn output(system: &System, order: Uuid) -> Value {
     let name = order.to_string();
     eventually("the execution succeeds", async || {
@@ -25,13 +25,13 @@ async fn output(system: &System, order: Uuid) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_that_goes_well_takes_six_transitions() {
+async fn a_successful_order_takes_six_transitions() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let order = buyer.orders(&sku, 2, CARD).await;
     assert_json(&output(&system, order).await, &json!({"order_id": order, "outcome": "CONFIRMED"}));
     let history = system.history(&order.to_string()).await;
-    // What AWS bills is a state entered.
+    // AWS bills each entry of a state as a transition.
     let transitions = history.iter().filter(|event| event.r#type.as_str().ends_with("StateEntered")).count();
     assert_eq!(transitions, 6);
     let failed = history.iter().filter(|event| event.r#type == HistoryEventType::TaskFailed).count();
@@ -64,7 +64,7 @@ async fn a_declined_card_is_compensated_in_an_execution_that_succeeds() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_stock_never_gets_to_the_card() {
+async fn an_order_that_is_out_of_stock_never_gets_to_the_payment() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     let order = buyer.orders(&sku, 2, CARD).await;
@@ -78,13 +78,13 @@ async fn what_is_out_of_stock_never_gets_to_the_card() {
 }
 
 #[tokio::test]
-async fn an_order_of_somebody_who_is_gone_is_rejected() {
+async fn an_order_of_a_deleted_user_is_rejected() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
-    // Orders knows the buyer by now.
+    // By now the orders service knows the buyer.
     buyer.is_welcomed().await;
-    system.worked_off("orders-on-user").await;
-    // The token still works; the copy of the user that orders keeps may not know yet.
+    system.drained("orders-on-user").await;
+    // The token is still valid, and the orders service may not know of the deletion yet.
     assert_eq!(buyer.delete("/users/me").await.status, 202);
     let answer = buyer.post("/orders", &system_tests::shop::order(&sku, 1, CARD)).await;
     if answer.status == 403 {

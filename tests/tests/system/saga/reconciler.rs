@@ -1,4 +1,4 @@
-//! The reconciler: what was never started is started, what is alive is left alone.
+//! The reconciler starts executions that could not be started, and leaves running ones alone.
 
 use std::collections::HashMap;
 
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use system_tests::{
     Person, System,
     faults::{Changes, with_copy},
-    shop::{Books, CARD, assert_invariants, at_rest, new_sku, order, order_id, shop},
+    shop::{CARD, OrderRecords, assert_invariants, at_rest, new_sku, order, order_id, shop},
     turns::{PROCESSORS, turn},
 };
 
-/// The input of `orders-place` for an order of this person.
+/// The input of `orders-place` for an order of this buyer.
 fn input(buyer: &Person, key: &str, body: &Value) -> Value {
     let mut input = system_tests::faults::http_input("orders-place", buyer.id, "/orders", &json!({}));
     let text = body.to_string();
@@ -23,12 +23,12 @@ fn input(buyer: &Person, key: &str, body: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn an_order_is_accepted_though_its_execution_cannot_be_started_and_the_reconciler_starts_it() {
+async fn an_order_is_accepted_even_if_its_execution_cannot_start_and_the_reconciler_starts_it() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 3).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
-    // Where Step Functions should be, nobody listens.
+    // Nothing listens at this address of Step Functions.
     let variables = HashMap::from([("AWS_ENDPOINT_URL_SFN".to_owned(), "http://127.0.0.1:9".to_owned())]);
     let changes = Changes { variables, role_of: None };
     with_copy(&system, "orders-place", changes, async |copy| {
@@ -37,7 +37,7 @@ async fn an_order_is_accepted_though_its_execution_cannot_be_started_and_the_rec
     })
     .await;
     assert_eq!(system.execution_status(&id.to_string()).await, None);
-    assert_eq!(Books::read(&system, id).await.reservation, "none");
+    assert_eq!(OrderRecords::read(&system, id).await.reservation, "none");
 
     system.starts(&id.to_string()).await;
     at_rest(&system, &[id]).await;
@@ -45,7 +45,7 @@ async fn an_order_is_accepted_though_its_execution_cannot_be_started_and_the_rec
 }
 
 #[tokio::test]
-async fn what_is_alive_is_left_alone() {
+async fn the_reconciler_leaves_running_executions_alone() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 20).await;
