@@ -56,7 +56,7 @@ impl Comparison<'_> {
         let event = self.event;
         self.found.push(format!(
             "{event}: {field} {what}. Consumers that know the released {event} could not read that: publish it with a new \
-             schemaversion, side by side with this one, until nobody reads this one any more."
+             schemaversion, side by side with this one, until no consumer reads this one."
         ));
     }
 
@@ -78,7 +78,7 @@ impl Comparison<'_> {
                 ),
                 "type" => {
                     let (was, is) = (set(was), set(is));
-                    let what = format!("was {} and is {}", list(&was), list(&is));
+                    let what = format!("changed its type from {} to {}", list(&was), list(&is));
                     // Without `type`, every type is valid.
                     if !was.is_empty() && (is.is_empty() || !is.is_subset(&was)) {
                         self.breaks_old_consumers(field, &what);
@@ -92,16 +92,16 @@ impl Comparison<'_> {
                         let added: BTreeSet<String> = is.difference(&was).cloned().collect();
                         let removed: BTreeSet<String> = was.difference(&is).cloned().collect();
                         if !added.is_empty() {
-                            self.breaks_old_consumers(field, &format!("may be {} now", list(&added)));
+                            self.breaks_old_consumers(field, &format!("may now be {}", list(&added)));
                         }
                         if !removed.is_empty() {
-                            self.breaks_old_events(field, &format!("may not be {} any more", list(&removed)));
+                            self.breaks_old_events(field, &format!("may no longer be {}", list(&removed)));
                         }
                     }
                     (Some(_), None) => {
-                        self.breaks_old_consumers(field, "may be anything now, and was one of a few");
+                        self.breaks_old_consumers(field, "may now be any value, and was one of a list");
                     }
-                    _ => self.breaks_old_events(field, "is one of a few now, and could be anything"),
+                    _ => self.breaks_old_events(field, "is now one of a list, and could be any value"),
                 },
                 limit if LOWER_LIMITS.contains(&limit) || UPPER_LIMITS.contains(&limit) => {
                     let (before, now) = (was.and_then(Value::as_f64), is.and_then(Value::as_f64));
@@ -110,7 +110,7 @@ impl Comparison<'_> {
                         (Some(before), Some(now)) => now > before,
                         (before, _) => before.is_some(),
                     };
-                    let what = format!("had the {limit} {} and has {}", json!(was), json!(is));
+                    let what = format!("changed its {limit} from {} to {}", json!(was), json!(is));
                     if wider {
                         self.breaks_old_consumers(field, &what);
                     } else if before != now {
@@ -119,11 +119,11 @@ impl Comparison<'_> {
                 }
                 _ if was == is => {}
                 _ if was.is_none() => {
-                    self.breaks_old_events(field, &format!("has the {keyword} {} now", json!(is)));
+                    self.breaks_old_events(field, &format!("now has the {keyword} {}", json!(is)));
                 }
                 _ => self.breaks_old_consumers(
                     field,
-                    &format!("had the {keyword} {} and has {}", json!(was), json!(is)),
+                    &format!("changed its {keyword} from {} to {}", json!(was), json!(is)),
                 ),
             }
         }
@@ -140,19 +140,19 @@ impl Comparison<'_> {
         for (name, was) in old {
             let here = at(name);
             match new.get(name) {
-                None => self.breaks_old_consumers(&here, "is gone"),
+                None => self.breaks_old_consumers(&here, "was removed"),
                 Some(is) => {
                     if was_required.contains(name) && !is_required.contains(name) {
-                        self.breaks_old_consumers(&here, "need not be there any more");
+                        self.breaks_old_consumers(&here, "is no longer required");
                     } else if is_required.contains(name) && !was_required.contains(name) {
-                        self.breaks_old_events(&here, "has to be there now");
+                        self.breaks_old_events(&here, "is now required");
                     }
                     self.compare(&here, was, is);
                 }
             }
         }
         for name in new.keys().filter(|name| !old.contains_key(*name) && is_required.contains(*name)) {
-            self.breaks_old_events(&at(name), "is new and has to be there");
+            self.breaks_old_events(&at(name), "is new and required");
         }
     }
 
@@ -162,7 +162,7 @@ impl Comparison<'_> {
         self.found.push(format!(
             "{event}: {field} {what}. Events that were published before, in queues and in the archive, need not be like that: \
              go on reading them (what is new is optional), or publish it with a new schemaversion, side by side with this \
-             one, until nobody reads this one any more."
+             one, until no consumer reads this one."
         ));
     }
 }

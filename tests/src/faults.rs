@@ -319,8 +319,7 @@ fn code(function: &str) -> FunctionCode {
     let mut keys = KEYS.lock().unwrap();
     let key = keys.entry(bin.to_owned()).or_insert_with(|| {
         let artifact = root().join(format!("target/lambda/{bin}/bootstrap.zip"));
-        let digest = Md5::digest(fs::read(artifact).expect("the artifact of make up"));
-        digest.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"))
+        hex::encode(Md5::digest(fs::read(artifact).expect("the artifact of make up")))
     });
     FunctionCode::builder().s3_bucket(ARTIFACTS).s3_key(key.as_str()).build()
 }

@@ -95,8 +95,5 @@ pub(crate) fn next() -> BTreeMap<String, String> {
 
 /// A text's SHA-256 checksum, as the file of checksums has it.
 pub fn sum(text: &str) -> String {
-    Sha256::digest(text).iter().fold(String::new(), |mut digits, byte| {
-        write!(digits, "{byte:02x}").unwrap();
-        digits
-    })
+    hex::encode(Sha256::digest(text))
 }
