@@ -49,7 +49,7 @@ struct ReservationRecord<'a> {
 
 /// The result of a transition.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TransitionResult {
     /// It was written.
     Done,
     /// Something changed after it was decided, so that nothing was written.
@@ -174,7 +174,11 @@ impl Inventory {
     }
 
     /// Writes a transition: the reservation, its event and every moved item, or nothing of it.
-    pub async fn write(&self, transition: &Transition, now: Timestamp) -> Result<Outcome, table::Error> {
+    pub async fn write(
+        &self,
+        transition: &Transition,
+        now: Timestamp,
+    ) -> Result<TransitionResult, table::Error> {
         let Transition { reservation, moved } = transition;
         let Reservation { order_id, version, .. } = *reservation;
         let outbox = transition
@@ -191,8 +195,8 @@ impl Inventory {
             }
         }
         Ok(match self.table.transact(writes).await? {
-            Transacted::Done => Outcome::Done,
-            Transacted::ConditionsFailed(places) => Outcome::Conflict(Conflict(
+            Transacted::Done => TransitionResult::Done,
+            Transacted::ConditionsFailed(places) => TransitionResult::Conflict(Conflict(
                 places.into_iter().filter_map(|place| names.get(place).cloned()).collect(),
             )),
         })

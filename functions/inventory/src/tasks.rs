@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     reservation::{Order, Promise, Reservation, Transition},
-    store::{Inventory, Outcome},
+    store::{Inventory, TransitionResult},
 };
 
 /// Maximum retries of a step, before the state machine retries it after a longer pause.
@@ -82,8 +82,8 @@ async fn settle<I, T>(
         let (answer, transition) = decide().await?;
         let Some(transition) = transition else { return Ok(answer) };
         let error = match inventory.write(&transition, Timestamp::now()).await {
-            Ok(Outcome::Done) => return Ok(answer),
-            Ok(Outcome::Conflict(conflict)) => StepError::retryable(conflict),
+            Ok(TransitionResult::Done) => return Ok(answer),
+            Ok(TransitionResult::Conflict(conflict)) => StepError::retryable(conflict),
             // Such as a conflict with another transaction (TransactionConflict), which takes milliseconds.
             Err(error @ table::Error::Unavailable(_)) if task.deadline.time_left() > ATTEMPT_TIME => {
                 error.into()

@@ -7,7 +7,7 @@ use kernel::{
 use uuid::Uuid;
 
 use crate::{
-    endpoints::{self, Listing},
+    endpoints::{self, NotificationPage},
     notification::Preferences,
 };
 
@@ -21,7 +21,7 @@ pub fn operations() -> Vec<Operation> {
             .signed_in()
             .query::<bool>("unread", "Only unread ones.", json!(true))
             .by_pages()
-            .answers::<Listing>(
+            .answers::<NotificationPage>(
                 200,
                 "A page of notifications.",
                 json!({

@@ -37,7 +37,7 @@ pub(crate) struct NotificationView {
 /// A page of notifications.
 #[derive(Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PageOfNotification"))]
-pub(crate) struct Listing {
+pub(crate) struct NotificationPage {
     #[serde(flatten)]
     page: Page<NotificationView>,
     /// The number of unread notifications, those on other pages included.
@@ -75,7 +75,7 @@ pub async fn list(notifications: &Notifications, request: &Request) -> Result<Re
     };
     let (found, unread_count) = tokio::try_join!(found, notifications.count_unread(caller, read_until))?;
     let shown = found.map(|notification| NotificationView::new(&notification, read_until));
-    Reply::ok(&Listing { page: shown.into_page(&page), unread_count })
+    Reply::ok(&NotificationPage { page: shown.into_page(&page), unread_count })
 }
 
 /// Reads the query parameter `unread`: false if it is missing.

@@ -5,7 +5,7 @@ use runtime::{Error, serve::task::StepError};
 use uuid::Uuid;
 
 use crate::{
-    payment::{self, Command, Next, Payment, Prepared, Purchase, Record, Request, Status},
+    payment::{self, Command, Next, Payment, PaymentRecord, Prepared, ProviderRequest, Purchase, Status},
     provider::Provider,
     store::Payments,
 };
@@ -31,7 +31,7 @@ impl Cashier {
     }
 
     /// Carries out a command. Returns the record afterwards.
-    pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<Record, StepError> {
+    pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<PaymentRecord, StepError> {
         let mut record = self.payments.find(order_id).await?;
         let mut said = None;
         for _ in 0..STEPS {
@@ -52,7 +52,7 @@ impl Cashier {
         Err(StepError::retryable("the payment kept changing"))
     }
 
-    async fn begin(&self, purchase: Purchase) -> Result<Record, StepError> {
+    async fn begin(&self, purchase: Purchase) -> Result<PaymentRecord, StepError> {
         let order_id = purchase.order_id;
         let prepared = self.provider.prepare(&purchase).await?;
         let payment = Payment::begin(purchase, self.provider.name(), prepared.clone(), Timestamp::now());
@@ -66,8 +66,12 @@ impl Cashier {
         Ok(record)
     }
 
-    async fn ask(&self, request: Request, record: &Record) -> Result<payment::IntentStatus, StepError> {
-        let Record::Payment(payment) = record else {
+    async fn ask(
+        &self,
+        request: ProviderRequest,
+        record: &PaymentRecord,
+    ) -> Result<payment::IntentStatus, StepError> {
+        let PaymentRecord::Payment(payment) = record else {
             return Err(StepError::retryable("there is no payment to ask about"));
         };
         Ok(self.provider.ask(request, payment).await?)
@@ -75,13 +79,13 @@ impl Cashier {
 }
 
 /// Whether the record uses what was prepared under `reference`: a concurrent call may have been first.
-fn is_of(record: &Record, reference: &str) -> bool {
-    matches!(record, Record::Payment(payment) if payment.provider_reference.as_deref() == Some(reference))
+fn is_of(record: &PaymentRecord, reference: &str) -> bool {
+    matches!(record, PaymentRecord::Payment(payment) if payment.provider_reference.as_deref() == Some(reference))
 }
 
 /// Logs the bank's reason, for which a refusal's log line has no field.
-fn tell_decline(record: &Record) {
-    if let Record::Payment(payment @ Payment { status: Status::Declined, .. }) = record {
+fn tell_decline(record: &PaymentRecord) {
+    if let PaymentRecord::Payment(payment @ Payment { status: Status::Declined, .. }) = record {
         let code = payment.decline_code.as_deref().unwrap_or_default();
         tracing::info!(order_id = %payment.order_id, code, "the provider declined");
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     cashier::Cashier,
-    payment::{Command, Payment, ProviderName, Record, Status},
+    payment::{Command, Payment, PaymentRecord, ProviderName, Status},
     store::Payments,
     webhook::{self, Notice},
 };
@@ -57,7 +57,7 @@ pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Proble
     let (caller, order_id) = (request.caller()?.id, request.id("id")?);
     match payments.find(order_id).await? {
         // The caller must not learn that someone else's payment exists.
-        Record::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
+        PaymentRecord::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
         _ => {
             let detail = "no order of yours with this id has a payment; that of a pending order may follow";
             Err(Problem::new(Kind::NotFound, detail))
@@ -80,9 +80,9 @@ pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Prob
     }
     let record = match notice.order_id {
         Some(order_id) => cashier.carry_out(order_id, &Command::Synchronize).await.map_err(failed)?,
-        None => Record::None,
+        None => PaymentRecord::None,
     };
-    if !matches!(record, Record::Payment(_)) {
+    if !matches!(record, PaymentRecord::Payment(_)) {
         tracing::info!(event_id = notice.event_id, "the webhook is about no payment that is known");
     }
     // After its effect, so that a webhook whose handling was interrupted takes effect when it is sent again.

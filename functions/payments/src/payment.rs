@@ -191,7 +191,7 @@ impl Payment {
 
 /// The record of an order's payment in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Record {
+pub enum PaymentRecord {
     /// Nothing.
     None,
     /// Its payment.
@@ -209,13 +209,13 @@ pub enum Command {
     Capture,
     /// Release what is held, refund what was captured: `CancelPayment`, the compensation of the other two.
     Cancel,
-    /// Record the status of the payment at the provider.
+    /// PaymentRecord the status of the payment at the provider.
     Synchronize,
 }
 
 /// A request to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
+pub enum ProviderRequest {
     /// To hold the money.
     Authorize,
     /// To capture what is held.
@@ -232,7 +232,7 @@ pub enum Next {
     /// Have the provider prepare a payment, then write the result of [`Payment::begin`] if there is no record.
     Begin(Purchase),
     /// Send a request to the provider, and call again with its answer and the same record.
-    Ask(Request),
+    Ask(ProviderRequest),
     /// Replace the version before this one, with its event, and call again with the record afterwards.
     Write(Box<Payment>),
     /// Write a tombstone if there is no record, and call again with the record afterwards.
@@ -246,16 +246,16 @@ pub enum Next {
 }
 
 /// The next action for a command, from the record as it was last read or written and the provider's answer since then.
-pub fn next(command: &Command, record: &Record, said: Option<&IntentStatus>) -> Next {
+pub fn next(command: &Command, record: &PaymentRecord, said: Option<&IntentStatus>) -> Next {
     match (command, record) {
-        (Command::Authorize(purchase), Record::None) => Next::Begin(purchase.clone()),
-        (Command::Authorize(_), Record::Tombstone) => Next::Refuse(Refusal::Cancelled),
-        (Command::Authorize(purchase), Record::Payment(payment)) => authorize(purchase, payment, said),
-        (Command::Capture, Record::Payment(payment)) => capture(payment, said),
+        (Command::Authorize(purchase), PaymentRecord::None) => Next::Begin(purchase.clone()),
+        (Command::Authorize(_), PaymentRecord::Tombstone) => Next::Refuse(Refusal::Cancelled),
+        (Command::Authorize(purchase), PaymentRecord::Payment(payment)) => authorize(purchase, payment, said),
+        (Command::Capture, PaymentRecord::Payment(payment)) => capture(payment, said),
         (Command::Capture, _) => Next::Fail("there is no payment to capture".to_owned()),
-        (Command::Cancel, Record::None) => Next::Bury,
-        (Command::Cancel, Record::Payment(payment)) => cancel(payment, said),
-        (Command::Synchronize, Record::Payment(payment)) => synchronize(payment, said),
+        (Command::Cancel, PaymentRecord::None) => Next::Bury,
+        (Command::Cancel, PaymentRecord::Payment(payment)) => cancel(payment, said),
+        (Command::Synchronize, PaymentRecord::Payment(payment)) => synchronize(payment, said),
         (Command::Cancel | Command::Synchronize, _) => Next::Done,
     }
 }
@@ -268,7 +268,7 @@ fn authorize(purchase: &Purchase, payment: &Payment, said: Option<&IntentStatus>
             Next::Fail("the order's payment has begun with another amount".to_owned())
         }
         Status::Authorized | Status::Captured => Next::Done,
-        Status::Pending => ask(Request::Authorize, payment, said),
+        Status::Pending => ask(ProviderRequest::Authorize, payment, said),
     }
 }
 
@@ -276,7 +276,7 @@ fn authorize(purchase: &Purchase, payment: &Payment, said: Option<&IntentStatus>
 fn capture(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     match payment.status {
         Status::Captured => Next::Done,
-        Status::Authorized => ask(Request::Capture, payment, said),
+        Status::Authorized => ask(ProviderRequest::Capture, payment, said),
         status => Next::Fail(format!("nothing is held that could be captured: the payment is {status:?}")),
     }
 }
@@ -292,21 +292,23 @@ fn cancel(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     match said {
         _ if done => Next::Done,
         // Only the provider's answer proves that the money is free.
-        None | Some(IntentStatus::Cancelled | IntentStatus::Refunded) => ask(Request::Cancel, payment, said),
+        None | Some(IntentStatus::Cancelled | IntentStatus::Refunded) => {
+            ask(ProviderRequest::Cancel, payment, said)
+        }
         Some(said) => unsettled(payment, said),
     }
 }
 
 fn synchronize(payment: &Payment, said: Option<&IntentStatus>) -> Next {
     match said {
-        None if payment.provider_reference.is_some() => Next::Ask(Request::Status),
+        None if payment.provider_reference.is_some() => Next::Ask(ProviderRequest::Status),
         None => Next::Done,
         Some(said) => payment.after(said).map_or(Next::Done, |changed| Next::Write(Box::new(changed))),
     }
 }
 
 /// Reads the status from the provider, and writes it.
-fn ask(request: Request, payment: &Payment, said: Option<&IntentStatus>) -> Next {
+fn ask(request: ProviderRequest, payment: &Payment, said: Option<&IntentStatus>) -> Next {
     let Some(said) = said else { return Next::Ask(request) };
     payment.after(said).map_or_else(|| unsettled(payment, said), |changed| Next::Write(Box::new(changed)))
 }
@@ -369,7 +371,7 @@ mod tests {
     }
 
     fn when(command: &Command, status: Status, said: Option<&IntentStatus>) -> Next {
-        next(command, &Record::Payment(given(status)), said)
+        next(command, &PaymentRecord::Payment(given(status)), said)
     }
 
     fn write(before: Status, after: Status) -> Next {
@@ -407,7 +409,7 @@ mod tests {
         assert_eq!(payment.status, Status::Declined);
         assert_eq!(payment.provider_reference, None);
         assert_eq!(payment.decline_code.as_deref(), Some("resource_missing"));
-        let record = Record::Payment(payment);
+        let record = PaymentRecord::Payment(payment);
         assert_eq!(next(&authorize(), &record, None), Next::Refuse(Refusal::Declined));
         assert_eq!(next(&Command::Cancel, &record, None), Next::Done);
         assert_eq!(next(&Command::Synchronize, &record, None), Next::Done);
@@ -460,8 +462,8 @@ mod tests {
 
     #[test]
     fn authorizing_begins_asks_and_writes() {
-        assert_eq!(next(&authorize(), &Record::None, None), Next::Begin(purchase()));
-        assert_eq!(when(&authorize(), Status::Pending, None), Next::Ask(Request::Authorize));
+        assert_eq!(next(&authorize(), &PaymentRecord::None, None), Next::Begin(purchase()));
+        assert_eq!(when(&authorize(), Status::Pending, None), Next::Ask(ProviderRequest::Authorize));
         assert_eq!(
             when(&authorize(), Status::Pending, Some(&IntentStatus::Held)),
             write(Status::Pending, Status::Authorized)
@@ -478,7 +480,7 @@ mod tests {
     #[test]
     fn authorizing_too_late_is_refused() {
         let refused = Next::Refuse(Refusal::Cancelled);
-        assert_eq!(next(&authorize(), &Record::Tombstone, None), refused);
+        assert_eq!(next(&authorize(), &PaymentRecord::Tombstone, None), refused);
         assert_eq!(when(&authorize(), Status::Cancelled, None), refused);
         assert_eq!(when(&authorize(), Status::Refunded, None), refused);
     }
@@ -499,7 +501,7 @@ mod tests {
 
     #[test]
     fn capturing_takes_what_is_held() {
-        assert_eq!(when(&Command::Capture, Status::Authorized, None), Next::Ask(Request::Capture));
+        assert_eq!(when(&Command::Capture, Status::Authorized, None), Next::Ask(ProviderRequest::Capture));
         assert_eq!(
             when(&Command::Capture, Status::Authorized, Some(&IntentStatus::Captured)),
             write(Status::Authorized, Status::Captured)
@@ -514,21 +516,25 @@ mod tests {
             let cause = format!("nothing is held that could be captured: the payment is {status:?}");
             assert_eq!(then, Next::Fail(cause));
         }
-        for record in [Record::None, Record::Tombstone] {
+        for record in [PaymentRecord::None, PaymentRecord::Tombstone] {
             assert!(matches!(next(&Command::Capture, &record, None), Next::Fail(_)), "{record:?}");
         }
     }
 
     #[test]
     fn cancelling_before_there_is_a_payment_keeps_it_from_beginning() {
-        assert_eq!(next(&Command::Cancel, &Record::None, None), Next::Bury);
-        assert_eq!(next(&Command::Cancel, &Record::Tombstone, None), Next::Done);
+        assert_eq!(next(&Command::Cancel, &PaymentRecord::None, None), Next::Bury);
+        assert_eq!(next(&Command::Cancel, &PaymentRecord::Tombstone, None), Next::Done);
     }
 
     #[test]
     fn cancelling_asks_the_provider_before_it_believes_anything() {
         for status in [Status::Pending, Status::Authorized, Status::Captured, Status::Declined] {
-            assert_eq!(when(&Command::Cancel, status, None), Next::Ask(Request::Cancel), "{status:?}");
+            assert_eq!(
+                when(&Command::Cancel, status, None),
+                Next::Ask(ProviderRequest::Cancel),
+                "{status:?}"
+            );
         }
         for (before, said, after) in [
             (Status::Pending, IntentStatus::Cancelled, Status::Cancelled),
@@ -577,14 +583,14 @@ mod tests {
     #[test]
     fn synchronizing_notes_what_the_provider_says_and_asks_for_nothing() {
         for status in ALL {
-            assert_eq!(when(&Command::Synchronize, status, None), Next::Ask(Request::Status));
+            assert_eq!(when(&Command::Synchronize, status, None), Next::Ask(ProviderRequest::Status));
             for said in words() {
                 let expected =
                     given(status).after(&said).map_or(Next::Done, |payment| Next::Write(Box::new(payment)));
                 assert_eq!(when(&Command::Synchronize, status, Some(&said)), expected, "{status:?} {said}");
             }
         }
-        assert_eq!(next(&Command::Synchronize, &Record::None, None), Next::Done);
-        assert_eq!(next(&Command::Synchronize, &Record::Tombstone, None), Next::Done);
+        assert_eq!(next(&Command::Synchronize, &PaymentRecord::None, None), Next::Done);
+        assert_eq!(next(&Command::Synchronize, &PaymentRecord::Tombstone, None), Next::Done);
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     error::ProviderError,
-    payment::{IntentStatus, Payment, Prepared, ProviderName, Purchase, Request},
+    payment::{IntentStatus, Payment, Prepared, ProviderName, ProviderRequest, Purchase},
     sandbox::Sandbox,
     stripe::Stripe,
 };
@@ -64,7 +64,11 @@ impl Provider {
 
     /// Carries out a request and returns the status of the payment afterwards. Requests are idempotent: one that was carried out
     /// before changes nothing.
-    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, ProviderError> {
+    pub async fn ask(
+        &self,
+        request: ProviderRequest,
+        payment: &Payment,
+    ) -> Result<IntentStatus, ProviderError> {
         if payment.provider != self.name() {
             let cause = format!("the payment is with {:?}, not {:?}", payment.provider, self.name());
             return Err(ProviderError::Broken(cause.into()));

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     error::ProviderError,
-    payment::{IntentStatus, Payment, Prepared, Purchase, Request},
+    payment::{IntentStatus, Payment, Prepared, ProviderRequest, Purchase},
 };
 
 /// Maximum retries of a request while others change the same intent.
@@ -40,18 +40,18 @@ pub struct Intent {
 
 /// An intent after a request; `None` if the request changes nothing.
 pub fn carry_out(
-    request: Request,
+    request: ProviderRequest,
     standing: Option<&Intent>,
     amount: Money,
     payment_method: &str,
 ) -> Option<Intent> {
     let status = match (request, standing.map(|intent| &intent.status)) {
-        (Request::Authorize, None) => confirm(payment_method),
-        (Request::Capture, Some(IntentStatus::Held)) => IntentStatus::Captured,
-        (Request::Cancel, Some(IntentStatus::Captured)) => IntentStatus::Refunded,
+        (ProviderRequest::Authorize, None) => confirm(payment_method),
+        (ProviderRequest::Capture, Some(IntentStatus::Held)) => IntentStatus::Captured,
+        (ProviderRequest::Cancel, Some(IntentStatus::Captured)) => IntentStatus::Refunded,
         // An intent that was not confirmed yet cannot be confirmed any more.
         (
-            Request::Cancel,
+            ProviderRequest::Cancel,
             None | Some(IntentStatus::Open | IntentStatus::Held | IntentStatus::Declined { .. }),
         ) => IntentStatus::Cancelled,
         _ => return None,
@@ -101,11 +101,15 @@ impl Sandbox {
     }
 
     /// Carries out a request and returns the status of the payment afterwards.
-    pub async fn ask(&self, request: Request, payment: &Payment) -> Result<IntentStatus, ProviderError> {
+    pub async fn ask(
+        &self,
+        request: ProviderRequest,
+        payment: &Payment,
+    ) -> Result<IntentStatus, ProviderError> {
         let key = key(payment.order_id);
         // A payment to authorize is usually new, so that a read before the write is not needed.
         let mut standing: Option<Item> = match request {
-            Request::Authorize => None,
+            ProviderRequest::Authorize => None,
             _ => self.table.get(key.clone()).await?,
         };
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
@@ -160,7 +164,7 @@ mod tests {
         IntentStatus::Declined { code: code.to_owned() }
     }
 
-    fn when(request: Request, standing: Option<&Intent>) -> Option<IntentStatus> {
+    fn when(request: ProviderRequest, standing: Option<&Intent>) -> Option<IntentStatus> {
         carry_out(request, standing, amount(), "pm_card_visa").map(|intent| intent.status)
     }
 
@@ -172,7 +176,7 @@ mod tests {
             ("pm_card_chargeDeclinedInsufficientFunds", declined("insufficient_funds")),
             ("pm_card_of_nobody", declined("resource_missing")),
         ] {
-            let intent = carry_out(Request::Authorize, None, amount(), payment_method);
+            let intent = carry_out(ProviderRequest::Authorize, None, amount(), payment_method);
             assert_eq!(intent, Some(given(then)), "{payment_method}");
         }
     }
@@ -180,29 +184,29 @@ mod tests {
     #[test]
     fn what_is_held_is_captured_or_let_go_and_what_was_captured_is_given_back() {
         let (held, captured) = (given(IntentStatus::Held), given(IntentStatus::Captured));
-        assert_eq!(when(Request::Capture, Some(&held)), Some(IntentStatus::Captured));
-        assert_eq!(when(Request::Cancel, Some(&held)), Some(IntentStatus::Cancelled));
-        assert_eq!(when(Request::Cancel, Some(&captured)), Some(IntentStatus::Refunded));
-        let changed = carry_out(Request::Capture, Some(&held), amount(), "pm_card_visa").unwrap();
+        assert_eq!(when(ProviderRequest::Capture, Some(&held)), Some(IntentStatus::Captured));
+        assert_eq!(when(ProviderRequest::Cancel, Some(&held)), Some(IntentStatus::Cancelled));
+        assert_eq!(when(ProviderRequest::Cancel, Some(&captured)), Some(IntentStatus::Refunded));
+        let changed = carry_out(ProviderRequest::Capture, Some(&held), amount(), "pm_card_visa").unwrap();
         assert_eq!(changed.version, held.version + 1);
     }
 
     #[test]
     fn a_cancellation_that_comes_first_keeps_the_authorization_out() {
-        assert_eq!(when(Request::Cancel, None), Some(IntentStatus::Cancelled));
-        assert_eq!(when(Request::Authorize, Some(&given(IntentStatus::Cancelled))), None);
+        assert_eq!(when(ProviderRequest::Cancel, None), Some(IntentStatus::Cancelled));
+        assert_eq!(when(ProviderRequest::Authorize, Some(&given(IntentStatus::Cancelled))), None);
     }
 
     #[test]
     fn a_repeat_changes_nothing() {
         for (request, status) in [
-            (Request::Authorize, IntentStatus::Held),
-            (Request::Authorize, declined("generic_decline")),
-            (Request::Authorize, IntentStatus::Captured),
-            (Request::Capture, IntentStatus::Captured),
-            (Request::Cancel, IntentStatus::Cancelled),
-            (Request::Cancel, IntentStatus::Refunded),
-            (Request::Status, IntentStatus::Held),
+            (ProviderRequest::Authorize, IntentStatus::Held),
+            (ProviderRequest::Authorize, declined("generic_decline")),
+            (ProviderRequest::Authorize, IntentStatus::Captured),
+            (ProviderRequest::Capture, IntentStatus::Captured),
+            (ProviderRequest::Cancel, IntentStatus::Cancelled),
+            (ProviderRequest::Cancel, IntentStatus::Refunded),
+            (ProviderRequest::Status, IntentStatus::Held),
         ] {
             assert_eq!(when(request, Some(&given(status.clone()))), None, "{request:?} {status:?}");
         }
@@ -210,9 +214,9 @@ mod tests {
 
     #[test]
     fn nothing_is_captured_that_is_not_held() {
-        assert_eq!(when(Request::Capture, None), None);
+        assert_eq!(when(ProviderRequest::Capture, None), None);
         for status in [declined("generic_decline"), IntentStatus::Cancelled, IntentStatus::Refunded] {
-            assert_eq!(when(Request::Capture, Some(&given(status.clone()))), None, "{status:?}");
+            assert_eq!(when(ProviderRequest::Capture, Some(&given(status.clone()))), None, "{status:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use runtime::{
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use uuid::Uuid;
 
-use crate::payment::{Payment, Record};
+use crate::payment::{Payment, PaymentRecord};
 
 /// How long a webhook is remembered, in seconds: two days. Its signature is valid for five minutes, so that only the provider
 /// itself can send it again later, which only reads the status once more.
@@ -48,11 +48,11 @@ fn webhook_key(event_id: &str) -> Key {
     Key::new(format!("webhook#{event_id}"), "webhook")
 }
 
-fn record(stored: Option<Stored<Payment>>) -> Record {
+fn record(stored: Option<Stored<Payment>>) -> PaymentRecord {
     match stored {
-        None => Record::None,
-        Some(Stored::Live(payment)) => Record::Payment(payment),
-        Some(Stored::Deleted(_)) => Record::Tombstone,
+        None => PaymentRecord::None,
+        Some(Stored::Live(payment)) => PaymentRecord::Payment(payment),
+        Some(Stored::Deleted(_)) => PaymentRecord::Tombstone,
     }
 }
 
@@ -68,28 +68,28 @@ impl Payments {
     }
 
     /// The record of an order's payment.
-    pub async fn find(&self, order_id: Uuid) -> Result<Record, table::Error> {
+    pub async fn find(&self, order_id: Uuid) -> Result<PaymentRecord, table::Error> {
         Ok(record(self.table.get(key(order_id)).await?))
     }
 
     /// Stores a new payment if there is no record. Returns the record afterwards.
-    pub async fn begin(&self, payment: Payment) -> Result<Record, table::Error> {
+    pub async fn begin(&self, payment: Payment) -> Result<PaymentRecord, table::Error> {
         let order_id = payment.order_id;
         let written = self.put(order_id, Stored::Live(&payment)).await?;
-        Ok(written.unwrap_or(Record::Payment(payment)))
+        Ok(written.unwrap_or(PaymentRecord::Payment(payment)))
     }
 
     /// Stores that there will be no payment, if there is no record. Returns the record afterwards.
-    pub async fn bury(&self, order_id: Uuid, now: Timestamp) -> Result<Record, table::Error> {
+    pub async fn bury(&self, order_id: Uuid, now: Timestamp) -> Result<PaymentRecord, table::Error> {
         let tombstone = Tombstone { version: 1, origin: None, expires_at: now.as_second() + TOMBSTONE_LIFE };
-        Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(Record::Tombstone))
+        Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(PaymentRecord::Tombstone))
     }
 
     /// Replaces the version before this one, with the event. Returns the record afterwards.
-    pub async fn change(&self, payment: Payment, now: Timestamp) -> Result<Record, table::Error> {
+    pub async fn change(&self, payment: Payment, now: Timestamp) -> Result<PaymentRecord, table::Error> {
         let (key, read) = (key(payment.order_id), payment.version - 1);
         match self.table.replace(key, read, &payment, payment.event(now)).await? {
-            Written::Done => Ok(Record::Payment(payment)),
+            Written::Done => Ok(PaymentRecord::Payment(payment)),
             Written::ConditionFailed(_) => self.find(payment.order_id).await,
         }
     }
@@ -108,7 +108,11 @@ impl Payments {
     }
 
     /// Writes a record if there is none. Returns the present one otherwise.
-    async fn put(&self, order_id: Uuid, stored: Stored<&Payment>) -> Result<Option<Record>, table::Error> {
+    async fn put(
+        &self,
+        order_id: Uuid,
+        stored: Stored<&Payment>,
+    ) -> Result<Option<PaymentRecord>, table::Error> {
         let item = Item { key: key(order_id), stored };
         match self.table.put(&item, Condition::absent()).await? {
             Written::Done => Ok(None),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     error::ProviderError,
-    payment::{IntentStatus, Prepared, Purchase, Request},
+    payment::{IntentStatus, Prepared, ProviderRequest, Purchase},
 };
 
 /// The version of the API whose fields are read here. Not that of the account, which someone may raise.
@@ -170,15 +170,15 @@ impl Stripe {
     /// Carries out a request and returns the status of the intent afterwards.
     pub async fn ask(
         &self,
-        request: Request,
+        request: ProviderRequest,
         order_id: Uuid,
         reference: &str,
     ) -> Result<IntentStatus, ProviderError> {
         match request {
-            Request::Authorize => self.confirm(reference).await,
-            Request::Capture => self.capture(reference).await,
-            Request::Cancel => self.cancel(order_id, reference).await,
-            Request::Status => self.status(reference).await,
+            ProviderRequest::Authorize => self.confirm(reference).await,
+            ProviderRequest::Capture => self.capture(reference).await,
+            ProviderRequest::Cancel => self.cancel(order_id, reference).await,
+            ProviderRequest::Status => self.status(reference).await,
         }
     }
 
@@ -450,7 +450,7 @@ mod tests {
         let ProviderError::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else {
             panic!("not broken")
         };
-        let expected = "Stripe answered 400 Bad Request: type invalid_request_error, code -, param -";
+        let expected = "Stripe answered 400 Bad ProviderRequest: type invalid_request_error, code -, param -";
         assert_eq!(cause.to_string(), expected);
     }
 

@@ -16,7 +16,7 @@ use runtime::{
     },
     environment,
     retry::Retries,
-    serve::stream::Record,
+    serve::stream::StreamRecord,
     telemetry::{
         Publication,
         metrics::{DEAD_LETTERS, RELAY_LAG, RELAY_REFUSALS},
@@ -56,7 +56,7 @@ impl Head {
 }
 
 /// The event of a record, with its JSON; `None` if it has none; an error if the outbox does not hold an event.
-fn event(record: &Record) -> Result<Option<(Head, String)>, String> {
+fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
     let Ok(Image { outbox }) = record.new_image() else { return Ok(None) };
     let published = record.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
     if published {
@@ -111,7 +111,7 @@ impl Relay {
     }
 
     /// Publishes the events of records, in order. Returns the sequence numbers of those that failed.
-    pub async fn publish(&self, records: Vec<Record>) -> Vec<String> {
+    pub async fn publish(&self, records: Vec<StreamRecord>) -> Vec<String> {
         let mut failed = Vec::new();
         let mut waiting = Vec::new();
         for record in &records {
@@ -170,7 +170,7 @@ impl Relay {
 
     /// Moves a record that is not an event to the dead-letter queue, so that it does not block the events behind it. If that
     /// fails, it stays in the stream.
-    async fn set_aside(&self, record: &Record, reason: &str) -> Option<String> {
+    async fn set_aside(&self, record: &StreamRecord, reason: &str) -> Option<String> {
         let sequence_number = record.sequence_number.as_str();
         let outbox = record.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_new_event_becomes_an_entry_that_carries_it_whole() {
-        let record = Record::new("1", Item::default(), image(&outbox("a")));
+        let record = StreamRecord::new("1", Item::default(), image(&outbox("a")));
         let (head, detail) = event(&record).unwrap().unwrap();
         let entry = Waiting::new("1".to_owned(), head, detail).entry();
         assert_eq!((entry.source.as_str(), entry.detail_type.as_str()), ("madang.posts", "post.created"));
@@ -221,26 +221,26 @@ mod tests {
 
     #[test]
     fn a_change_that_leaves_the_event_alone_publishes_nothing() {
-        let record = Record::new("1", image(&outbox("a")), image(&outbox("a")));
+        let record = StreamRecord::new("1", image(&outbox("a")), image(&outbox("a")));
         assert!(event(&record).unwrap().is_none());
     }
 
     #[test]
     fn the_next_event_of_the_same_item_is_published() {
-        let record = Record::new("1", image(&outbox("a")), image(&outbox("b")));
+        let record = StreamRecord::new("1", image(&outbox("a")), image(&outbox("b")));
         assert!(event(&record).unwrap().is_some());
     }
 
     #[test]
     fn an_item_without_an_outbox_or_a_removed_item_publishes_nothing() {
         let copy: Item = serde_dynamo::to_item(json!({"pk": "author#1"})).unwrap();
-        assert!(event(&Record::new("1", Item::default(), copy)).unwrap().is_none());
-        assert!(event(&Record::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
+        assert!(event(&StreamRecord::new("1", Item::default(), copy)).unwrap().is_none());
+        assert!(event(&StreamRecord::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
     }
 
     #[test]
     fn an_outbox_that_holds_no_event_is_an_error() {
-        let record = Record::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
+        let record = StreamRecord::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
         assert!(event(&record).is_err());
     }
 }

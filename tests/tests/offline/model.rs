@@ -47,7 +47,7 @@ use orders::{
     order::{Decision, Order, Parking, Prices, Reason, Reconciliation, Status, Visit},
 };
 use payments::{
-    payment::{self, Command, IntentStatus, Next, Payment, Prepared, ProviderName, Purchase, Record},
+    payment::{self, Command, IntentStatus, Next, Payment, PaymentRecord, Prepared, ProviderName, Purchase},
     sandbox::{self, Intent},
 };
 use serde::Deserialize;
@@ -257,7 +257,7 @@ struct Budget {
 struct Saga {
     order: Hashed<Order>,
     reservation: Option<Hashed<Reservation>>,
-    payment: Hashed<Record>,
+    payment: Hashed<PaymentRecord>,
     intent: Option<Hashed<Intent>>,
     /// In the order of the attempts.
     executions: Vec<Execution>,
@@ -328,7 +328,7 @@ enum Memory {
     /// The change to write, and the prices to answer after that.
     Transition(Hashed<Transition>, Option<Prices>),
     /// The payment, and the answer of the provider since it was read.
-    Payment(Hashed<Record>, Option<IntentStatus>),
+    Payment(Hashed<PaymentRecord>, Option<IntentStatus>),
     /// The order. The status of its execution has not been read yet.
     Order(Hashed<Order>),
     /// The order to write, and whether to start an execution after that.
@@ -683,15 +683,17 @@ fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
     let (record, reply) = match memory {
         Memory::Payment(record, reply) => match payment::next(command, record, reply.as_ref()) {
             Next::Begin(purchase) => {
-                if *saga.payment == Record::None {
+                if *saga.payment == PaymentRecord::None {
                     let prepared = Prepared::Intent(format!("sandbox_{}", purchase.order_id));
                     let payment = Payment::begin(purchase, ProviderName::Sandbox, prepared, now());
-                    saga.payment = Hashed::new(Record::Payment(payment));
+                    saga.payment = Hashed::new(PaymentRecord::Payment(payment));
                 }
                 (saga.payment.clone(), None)
             }
             Next::Ask(request) => {
-                let Record::Payment(payment) = &**record else { unreachable!("a request without a payment") };
+                let PaymentRecord::Payment(payment) = &**record else {
+                    unreachable!("a request without a payment")
+                };
                 let (amount, method) = (payment.amount, &payment.payment_method);
                 if let Some(intent) = sandbox::carry_out(request, saga.intent.as_deref(), amount, method) {
                     saga.intent = Some(Hashed::new(intent));
@@ -700,15 +702,15 @@ fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
                 (record.clone(), Some(reply))
             }
             Next::Write(payment) => match &*saga.payment {
-                Record::Payment(present) if present.version + 1 == payment.version => {
-                    saga.payment = Hashed::new(Record::Payment(*payment));
+                PaymentRecord::Payment(present) if present.version + 1 == payment.version => {
+                    saga.payment = Hashed::new(PaymentRecord::Payment(*payment));
                     (saga.payment.clone(), None)
                 }
                 _ => return Progress::Continues(Memory::Nothing),
             },
             Next::Bury => {
-                if *saga.payment == Record::None {
-                    saga.payment = Hashed::new(Record::Tombstone);
+                if *saga.payment == PaymentRecord::None {
+                    saga.payment = Hashed::new(PaymentRecord::Tombstone);
                 }
                 (saga.payment.clone(), None)
             }
@@ -745,7 +747,7 @@ impl Saga {
         Self {
             order: Hashed::new(order),
             reservation: None,
-            payment: Hashed::new(Record::None),
+            payment: Hashed::new(PaymentRecord::None),
             intent: None,
             executions: Vec::new(),
             invocations: Vec::new(),
@@ -838,7 +840,7 @@ impl Saga {
     }
 
     fn is(&self, status: payment::Status) -> bool {
-        matches!(&*self.payment, Record::Payment(payment) if payment.status == status)
+        matches!(&*self.payment, PaymentRecord::Payment(payment) if payment.status == status)
     }
 
     fn has_taken_money(&self) -> bool {

@@ -13,14 +13,14 @@ use crate::telemetry;
 
 /// A record of a stream: one change of an item.
 #[derive(Debug)]
-pub struct Record {
+pub struct StreamRecord {
     /// The position in the stream, by which a failed record is reported.
     pub sequence_number: String,
     old: Item,
     new: Item,
 }
 
-impl Record {
+impl StreamRecord {
     /// The change from one image to another. An image is empty if there was no item before, or is none afterwards.
     pub fn new(sequence_number: impl Into<String>, old: impl Into<Item>, new: impl Into<Item>) -> Self {
         Self { sequence_number: sequence_number.into(), old: old.into(), new: new.into() }
@@ -41,10 +41,10 @@ impl Record {
 /// numbers of those that failed. Lambda delivers again from the lowest of them on.
 pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
-    H: AsyncFn(&S, Vec<Record>) -> Vec<String>,
+    H: AsyncFn(&S, Vec<StreamRecord>) -> Vec<String>,
 {
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Event>| {
-        let records = event.payload.records.into_iter().map(|record| Record {
+        let records = event.payload.records.into_iter().map(|record| StreamRecord {
             sequence_number: record.change.sequence_number.unwrap_or_default(),
             old: record.change.old_image,
             new: record.change.new_image,
