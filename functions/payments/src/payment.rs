@@ -209,20 +209,20 @@ pub enum Command {
     Capture,
     /// Release what is held, refund what was captured: `CancelPayment`, the compensation of the other two.
     Cancel,
-    /// PaymentRecord the status of the payment at the provider.
+    /// Record the status of the payment at the provider.
     Synchronize,
 }
 
 /// A request to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProviderRequest {
-    /// To hold the money.
+    /// Hold the money.
     Authorize,
-    /// To capture what is held.
+    /// Capture what is held.
     Capture,
-    /// To release what is held, or refund what was captured. Nothing happens if that was done before.
+    /// Release what is held, or refund what was captured. Nothing happens if that was done before.
     Cancel,
-    /// How the payment stands.
+    /// Read the status of the payment.
     Status,
 }
 
