@@ -1,4 +1,4 @@
-"""Shows how the stacks get along: a live table on a terminal, a line per change elsewhere."""
+"""Shows the progress of several tasks: a live table on a terminal, otherwise one line per change of state."""
 
 import os
 import re
@@ -10,24 +10,25 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-# By a state's first word.
+# Keyed by the first word of a state.
 COLOURS = {"waiting": "dim", "failed": "bold red", "skipped": "bold red"} | dict.fromkeys(
     ("unchanged", "created", "updated", "passed"), "green"
 )
 
 
 class Terminal(Console):
-    """What is printed may be cut off, as `head` does it: no failure of a command that only shows something."""
+    """A console whose reader may close the pipe early, as `head` does. That is a failure, except for a command that
+    only displays something."""
 
-    only_shows = False
+    only_displays = False
 
     def on_broken_pipe(self) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0 if self.only_shows else 1)
+        raise SystemExit(0 if self.only_displays else 1)
 
 
 console = Terminal(highlight=False, soft_wrap=True)
-# What is no part of an answer that may be piped on: trouble, and notes beside it.
+# For errors and notes, which must not end up in output that is piped into another program.
 notes = Console(highlight=False, soft_wrap=True, stderr=True)
 
 

@@ -1,4 +1,4 @@
-"""Where things are and how the local cloud is reached."""
+"""Paths, ports and credentials: where files are kept and how the local cloud is reached."""
 
 import os
 from pathlib import Path
@@ -7,15 +7,16 @@ from typing import Any
 import boto3
 
 
-class Trouble(Exception):
-    """Something a person can act on; its text is one clear sentence."""
+class CommandError(Exception):
+    """A failure that the user can fix. The message says what is wrong and what to do; `main` prints it without a
+    traceback."""
 
 
 def port(text: str) -> int:
-    """The port that `MADANG_PORT` names: one that needs no privileges, with another one after it for the traces."""
+    """Parses `MADANG_PORT`. The port must need no privileges, and the next port must exist for the traces."""
     if text.isascii() and text.isdecimal() and len(text) < 6 and 1024 <= int(text) <= 65534:
         return int(text)
-    raise Trouble(f"MADANG_PORT is “{text}”, which is not a port from 1024 to 65534: MADANG_PORT=4566, for example.")
+    raise CommandError(f"MADANG_PORT is “{text}”. Use a port from 1024 to 65534, for example MADANG_PORT=4566.")
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,10 +33,10 @@ TOOLS = LOCAL / "venv" / "bin"
 HOST = "127.0.0.1"
 try:
     PORT = port(os.environ.get("MADANG_PORT") or "4566")
-except Trouble as trouble:
-    # While modules are still being imported: nobody else is there to word it.
+except CommandError as trouble:
+    # This runs during import, before `main` can catch the error and print it.
     raise SystemExit(str(trouble)) from None
-# For those who find it taken.
+# Suggested in the message that PORT is taken.
 ANOTHER_PORT = PORT + 100 if PORT < 65000 else PORT - 100
 ENDPOINT = f"http://{HOST}:{PORT}"
 # Spans are received by UDP and shown by HTTP.
@@ -43,10 +44,10 @@ TRACE_PORT = PORT + 1
 TRACE_URL = f"http://{HOST}:{TRACE_PORT}"
 REGION = "us-east-1"
 BUCKET = "madang-artifacts"
-# By the tag `ms-custom-id` in infra/platform.yaml.
+# Set by the tag `ms-custom-id` in infra/platform.yaml.
 API_ID = "5c0ffee5"
 
-# The emulator's root account.
+# Credentials of the emulator's root account.
 AWS_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -60,17 +61,17 @@ AWS_ENVIRONMENT = {
 
 
 def environment() -> dict[str, str]:
-    """This process's environment without any AWS account of its owner, pointed at the local cloud."""
+    """This process's environment without the user's own AWS settings, pointed at the local cloud."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return inherited | AWS_ENVIRONMENT
 
 
 def client(service: str) -> Any:
-    """A client of the local cloud. What it answers is not typed: botocore makes its methods while it runs."""
+    """A boto3 client for the local cloud. It is untyped because botocore creates its methods at run time."""
     return boto3.client(service)
 
 
-# boto3 here, and every program started from here, sees the local cloud only.
+# So that boto3 in this process, and every program that it starts, reaches only the local cloud.
 os.environ.update(environment())
 for name in [name for name in os.environ if name.startswith("AWS_") and name not in AWS_ENVIRONMENT]:
     del os.environ[name]

@@ -1,5 +1,5 @@
-"""What someone writes who builds on the API in Python: it signs in, posts, comments and orders. The standard library is
-all it takes.
+"""An example of a client of the API in Python: it signs in, posts, comments and orders. It needs only the standard
+library.
 
 Usage: python3 program.py <address of the API> <address of Cognito> <id of the client> <e-mail> <password> <SKU>
 """
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Madang:
-    """The API, as one person uses it."""
+    """The API, called with one user's token."""
 
     def __init__(self, api: str, token: str) -> None:
         self.api = api
@@ -33,7 +33,7 @@ class Madang:
         return self._send("GET", path)
 
     def post(self, path: str, body: dict[str, Any], key: str | None = None) -> Answer:
-        # With the same key in every try the request is carried out once.
+        # The same key in every retry makes the request idempotent.
         return self._send("POST", path, body, {"Idempotency-Key": f'"{key or uuid.uuid4()}"'})
 
     def patch(self, path: str, body: dict[str, Any], etag: str) -> Answer:
@@ -51,12 +51,12 @@ class Madang:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return Answer(answer.status, answer.headers["ETag"], json.load(answer))
         except urllib.error.HTTPError as problem:
-            # RFC 9457: what went wrong is data too.
+            # The body of an error is a problem document (RFC 9457).
             return Answer(problem.code, None, json.load(problem))
 
 
 def sign_in(cognito: str, client: str, email: str, password: str) -> str:
-    """The access token, which the API takes for an hour."""
+    """Signs a user in and returns the access token, which is valid for an hour."""
     wanted = {
         "AuthFlow": "USER_PASSWORD_AUTH",
         "ClientId": client,
@@ -78,27 +78,27 @@ def expect(answer: Answer, *statuses: int) -> Any:
 
 
 def eventually(what: str, probe: Callable[[], Any]) -> Any:
-    """Waits for what an event brings about elsewhere."""
+    """Waits for the effect of an event, and returns the probe's result."""
     deadline = time.monotonic() + 60
     while not (found := probe()):
         if time.monotonic() > deadline:
-            raise SystemExit(f"Not within a minute: {what}")
+            raise SystemExit(f"Expected within a minute: {what}")
         time.sleep(0.2)
     return found
 
 
 def main(api: str, cognito: str, client: str, email: str, password: str, sku: str) -> None:
     madang = Madang(api, sign_in(cognito, client, email, password))
-    expect(madang.post("/users", {"name": "Ara"}), 200, 201)  # 200: was registered before
+    expect(madang.post("/users", {"name": "Ara"}), 200, 201)  # 200: the user is registered already
 
     draft = {"title": "Spring", "body": "It rains."}
     key = str(uuid.uuid4())
     posted = madang.post("/posts", draft, key)
     post = expect(posted, 201)
-    assert expect(madang.post("/posts", draft, key), 201) == post, "a repeated request makes no second post"
+    assert expect(madang.post("/posts", draft, key), 201) == post, "a repeated request must not create a second post"
 
     def comment() -> dict[str, Any] | None:
-        # 404 until comments has heard of the post.
+        # 404 until comments has processed the event `post.created`.
         answer = madang.post(f"/posts/{post['id']}/comments", {"body": "So do I."})
         return expect(answer, 201, 404) if answer.status != 404 else None
 
@@ -106,7 +106,7 @@ def main(api: str, cognito: str, client: str, email: str, password: str, sku: st
     comments = expect(madang.get(f"/posts/{post['id']}/comments?limit=5"), 200)
     assert comments["items"] == [commented], comments
 
-    assert posted.etag, "an answer that has a version says it"
+    assert posted.etag, "the response has to have an ETag"
     expect(madang.patch(f"/posts/{post['id']}", {"title": "Summer"}, posted.etag), 200)
     stale = madang.patch(f"/posts/{post['id']}", {"title": "Autumn"}, posted.etag)
     assert (stale.status, stale.body["type"]) == (412, "urn:madang:problem:stale-version"), stale
@@ -122,11 +122,11 @@ def main(api: str, cognito: str, client: str, email: str, password: str, sku: st
     assert order["status"] == "CONFIRMED", order
 
     def captured() -> dict[str, Any] | None:
-        # 404 until there is a payment.
+        # 404 until the payment exists.
         found = expect(madang.get(f"/orders/{order['id']}/payment"), 200, 404)
         return found if found.get("status") == "CAPTURED" else None
 
-    payment = eventually("the money is taken", captured)
+    payment = eventually("the payment is captured", captured)
     assert payment["amount"] == order["total"], payment
     print(f"Signed in, posted, commented and ordered: order {order['id']}")
 

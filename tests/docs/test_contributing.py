@@ -1,4 +1,4 @@
-"""The commands of "Running one check" in CONTRIBUTING.md run a check each."""
+"""Each command in the section "Running one check" of CONTRIBUTING.md runs the check that it is listed for."""
 
 import re
 import shlex
@@ -14,12 +14,12 @@ SECTION = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Running one che
 COMMANDS = {row["what"]: row["command"] for row in ROW.finditer(SECTION)}
 
 
-def test_the_section_has_commands():
+def test_every_row_of_the_section_has_a_command():
     assert len(COMMANDS) == SECTION.count("\n| ") - 1
 
 
 @pytest.mark.parametrize("what", COMMANDS)
-def test_the_command_runs_what_it_is_said_to(what):
+def test_the_command_passes_and_runs_the_stated_number_of_tests(what):
     done = subprocess.run(shlex.split(COMMANDS[what]), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     passed, _ = counts(done.stdout)

@@ -1,5 +1,5 @@
-"""The `sh` blocks of README.md, those of a section in order, run against the running system. A comment says how a call
-is answered: the status, and words that the answer has to contain.
+"""Runs the `sh` blocks of README.md, section by section and in order, against the running system. The comment on each
+call states the expected status and words in the response.
 """
 
 import os
@@ -17,28 +17,28 @@ import pytest
 
 from infra.local.settings import ENDPOINT, ROOT
 
-# While what of the section's commands goes on until Ctrl-C.
+# The sections, each with the recipe that has to run until Ctrl-C meanwhile, if there is one.
 SECTIONS = {"Call it": None, "Work on it": "watch"}
 WRITTEN_ENDPOINT = "http://127.0.0.1:4566"
 FENCED = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# Not where a function is made of one.
+# Calls of curl or of the function `signed`, but not the definition of that function.
 CALL = re.compile(r"(?<!\{ )\b(?:curl|signed) ")
 SAYS = re.compile(r"# (\d{3})(?:: (.+))?$", re.MULTILINE)
 
-# Calls curl as it was called, and keeps the answer.
+# Replaces curl: calls it with the same arguments and stores the response.
 CURL = """#!/usr/bin/env bash
 set -o pipefail
 answer="$ANSWERS/$(printf %03d "$(ls "$ANSWERS" | wc -l)")"
 mkdir "$answer"
 "$REAL_CURL" --dump-header "$answer/headers" "$@" | tee "$answer/body"
 """
-# The machine may be busy with other tests.
+# Replaces sleep: waits twice as long, because the machine may be busy with other tests.
 SLEEP = '#!/bin/sh\nexec "$REAL_SLEEP" $(($1 * 2))\n'
 
 
 @dataclass
 class Call:
-    """A `curl` of the README, with what the text says of its answer."""
+    """A call of curl in the README, with the expected status and words of the response."""
 
     text: str
     status: int
@@ -57,7 +57,7 @@ def blocks(section: str) -> list[str]:
 
 
 def calls(section: str) -> list[Call]:
-    """Every call; one that does not say how it is answered has the status 0."""
+    """Every call in a section. A call without an expected status has the status 0."""
     found = []
     for block in blocks(section):
         places = [call.start() for call in CALL.finditer(block)]
@@ -70,13 +70,14 @@ def calls(section: str) -> list[Call]:
 
 
 def environment() -> dict[str, str]:
-    """Without the options of a `make` around this one: they are not meant for those in the README."""
+    """The environment without the options of a `make` that runs these tests. They must not reach the README's
+    `make`."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 
 @contextmanager
 def running(recipe: str) -> Iterator[None]:
-    """A recipe that goes on until Ctrl-C, from when it answers on."""
+    """Starts a recipe, waits until it serves requests, and stops it with Ctrl-C after the block."""
     process = subprocess.Popen(
         ["make", "-s", recipe],
         cwd=ROOT,
@@ -87,14 +88,14 @@ def running(recipe: str) -> Iterator[None]:
         text=True,
         start_new_session=True,
     )
-    said = ""
+    output = ""
     try:
         for line in process.stdout:
-            said += line
+            output += line
             if "functions answer at" in line:
                 break
         else:
-            pytest.fail(f"make {recipe} ended: {said}")
+            pytest.fail(f"make {recipe} exited: {output}")
         yield
     finally:
         os.killpg(process.pid, signal.SIGINT)
@@ -102,7 +103,7 @@ def running(recipe: str) -> Iterator[None]:
 
 
 def answers(section: str, folder: Path) -> list[Answer]:
-    """What the calls were answered, all commands of the section having succeeded."""
+    """Runs a section's commands, which all have to succeed, and returns the responses to its calls."""
     programs, kept = folder / "programs", folder / "answers"
     for made in (programs, kept):
         made.mkdir()
@@ -134,14 +135,14 @@ def read(folder: Path) -> Answer:
 
 
 @pytest.mark.parametrize("section", SECTIONS)
-def test_a_section_has_commands_and_says_how_each_call_is_answered(section):
+def test_a_section_has_calls_and_each_states_its_expected_status(section):
     assert len(calls(section)) > 3
     assert [call.text for call in calls(section) if not call.status] == []
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("section", SECTIONS)
-def test_each_call_is_answered_as_the_text_says(section, tmp_path):
+def test_each_call_gets_the_stated_response(section, tmp_path):
     recipe = SECTIONS[section]
     with running(recipe) if recipe else nullcontext():
         answered = answers(section, tmp_path)

@@ -1,7 +1,8 @@
-"""Who asks, and which failures are none.
+"""Hooks for Schemathesis: authentication of the caller, and expected failures.
 
-Loaded by schemathesis: see schemathesis.toml. `MADANG_FUZZ` has, as JSON, where the system is (`outputs`) and who asks:
-`token` (none for nobody), and whether that person has a `profile` ("has", "had" or "never").
+schemathesis.toml loads this file. `MADANG_FUZZ` is a JSON object with the `outputs` of the system, the `service` in the
+registry that requests may change, the caller's `token` (null for an anonymous caller), and the state of the caller's
+`profile` ("has", "had" or "never").
 """
 
 import json
@@ -20,19 +21,19 @@ from botocore.credentials import Credentials
 SETTINGS = json.loads(os.environ["MADANG_FUZZ"])
 OUTPUTS = SETTINGS["outputs"]
 PASSWORD = "correct horse battery staple 1"
-CONFIRMATION_CODE = "123456"  # what the local Cognito always sends
-# The only service that instances are registered for here: callers of any other would be led astray.
+CONFIRMATION_CODE = "123456"  # the local Cognito always sends this code
+# The only service whose instances may be changed. Other changes would redirect the calls between services.
 SERVICE = SETTINGS["service"]
-LARGEST_BODY = 512 * 1024
+MAX_BODY = 512 * 1024
 DOCUMENTED_KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 
 
-def wants(scheme):
+def requires(scheme):
     return lambda context: any(scheme in one for one in context.operation.definition.raw.get("security", []))
 
 
 class Signed(requests.auth.AuthBase):
-    """The signature (SigV4) of the account's root."""
+    """Signs requests (SigV4) with the root account's credentials."""
 
     def __call__(self, request):
         signed = AWSRequest(request.method, request.url, data=request.body)
@@ -42,23 +43,25 @@ class Signed(requests.auth.AuthBase):
 
 
 class Bearer:
-    """An access token: the one person's, but for what can be done once only, by who is still the same afterwards."""
+    """Adds the caller's access token. An operation that would change the state of the caller's profile gets the token
+    of a new user instead, so that the caller stays the same for the whole round."""
 
     def get(self, case, context):
-        once = {"has": "deleteUser", "never": "registerUser"}.get(SETTINGS["profile"])
-        return somebody_new() if context.operation.definition.raw["operationId"] == once else SETTINGS["token"]
+        changes_profile = {"has": "deleteUser", "never": "registerUser"}.get(SETTINGS["profile"])
+        operation = context.operation.definition.raw["operationId"]
+        return new_users_token() if operation == changes_profile else SETTINGS["token"]
 
     def set(self, case, token, context):
         case.headers["Authorization"] = f"Bearer {token}"
 
 
 if SETTINGS["token"]:
-    schemathesis.auth.set_from_requests(Signed()).apply_to(wants("awsSignature"))
-    schemathesis.auth(refresh_interval=None).apply_to(wants("accessToken"))(Bearer)
+    schemathesis.auth.set_from_requests(Signed()).apply_to(requires("awsSignature"))
+    schemathesis.auth(refresh_interval=None).apply_to(requires("accessToken"))(Bearer)
 
 
-def somebody_new():
-    """The token of a person who has just signed up, and registered where the one person has."""
+def new_users_token():
+    """Signs a new user up, registers the user if the caller is registered, and returns the user's token."""
     cognito = botocore.session.get_session().create_client(
         "cognito-idp",
         region_name=OUTPUTS["region"],
@@ -86,22 +89,22 @@ def somebody_new():
 
 @schemathesis.hook
 def before_load_schema(context, schema):
-    keep_limits_out_of_patterns(schema)
+    protect_patterns(schema)
 
 
-def keep_limits_out_of_patterns(schema):
-    """Schemathesis writes a text's limit into its pattern (`{0,65535}`), which then takes a second and half a gigabyte
-    each time that it is compiled. A pattern that is a group is left as it is."""
+def protect_patterns(schema):
+    """Puts the patterns of long strings into groups. Otherwise Schemathesis adds the maximum length to the pattern
+    (`{0,65535}`), and each compilation takes a second and half a gigabyte. It does not change groups."""
     for value in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(value, dict | list):
-            keep_limits_out_of_patterns(value)
+            protect_patterns(value)
     if isinstance(schema, dict) and isinstance(schema.get("pattern"), str) and schema.get("maxLength", 0) > 1_000:
         schema["pattern"] = f"({schema['pattern']})"
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    # The documented key with another body each time would be refused each time, and little else would be seen.
+    # The documented key is replaced, because requests with the same key and different bodies would all be refused.
     if (case.headers or {}).get("Idempotency-Key") == DOCUMENTED_KEY:
         case.headers["Idempotency-Key"] = f'"{uuid.uuid4()}"'
     changes_the_registry = case.operation.definition.raw["operationId"] in ("registerInstance", "deregisterInstance")
@@ -111,13 +114,12 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Whether a failure is one."""
-    return not any(excuses(failure, case, response) for excuses in EXCUSES)
+    """Returns false for a failure that is expected."""
+    return not any(is_expected(failure, case, response) for is_expected in EXPECTED_FAILURES)
 
 
-def nothing_is_routed_there(failure, case, response):
-    # API Gateway answers 404, never 405, for a method that no route of the path has, and we cannot make it say
-    # otherwise.
+def unknown_method_gets_404(failure, case, response):
+    # API Gateway answers 404 instead of 405 if no route of the path has the method. This cannot be configured.
     return (
         type(failure).__name__ == "UnsupportedMethodResponse"
         and response.status_code == 404
@@ -125,48 +127,49 @@ def nothing_is_routed_there(failure, case, response):
     )
 
 
-def unsigned_is_forbidden(failure, case, response):
-    # API Gateway answers 403, never 401, where a signature is missing.
+def missing_signature_gets_403(failure, case, response):
+    # API Gateway answers 403 instead of 401 if a signature is missing.
     return (
         type(failure).__name__ == "MissingHeaderNotRejected"
         and response.status_code == 403
-        and wants("awsSignature")(case)
+        and requires("awsSignature")(case)
     )
 
 
-def it_follows_in_a_moment(failure, case, response):
-    # Comments hear of a post by an event, and an order is paid, if at all, after it was answered: what is not there at
-    # once has to be there soon.
+def resource_is_available_later(failure, case, response):
+    # Comments learns of a post by an event, and an order is paid after the response to its placement. A resource that
+    # is not available at once has to be available soon.
     if type(failure).__name__ != "EnsureResourceAvailability":
         return False
-    said = case.path_parameters.get("id")
+    id_ = case.path_parameters.get("id")
     match case.operation.definition.raw["operationId"]:
         case "createComment" | "listComments":
-            return soon(lambda: ask(response, f"/posts/{said}/comments").status_code == 200)
+            return soon(lambda: get(response, f"/posts/{id_}/comments").status_code == 200)
         case "getPayment":
-            if not soon(lambda: ask(response, f"/orders/{said}").json().get("status", "PENDING") != "PENDING"):
+            if not soon(lambda: get(response, f"/orders/{id_}").json().get("status", "PENDING") != "PENDING"):
                 return False
-            # What is rejected before it comes to the payment has none.
-            unpaid = ask(response, f"/orders/{said}").json()["status"] != "CONFIRMED"
-            return unpaid or soon(lambda: ask(response, f"/orders/{said}/payment").status_code == 200)
+            # An order that is rejected before its payment has none.
+            unpaid = get(response, f"/orders/{id_}").json()["status"] != "CONFIRMED"
+            return unpaid or soon(lambda: get(response, f"/orders/{id_}/payment").status_code == 200)
     return False
 
 
-def ask(response, path):
-    """A `GET` by who made the request."""
+def get(response, path):
+    """Sends a `GET` with the credentials of an earlier request."""
     headers = {"Authorization": response.request.headers.get("Authorization")}
     return requests.get(OUTPUTS["api_url"] + path, headers=headers, timeout=30)
 
 
-def soon(happened, seconds=30):
+def soon(condition, seconds=30):
+    """Waits until the condition is true, for `seconds` at most. Returns whether it is."""
     deadline = time.monotonic() + seconds
-    while not (so := happened()) and time.monotonic() < deadline:
+    while not (is_true := condition()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return so
+    return is_true
 
 
-def an_empty_header_is_none(failure, case, response):
-    # Schemathesis takes an empty If-Match for one that fits the pattern, which wants a star or a tag.
+def empty_header_is_refused(failure, case, response):
+    # Schemathesis treats an empty If-Match as valid, although the pattern requires a star or a tag.
     return (
         type(failure).__name__ == "RejectedPositiveData"
         and response.status_code == 400
@@ -174,46 +177,47 @@ def an_empty_header_is_none(failure, case, response):
     )
 
 
-def the_state_refuses_and_the_schema_cannot_know(failure, case, response):
-    # A request that is valid by itself and not at this moment.
+def request_is_invalid_for_a_reason_beyond_the_schema(failure, case, response):
+    # The request matches the schema, but is invalid in the current state or by a rule that a schema cannot express.
     if type(failure).__name__ != "RejectedPositiveData":
         return False
     problem = response.json()
     kind = problem.get("type", "").removeprefix("urn:madang:problem:")
     match kind:
         case "invalid":
-            return all(said_elsewhere(error) for error in problem["errors"])
+            return all(is_documented_in_words(error) for error in problem["errors"])
         case "too-large":
-            # JSON Schema counts characters, and a body's limit is one of bytes.
-            return len(response.request.body or "") > LARGEST_BODY
+            # JSON Schema counts characters, but the limit of a body is in bytes.
+            return len(response.request.body or "") > MAX_BODY
         case "version-required":
-            # Of two headers one has to be there, which OpenAPI cannot say.
+            # One of two headers is required, which OpenAPI cannot express.
             return case.operation.definition.raw["operationId"] in ("putStockItem", "setNotificationPreferences")
-    # A version that was made up is hardly ever the present one; a key that was, was used before.
+    # A generated version is hardly ever the current one, and a generated key may have been used before.
     return kind in ("stale-version", "idempotency-key-reused")
 
 
-def said_elsewhere(error):
-    """What is wrong with a field, in words of the description that JSON Schema has none for."""
+def is_documented_in_words(error):
+    """Whether a field breaks a rule that the description states only in words, because JSON Schema cannot express
+    it."""
     pointer, detail = error["pointer"], error["detail"]
     return (
-        # A cursor is only good in the list that gave it.
+        # A cursor is valid only for the list that returned it.
         (pointer == "/cursor" and detail == "is not a next_cursor of this list")
-        # No item twice.
+        # An item must not occur twice.
         or detail == "is in the order already; give its quantity once"
-        # A limit of bytes, where JSON Schema counts characters.
+        # The limit is in bytes, but JSON Schema counts characters.
         or detail.endswith("bytes of UTF-8")
-        # Dots alone are no SKU.
+        # A SKU must not consist of dots only.
         or (pointer == "/sku" and detail.endswith("not dots alone"))
-        # A URL's form is more than a pattern can say.
+        # A pattern cannot express all rules for a URL.
         or (pointer == "/url" and detail.startswith("must "))
     )
 
 
-EXCUSES = [
-    nothing_is_routed_there,
-    unsigned_is_forbidden,
-    it_follows_in_a_moment,
-    an_empty_header_is_none,
-    the_state_refuses_and_the_schema_cannot_know,
+EXPECTED_FAILURES = [
+    unknown_method_gets_404,
+    missing_signature_gets_403,
+    resource_is_available_later,
+    empty_header_is_refused,
+    request_is_invalid_for_a_reason_beyond_the_schema,
 ]

@@ -1,5 +1,5 @@
 import sys
 from pathlib import Path
 
-# For infra.local, whatever directory the tests are started from.
+# So that infra.local can be imported, whatever directory the tests are started from.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

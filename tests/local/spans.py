@@ -1,4 +1,4 @@
-"""Spans as functions send them."""
+"""Creates spans in the format in which functions send them."""
 
 import base64
 import secrets
@@ -31,8 +31,8 @@ def span(
     links: tuple[tuple[str, str], ...] = (),
     **attributes: Any,
 ) -> tuple[str, bytes]:
-    """A span's id and its datagram; start and duration in milliseconds, the start counted from the trace's second.
-    Of an attribute's name, `__` stands for a dot."""
+    """Returns a span's id and its datagram. `start` is in milliseconds after the second in the trace id, `duration` in
+    milliseconds. In the name of an attribute, `__` stands for a dot."""
     span_id = secrets.token_hex(8)
     began = int(trace_id[:8], 16) * 1_000_000_000 + int(start * 1_000_000)
     sent = Span(

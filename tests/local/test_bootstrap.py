@@ -1,4 +1,4 @@
-"""infra/local/bootstrap on machines that lack something, with programs that only say that they are there."""
+"""infra/local/bootstrap on machines that lack something. Stub programs stand for the real ones."""
 
 import shutil
 import subprocess
@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# What every machine has.
+# Programs that every machine has.
 SYSTEM = ("awk", "bash", "cat", "cksum", "cp", "df", "dirname", "mkdir", "rm", "sed", "sh", "sleep", "tail", "uname")
 RUST = {"cargo": "exit 0", "rustc": "echo 'rustc 1.95.0 (f2d3ce0bd 2026-03-21)'", "cc": "exit 0"}
-# Answers that it is new enough, makes virtual environments whose Python is itself, and installs with pip.
+# A stub of Python: it accepts the version check, creates virtual environments with itself as their Python, and accepts
+# pip commands.
 PYTHON = """
 case "$*" in
 *"-m venv"*) for folder; do :; done
@@ -23,7 +24,7 @@ BROKEN_PIP = PYTHON.replace("esac", '*"-m pip"*) echo "no such host" >&2; exit 1
 
 @pytest.fixture
 def machine(tmp_path):
-    """Runs bootstrap in a clone of its own, with the system's programs and the given ones on the PATH."""
+    """Runs bootstrap in its own clone. The PATH has the system's programs and the given ones."""
     for file in (
         "Cargo.toml",
         "rust-toolchain.toml",
@@ -39,7 +40,7 @@ def machine(tmp_path):
     def run(*arguments: str, has: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
         shutil.rmtree(programs, ignore_errors=True)
         programs.mkdir()
-        for name in set(SYSTEM) - has.keys():  # a link is never written through
+        for name in set(SYSTEM) - has.keys():  # so that no stub is written through a link to the real program
             (programs / name).symlink_to(shutil.which(name))
         for name, script in has.items():
             (programs / name).touch(mode=0o755, exist_ok=False)
@@ -56,7 +57,7 @@ def machine(tmp_path):
     return run
 
 
-def test_all_that_a_machine_lacks_is_named_at_once_and_nothing_is_installed(machine, tmp_path):
+def test_everything_that_is_missing_is_listed_at_once_and_nothing_is_installed(machine, tmp_path):
     done = machine("test", has={"uname": "echo Linux aarch64"})
     assert done.returncode == 1
     assert done.stdout == ""
@@ -71,41 +72,42 @@ def test_all_that_a_machine_lacks_is_named_at_once_and_nothing_is_installed(mach
     assert not any((tmp_path / ".local" / part).exists() for part in ("venv", "sam", "check", "node"))
 
 
-def test_an_old_compiler_is_named_with_the_release_that_is_needed(machine):
+def test_an_old_rust_is_refused_with_the_required_release(machine):
     done = machine(has=RUST | {"python3": PYTHON, "rustc": "echo 'rustc 1.80.0 (051478957 2024-07-21)'"})
     assert done.returncode == 1
     assert "- Rust 1.95 or newer: " in done.stderr
     assert "is 1.80.0" in done.stderr
 
 
-def test_a_c_compiler_that_compiles_nothing_is_named_with_what_it_said(machine):
+def test_a_broken_c_compiler_is_reported_with_its_error_message(machine):
     done = machine(has=RUST | {"python3": PYTHON, "cc": "echo 'stdlib.h: No such file or directory' >&2; exit 1"})
     assert done.returncode == 1
-    assert "- a C compiler that works: stdlib.h: No such file or directory" in done.stderr
+    assert "- a working C compiler: stdlib.h: No such file or directory" in done.stderr
 
 
-def test_a_browser_that_is_named_must_be_there(machine):
+def test_the_browser_in_chromium_must_exist(machine):
     done = machine("test", has=RUST | {"python3": PYTHON}, CHROMIUM="/nowhere/chromium")
     assert done.returncode == 1
-    assert "- the browser that CHROMIUM names: /nowhere/chromium is no program." in done.stderr
+    assert "- the browser that CHROMIUM names: /nowhere/chromium is not an executable file." in done.stderr
 
 
-def test_what_is_there_is_not_installed_again(machine):
+def test_an_installed_part_is_not_installed_again(machine):
     first = machine("check", has=RUST | {"python3": PYTHON})
     assert first.returncode == 0, first.stderr
     assert "SAM CLI (215 MB)" in first.stdout
-    again = machine("check", has=RUST)  # without a Python: nothing is made
+    again = machine("check", has=RUST)  # no Python, so it could not install anything
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-def test_an_install_that_fails_names_its_log_and_leaves_nothing_half_installed(machine, tmp_path):
+def test_a_failed_installation_names_its_log_and_leaves_nothing_half_installed(machine, tmp_path):
     done = machine("check", has=RUST | {"python3": BROKEN_PIP})
     assert done.returncode == 1
-    # The other parts are installed with the pip of this one, and may find it gone.
-    assert "are made with could not be installed; the end of .local/venv.log:\n    no such host" in done.stderr
+    # The other parts use the pip of this one, and may fail because it has been removed.
+    message = "the libraries of the local tools could not be installed. The end of .local/venv.log:\n    no such host"
+    assert message in done.stderr
     left = {path.name for path in (tmp_path / ".local").iterdir()}
     assert left.isdisjoint({"venv", "sam", "check", "installing"})
-    assert machine("check", has=RUST | {"python3": PYTHON}).returncode == 0, "the next try begins anew"
+    assert machine("check", has=RUST | {"python3": PYTHON}).returncode == 0, "the next run has to install everything"
 
 
 def test_an_unknown_argument_is_refused(machine):

@@ -1,4 +1,4 @@
-"""`make dead-letters` and `make redrive`: nothing is lost, and nothing changes but what was asked for."""
+"""`make dead-letters` and `make redrive`: no message is lost, and only the selected messages are changed."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from infra.local.operate import dead_letters
-from infra.local.settings import ROOT, Trouble
+from infra.local.settings import ROOT, CommandError
 
 SENT = datetime(2026, 5, 4, 14, 30, tzinfo=timezone.utc)
 OUTPUTS = {"queues": {name: f"http://sqs/{name}" for name in ("posts-on-user", "posts-on-user-dead-letters")}}
@@ -35,13 +35,13 @@ def delivered(event_id: str) -> dict:
 
 @dataclass
 class Cloud:
-    """SQS with one dead-letter queue, and Lambda; notes what it is asked in the order in which it is asked."""
+    """A stub of SQS with one dead-letter queue, and of Lambda. It records the calls in their order."""
 
     letters: list[dict]
     calls: list[tuple] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     relay_answers: dict = field(default_factory=lambda: {"batchItemFailures": []})
-    refuses_to_send: bool = False
+    send_fails: bool = False
 
     def receive_message(self, MaxNumberOfMessages, **_):
         seen = [one for one in self.letters if one["MessageId"] not in self.hidden][:MaxNumberOfMessages]
@@ -49,8 +49,8 @@ class Cloud:
         return {"Messages": seen} if seen else {}
 
     def send_message(self, **message):
-        if self.refuses_to_send:
-            raise RuntimeError("no")
+        if self.send_fails:
+            raise RuntimeError("the message cannot be sent")
         self.calls.append(("send", message))
 
     def invoke(self, FunctionName, Payload):
@@ -84,7 +84,7 @@ def cloud(monkeypatch):
     return install
 
 
-def test_a_message_is_shown_with_what_it_is_its_age_and_its_reason_and_stays(cloud, capsys):
+def test_a_message_is_shown_with_its_event_and_reason_and_stays_in_the_queue(cloud, capsys):
     letters = [letter(f"m-{number}", delivered(f"e-{number}")) for number in range(25)]
     there = cloud(*letters)
     dead_letters.show(OUTPUTS, "posts-on-user", "")
@@ -94,14 +94,14 @@ def test_a_message_is_shown_with_what_it_is_its_age_and_its_reason_and_stays(clo
     assert there.visible() == {one["MessageId"] for one in letters} and there.calls == []
 
 
-def test_what_is_shown_can_be_seen_again_although_showing_it_failed(cloud):
+def test_messages_become_visible_again_after_a_failure(cloud):
     there = cloud(letter("m-1", delivered("e-1")))
-    with pytest.raises(Trouble, match="has the id “e-2”"):
+    with pytest.raises(CommandError, match="has the id “e-2”"):
         dead_letters.show(OUTPUTS, "posts-on-user", "e-2")
     assert there.visible() == {"m-1"}
 
 
-def test_a_long_body_is_shortened_until_it_is_asked_for_alone(cloud, capsys):
+def test_a_long_body_is_shortened_unless_its_message_is_selected(cloud, capsys):
     cloud(letter("m-1", delivered("e-1") | {"text": "x" * 500}))
     dead_letters.show(OUTPUTS, "posts-on-user", "")
     assert "x" * 400 not in capsys.readouterr().out
@@ -110,7 +110,7 @@ def test_a_long_body_is_shortened_until_it_is_asked_for_alone(cloud, capsys):
 
 
 @pytest.mark.parametrize("wanted, left", [("", set()), ("m-2", {"m-1", "m-3"}), ("e-2", {"m-1", "m-3"})])
-def test_what_nobody_wants_back_is_shown_and_deleted_and_nothing_else(cloud, capsys, wanted, left):
+def test_only_the_selected_messages_are_shown_and_deleted(cloud, capsys, wanted, left):
     there = cloud(*(letter(f"m-{number}", delivered(f"e-{number}")) for number in (1, 2, 3)))
     dead_letters.show(OUTPUTS, "posts-on-user", wanted, delete=True)
     shown = capsys.readouterr().out
@@ -118,15 +118,15 @@ def test_what_nobody_wants_back_is_shown_and_deleted_and_nothing_else(cloud, cap
     assert there.visible() == left == {one["MessageId"] for one in there.letters}
 
 
-def test_nothing_is_deleted_without_a_queue_or_where_the_id_is_unknown(cloud):
+def test_nothing_is_deleted_without_a_queue_or_with_an_unknown_id(cloud):
     there = cloud(letter("m-1", delivered("e-1")))
     for queue, wanted in (("", ""), ("", "m-1"), ("posts-on-user", "e-2")):
-        with pytest.raises(Trouble):
+        with pytest.raises(CommandError):
             dead_letters.show(OUTPUTS, queue, wanted, delete=True)
     assert there.visible() == {"m-1"}
 
 
-def test_a_message_goes_back_with_its_attributes_and_its_trace_and_only_then_out(cloud):
+def test_a_message_is_put_back_with_its_attributes_and_trace_before_it_is_deleted(cloud):
     there = cloud(letter("m-1", delivered("e-1")))
     dead_letters.redrive(OUTPUTS, "posts-on-user-dead-letters", "")
     sent = {
@@ -139,23 +139,23 @@ def test_a_message_goes_back_with_its_attributes_and_its_trace_and_only_then_out
     assert there.letters == []
 
 
-def test_a_message_that_cannot_be_sent_stays_where_it_is(cloud):
+def test_a_message_that_cannot_be_sent_stays_in_the_dead_letter_queue(cloud):
     there = cloud(letter("m-1", delivered("e-1")))
-    there.refuses_to_send = True
+    there.send_fails = True
     with pytest.raises(RuntimeError):
         dead_letters.redrive(OUTPUTS, "posts-on-user", "")
     assert there.visible() == {"m-1"}
 
 
 @pytest.mark.parametrize("wanted", ["m-2", "e-2"])
-def test_one_message_is_put_back_by_its_id_or_its_events(cloud, wanted):
+def test_a_single_message_is_put_back_by_message_id_or_event_id(cloud, wanted):
     there = cloud(letter("m-1", delivered("e-1")), letter("m-2", delivered("e-2")))
     dead_letters.redrive(OUTPUTS, "posts-on-user", wanted)
     assert [call[0] for call in there.calls] == ["send", "delete"]
     assert there.visible() == {"m-1"}
 
 
-def test_what_a_relay_set_aside_is_given_to_it_as_its_stream_would(cloud):
+def test_a_relay_is_invoked_with_a_stream_record_of_its_dead_letter(cloud):
     item = {
         "pk": "post#1",
         "sk": "post",
@@ -163,32 +163,32 @@ def test_what_a_relay_set_aside_is_given_to_it_as_its_stream_would(cloud):
     }
     there = cloud(letter("m-1", item))
     dead_letters.redrive(OUTPUTS, "posts-relay", "")
-    (_, relay, payload), (deed, _) = there.calls
+    (_, relay, payload), (next_call, _) = there.calls
     [record] = payload["Records"]
-    assert (relay, record["eventName"], deed) == ("posts-relay", "INSERT", "delete")
+    assert (relay, record["eventName"], next_call) == ("posts-relay", "INSERT", "delete")
     image = {name: TypeDeserializer().deserialize(value) for name, value in record["dynamodb"]["NewImage"].items()}
     item["outbox"]["data"]["share"] = Decimal("0.1")
     assert image == item
-    # What the functions' library wants of a record.
+    # The fields that the functions' library requires in a record.
     [example] = json.loads((ROOT / "events/invoke/relay.json").read_text())["Records"]
     assert set(example) - set(record) == {"eventSourceARN"}
     assert set(example["dynamodb"]) == set(record["dynamodb"])
 
 
-def test_what_a_relay_could_not_publish_stays_and_holds_nothing_up(cloud):
+def test_a_dead_letter_that_a_relay_cannot_publish_stays_and_does_not_block_others(cloud):
     records = {"DDBStreamBatchInfo": {"shardId": "s", "startSequenceNumber": "1"}}
     there = cloud(letter("m-1", records, reason=None), letter("m-2", {"outbox": {"id": "e-2"}}))
-    with pytest.raises(Trouble, match=r"Still in posts-relay-dead-letters: 1 message.\nm-1 names records"):
+    with pytest.raises(CommandError, match=r"Still in posts-relay-dead-letters: 1 message.\nm-1 refers to records"):
         dead_letters.redrive(OUTPUTS, "posts-relay", "")
     assert there.visible() == {"m-1"}
     there = cloud(letter("m-2", {"outbox": {"id": "e-2"}}))
     there.relay_answers = {"batchItemFailures": [{"itemIdentifier": "1"}]}
-    with pytest.raises(Trouble, match="make logs F=posts-relay"):
+    with pytest.raises(CommandError, match="make logs F=posts-relay"):
         dead_letters.redrive(OUTPUTS, "posts-relay", "")
     assert there.visible() == {"m-2"}
 
 
-def test_only_queues_that_hold_something_are_listed_and_the_others_counted(cloud, capsys):
+def test_queues_with_messages_are_listed_and_empty_ones_are_counted(cloud, capsys):
     cloud()
     dead_letters.show(OUTPUTS, "", "")
     assert capsys.readouterr().out == "  2 dead-letter queues are empty\n"
@@ -197,9 +197,9 @@ def test_only_queues_that_hold_something_are_listed_and_the_others_counted(cloud
     assert "posts-on-user-dead-letters: 1 message\n" in capsys.readouterr().out
 
 
-def test_a_queue_that_does_not_exist_brings_up_those_near_it(cloud):
+def test_an_unknown_queue_is_refused_with_similar_names(cloud):
     cloud()
-    with pytest.raises(Trouble, match=r"“post-on-user-dead-letters”; near it: posts-on-user"):
+    with pytest.raises(CommandError, match=r"“post-on-user-dead-letters” \(did you mean posts-on-user\?\)"):
         dead_letters.show(OUTPUTS, "post-on-user", "")
 
 
@@ -207,5 +207,5 @@ def test_a_queue_that_does_not_exist_brings_up_those_near_it(cloud):
     "passed, expected",
     [({"seconds": 5}, "5 s"), ({"seconds": 61}, "1 min"), ({"hours": 23}, "23 h"), ({"days": 13, "hours": 2}, "13 d")],
 )
-def test_an_age_is_told_in_its_largest_unit(passed, expected):
+def test_an_age_is_shown_in_its_largest_unit(passed, expected):
     assert dead_letters.age(SENT, SENT + timedelta(**passed)) == expected

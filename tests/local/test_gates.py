@@ -1,3 +1,5 @@
+"""`make check` and `make test`: how steps are run, skipped, timed out and reported."""
+
 import signal
 import subprocess
 import sys
@@ -9,7 +11,7 @@ import pytest
 
 from infra.local.develop import gates
 from infra.local.develop.gates import Gate, Step
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 
 ROOT = Path(__file__).parents[2]
 CARGO = "test result: ok. 3 passed; 0 failed; 0 ignored\\n"
@@ -27,16 +29,16 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*phases) -> dict[str, str]:
-    """How each step ended."""
+    """The result of each step by its name, and the error message, if there is one, as "error"."""
     gate = Gate(phases)
     try:
         gate.run()
-    except Trouble as trouble:
-        return {result.step.name: str(result) for result in gate.results} | {"said": str(trouble)}
+    except CommandError as error:
+        return {result.step.name: str(result) for result in gate.results} | {"error": str(error)}
     return {result.step.name: str(result) for result in gate.results}
 
 
-def test_a_step_that_fails_keeps_no_other_from_running_and_is_named_at_the_end(capsys):
+def test_the_other_steps_run_after_a_failure_which_is_named_at_the_end(capsys):
     ended = run(
         (
             (
@@ -46,21 +48,21 @@ def test_a_step_that_fails_keeps_no_other_from_running_and_is_named_at_the_end(c
         ),
         ((Step("later", python("pass")),),),
     )
-    said = ended.pop("said")
+    error = ended.pop("error")
     assert ended == {"broken": "failed", "after": "passed", "later": "passed"}
-    assert "broken" in said
-    assert "later" not in said
+    assert "broken" in error
+    assert "later" not in error
     printed = capsys.readouterr().out
     assert "no way" in printed and "\ntest a ... ok\n" not in printed
 
 
-def test_a_step_that_fails_says_what_puts_it_right_where_a_command_does(capsys):
+def test_a_failed_step_names_the_command_that_fixes_it(capsys):
     run(((Step("unformatted", python("exit(1)"), remedy="cargo fmt --all"), Step("fine", "true", remedy="rm -r x")),))
     printed = capsys.readouterr().out
-    assert "`cargo fmt --all` puts it right." in printed and "rm -r x" not in printed
+    assert "`cargo fmt --all` fixes it." in printed and "rm -r x" not in printed
 
 
-def test_what_needs_the_system_is_skipped_when_it_is_not_up_and_the_rest_is_not():
+def test_only_steps_that_need_the_system_are_skipped_if_it_is_not_up():
     ended = run(
         ((Step("local system", python("exit(1)")),),),
         ((Step("asks it", python("pass"), needs_system=True), Step("does not", python("pass"))),),
@@ -69,7 +71,7 @@ def test_what_needs_the_system_is_skipped_when_it_is_not_up_and_the_rest_is_not(
     assert ended["does not"] == "passed"
 
 
-def test_tests_are_counted_as_cargo_and_pytest_count_them(capsys):
+def test_tests_are_counted_from_the_output_of_cargo_and_pytest(capsys):
     cargo = python(f'print("{CARGO}{CARGO}")')
     pytest_says = python('print("1 failed, 4 passed in 0.31s"); exit(1)')
     ended = run(((Step("cargo", cargo), Step("pytest", pytest_says)),))
@@ -77,33 +79,33 @@ def test_tests_are_counted_as_cargo_and_pytest_count_them(capsys):
     assert "\n10 passed, 1 failed\n" in capsys.readouterr().out
 
 
-def test_a_step_that_cannot_run_here_is_skipped_with_the_reason_and_fails_for_any_other():
-    cannot = ("no database", "no database is reachable")
+def test_a_step_is_skipped_for_the_known_reason_and_fails_for_any_other():
+    skip_if = ("no database", "no database is reachable")
     ended = run(
         (
-            (Step("offline", python('print("no database"); exit(1)'), cannot=cannot),),
-            (Step("online", python('print("a finding"); exit(1)'), cannot=cannot),),
+            (Step("offline", python('print("no database"); exit(1)'), skip_if=skip_if),),
+            (Step("online", python('print("a finding"); exit(1)'), skip_if=skip_if),),
         )
     )
     assert ended["offline"] == "skipped: no database is reachable"
     assert ended["online"] == "failed"
 
 
-def test_a_test_that_cannot_run_here_is_told_with_its_reason():
+def test_skipped_tests_are_reported_with_their_reason():
     skipped = python('print("SKIPPED [2] tests/docs/test_readme.py:9: no curl\\n3 passed, 2 skipped in 0.1s")')
-    assert run(((Step("pytest", skipped),),)) == {"pytest": "passed, 3 tests, 2 not run: no curl"}
+    assert run(((Step("pytest", skipped),),)) == {"pytest": "passed, 3 tests, 2 skipped: no curl"}
 
 
-def test_a_step_that_hangs_is_ended_and_fails(monkeypatch, capsys):
-    monkeypatch.setattr(gates, "LONGEST", 2)
+def test_a_step_that_hangs_is_killed_and_fails(monkeypatch, capsys):
+    monkeypatch.setattr(gates, "STEP_TIMEOUT", 2)
     ended = run(((Step("hangs", python("import time; time.sleep(60)")), Step("after", python("pass"))),))
     assert (ended["hangs"], ended["after"]) == ("failed", "passed")
-    assert "It did not end within 2.0 s." in capsys.readouterr().out
+    assert "The step did not end within 2.0 s and was killed." in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("ignored", [False, True], ids=["in front", "as a job in the background"])
+@pytest.mark.parametrize("ignored", [False, True], ids=["in the foreground", "as a background job"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_what_was_started(number, ignored, tmp_path):
+def test_a_signal_stops_every_running_step(number, ignored, tmp_path):
     started = [tmp_path / "one", tmp_path / "two"]
     sleeps = [python(f'open("{file}", "w"); import time; time.sleep(60)') for file in started]
     code = (
@@ -115,7 +117,7 @@ def test_ctrl_c_ends_what_was_started(number, ignored, tmp_path):
     process = subprocess.Popen([*shell, sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
     while not all(file.exists() for file in started):
-        assert time.monotonic() < deadline, "both steps run"
+        assert time.monotonic() < deadline, "both steps have to start"
         time.sleep(0.05)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)

@@ -1,4 +1,4 @@
-"""What `make up` refuses, in one clear sentence, before anything is started."""
+"""The templates and ports that `make up` refuses before it starts anything, each with a clear message."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from infra.local import settings
 from infra.local.lifecycle import lint, stacks
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 
 ROOT = Path(__file__).resolve().parents[2]
 PLATFORM = """
@@ -46,7 +46,7 @@ Resources:
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A root template and two stacks that are as they should be."""
+    """A repository with a valid root template and two valid stacks."""
     monkeypatch.setattr(stacks, "ROOT", tmp_path)
     monkeypatch.setattr(stacks, "ROOT_TEMPLATE", tmp_path / "template.yaml")
     monkeypatch.setattr(stacks, "ARTIFACTS", tmp_path / "target" / "lambda")
@@ -56,13 +56,13 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused():
-    with pytest.raises(Trouble) as trouble:
+def error_message():
+    with pytest.raises(CommandError) as error:
         stacks.check_uploads(stacks.read(), ["posts-get"])
-    return str(trouble.value)
+    return str(error.value)
 
 
-def test_templates_that_are_as_they_should_be_are_taken(repository):
+def test_valid_templates_are_accepted(repository):
     read = stacks.read()
     stacks.check_uploads(read, ["posts-get"])
     assert [(stack.name, sorted(stack.depends_on)) for stack in read] == [
@@ -74,7 +74,7 @@ def test_templates_that_are_as_they_should_be_are_taken(repository):
 @pytest.mark.parametrize(
     ("template", "text", "words"),
     [
-        # Broken YAML says where.
+        # Errors in the YAML have a line and a column.
         (
             "infra/posts",
             "Resources:\n  A: {Type: B}\n C: D\n",
@@ -88,19 +88,19 @@ def test_templates_that_are_as_they_should_be_are_taken(repository):
         ("infra/posts", "Parameters: {}\n", "infra/posts.yaml has no `Resources`: there is nothing to deploy."),
         ("infra/posts", "Resources:\n", "infra/posts.yaml has no `Resources`: there is nothing to deploy."),
         ("infra/posts", "Resources: {A: {}}\n", "infra/posts.yaml: the resource A has no `Type`."),
-        ("infra/posts", "Resources: {A: {Type: B}}\nOutputs: []\n", "`Outputs` has to be a mapping from names."),
+        ("infra/posts", "Resources: {A: {Type: B}}\nOutputs: []\n", "`Outputs` has to be a mapping."),
     ],
 )
-def test_what_is_no_template_is_refused_with_its_file_and_line(repository, template, text, words):
+def test_an_invalid_template_is_refused_with_its_file_and_line(repository, template, text, words):
     (repository / f"{template}.yaml").write_text(text)
-    assert words in refused()
+    assert words in error_message()
 
 
 @pytest.mark.parametrize(
     ("template", "old", "new", "words"),
     [
         ("template", "infra/posts.yaml", "infra/post.yaml", "infra/post.yaml is missing."),
-        ("template", "TemplateURL: infra/posts.yaml", "Timeout: 1", "Posts names no template: it needs the property"),
+        ("template", "TemplateURL: infra/posts.yaml", "Timeout: 1", "Posts names no template. Add the property"),
         (
             "template",
             "Outputs.TopicArn",
@@ -108,7 +108,7 @@ def test_what_is_no_template_is_refused_with_its_file_and_line(repository, templ
             "the parameter TopicArn of Posts is !GetAtt Platform.Outputs.Topic, but the template of Platform has no",
         ),
         ("template", "Platform.Outputs", "Platfrom.Outputs", "Posts depends on Platfrom, which is no stack."),
-        ("template", "!Ref LogLevel", "!Ref LogLeve", "LogLevel of Posts is !Ref LogLeve, which is no parameter of"),
+        ("template", "!Ref LogLevel", "!Ref LogLeve", "LogLevel of Posts is !Ref LogLeve, which is not a parameter of"),
         ("template", "!Ref LogLevel", "!Sub x", "LogLevel of Posts is {'Fn::Sub': 'x'}, which `make up` does not"),
         (
             "template",
@@ -126,13 +126,13 @@ def test_what_is_no_template_is_refused_with_its_file_and_line(repository, templ
             "template",
             "LogLevel: {Type: String, Default: info}",
             "LogLevel: {Type: String}",
-            "template.yaml: the parameter LogLevel has no default, so it has no value here.",
+            "template.yaml: the parameter LogLevel needs a default, which `make up` uses.",
         ),
         (
             "template",
             "infra/platform.yaml}",
             "infra/platform.yaml}\n    DependsOn: Posts",
-            "stacks depend on each other in a circle: ",
+            "the stacks depend on each other in a cycle: ",
         ),
         (
             "infra/posts",
@@ -145,36 +145,34 @@ def test_what_is_no_template_is_refused_with_its_file_and_line(repository, templ
             "infra/posts",
             "../target/lambda/posts-get/bootstrap.zip",
             "saga.json",
-            "infra/posts.yaml: PostsGet has the CodeUri saga.json, but there is no infra/saga.json.",
+            "infra/posts.yaml: PostsGet has the CodeUri saga.json, but infra/saga.json does not exist.",
         ),
     ],
 )
-def test_what_does_not_fit_together_is_refused_by_name(repository, template, old, new, words):
+def test_inconsistent_templates_are_refused_with_the_names_that_do_not_match(repository, template, old, new, words):
     file = repository / f"{template}.yaml"
     assert old in file.read_text()
     file.write_text(file.read_text().replace(old, new))
-    assert words in refused()
+    assert words in error_message()
 
 
 @pytest.mark.parametrize("text", ["4566x", "0", "-1", "70000", "65535", "1023", "4566.0", "٤٥٦٦", "1" * 50, " 4566"])
-def test_what_is_no_port_is_refused_in_one_sentence(text):
-    with pytest.raises(Trouble, match="which is not a port from 1024 to 65534"):
+def test_an_invalid_port_is_refused(text):
+    with pytest.raises(CommandError, match=r"Use a port from 1024 to 65534"):
         settings.port(text)
 
 
-def test_a_port_is_taken_as_it_is_and_leaves_room_for_the_traces():
+def test_a_port_is_accepted_if_the_next_one_exists():
     assert [settings.port(text) for text in ("1024", "4566", "65534")] == [1024, 4566, 65534]
 
 
-def test_a_command_with_a_wrong_port_says_so_and_nothing_else():
+def test_a_command_with_an_invalid_port_prints_only_the_error():
     command = [sys.executable, "-m", "infra.local", "up"]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"MADANG_PORT": "4566x"}, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        "MADANG_PORT is “4566x”, which is not a port from 1024 to 65534: MADANG_PORT=4566, for example.\n"
-    )
+    assert done.stderr == ("MADANG_PORT is “4566x”. Use a port from 1024 to 65534, for example MADANG_PORT=4566.\n")
 
 
 FUNCTION = """
@@ -210,7 +208,7 @@ Outputs:
 """
 
 
-def found(repository, old, new):
+def findings(repository, old, new):
     assert old in FUNCTION
     template = repository / "infra" / "posts.yaml"
     template.write_text(FUNCTION.replace(old, new, 1))
@@ -218,7 +216,7 @@ def found(repository, old, new):
 
 
 def test_a_template_without_dangling_references_has_no_findings(repository):
-    assert found(repository, "Table", "Table") == []
+    assert findings(repository, "Table", "Table") == []
 
 
 @pytest.mark.parametrize(
@@ -229,7 +227,7 @@ def test_a_template_without_dangling_references_has_no_findings(repository):
             "!Ref Tabel",
             "20: PostsGet: !Ref Tabel refers to something that does not exist; did you mean Table?",
         ),
-        # In the policies of a function, where cfn-lint looks only once SAM has made a role of them.
+        # In the policies of a function, which cfn-lint checks only after SAM has turned them into a role.
         ("!GetAtt Table.Arn", "!GetAtt Tabel.Arn", "25: PostsGet: !GetAtt Tabel.Arn refers to something"),
         ("!GetAtt Table.Arn", "!GetAtt Table.Arm", "25: PostsGet: !GetAtt Table.Arm refers to something"),
         ("${Bus}", "${Buss}", "event-bus/${Buss} refers to something that does not exist; did you mean Bus?"),
@@ -239,26 +237,26 @@ def test_a_template_without_dangling_references_has_no_findings(repository):
         ("  Table:\n", "  PostsGet: {}\n  Table:\n", "Duplicate found 'PostsGet'"),
     ],
 )
-def test_what_names_nothing_is_found_with_its_file_line_and_resource(repository, old, new, words):
-    lines = found(repository, old, new)
+def test_a_dangling_reference_is_reported_with_its_file_line_and_resource(repository, old, new, words):
+    lines = findings(repository, old, new)
     assert lines and all(line.startswith("infra/posts.yaml") for line in lines)
     assert any(words in line for line in lines), lines
 
 
-def test_templates_are_looked_at_once_and_again_when_they_change(repository, monkeypatch):
-    looked_at = []
-    monkeypatch.setattr(lint, "CLEAN", repository / "linted.json")
-    monkeypatch.setattr(lint, "findings", lambda template: looked_at.append(template.name) or [])
+def test_a_template_is_linted_again_only_if_it_has_changed(repository, monkeypatch):
+    linted = []
+    monkeypatch.setattr(lint, "CACHE", repository / "linted.json")
+    monkeypatch.setattr(lint, "findings", lambda template: linted.append(template.name) or [])
     templates = [repository / "infra" / "platform.yaml", repository / "infra" / "posts.yaml"]
     assert [lint.check(templates), lint.check(templates)] == [2, 0]
     templates[1].write_text(POSTS + "\n")
     assert lint.check(templates) == 1
-    assert looked_at == ["platform.yaml", "posts.yaml", "posts.yaml"]
+    assert linted == ["platform.yaml", "posts.yaml", "posts.yaml"]
 
 
-def test_a_template_with_findings_is_refused_each_time(repository, monkeypatch):
-    monkeypatch.setattr(lint, "CLEAN", repository / "linted.json")
+def test_a_template_with_findings_is_refused_every_time(repository, monkeypatch):
+    monkeypatch.setattr(lint, "CACHE", repository / "linted.json")
     monkeypatch.setattr(lint, "findings", lambda template: [f"{template.name}: wrong"])
     for _ in range(2):
-        with pytest.raises(Trouble, match=r"posts.yaml: wrong\nNothing was deployed."):
+        with pytest.raises(CommandError, match=r"posts.yaml: wrong\nNothing was deployed."):
             lint.check([repository / "infra" / "posts.yaml"])

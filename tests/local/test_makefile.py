@@ -1,4 +1,4 @@
-"""What is given to `make` reaches the programs as it was written, whatever it is."""
+"""Values on the command line of `make` reach the programs unchanged, whatever characters they contain."""
 
 import ast
 import os
@@ -9,13 +9,13 @@ import pytest
 
 from infra.local.settings import ROOT
 
-# Prints the arguments instead of acting on them.
+# Prints the arguments instead of running the command.
 ECHO = f'{sys.executable} -c "import sys; print(sys.argv[1:])"'
-# It would be carried out by make, by the shell, or break out of the quotes.
+# make or the shell would expand this, or it would end a quotation.
 ODD = "$(shell echo 1) `echo 2` $$HOME \"a\" 'b' ; echo 3 #"
 
 
-def given(target: str, *arguments: str, **environment: str) -> list[str]:
+def received(target: str, *arguments: str, **environment: str) -> list[str]:
     command = ["make", "-s", target, f"LOCAL={ECHO}", *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in ("EMAIL", "NAME", "MAKEFLAGS")}
     done = subprocess.run(
@@ -36,10 +36,11 @@ def given(target: str, *arguments: str, **environment: str) -> list[str]:
         ("redrive", {"Q": "--queue", "ID": "--id"}),
     ],
 )
-def test_each_argument_arrives_as_it_was_written(target, expected):
+def test_each_argument_arrives_unchanged(target, expected):
     arguments = [f"{variable}={ODD}{variable}" for variable in expected]
-    assert given(target, *arguments) == [target, *(f"{expected[name]}={ODD}{name}" for name in expected)]
+    assert received(target, *arguments) == [target, *(f"{expected[name]}={ODD}{name}" for name in expected)]
 
 
-def test_an_address_and_a_name_in_the_environment_are_not_taken_for_those_of_a_person_to_sign_up():
-    assert given("token", EMAIL="packager@example.org", NAME="laptop") == ["token", "--email=", "--name=", "--admin="]
+def test_email_and_name_in_the_environment_are_ignored():
+    ignored = {"EMAIL": "packager@example.org", "NAME": "laptop"}
+    assert received("token", **ignored) == ["token", "--email=", "--name=", "--admin="]

@@ -1,4 +1,4 @@
-"""The files of the repository that no compiler reads: they agree with each other, and name what exists."""
+"""The files of the repository that no compiler reads: they are consistent, and the things that they name exist."""
 
 import json
 import os
@@ -24,7 +24,7 @@ GENERATED = {".git", ".local", "built", "generated", "node_modules", "target"}
 
 
 def find(name: str) -> list[Path]:
-    """Files of the repository by a pattern of their name."""
+    """The files of the repository whose names match a pattern."""
     found: list[Path] = []
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(set(folders) - GENERATED)
@@ -50,7 +50,7 @@ RUST = {
 
 
 @pytest.mark.parametrize("file", RUST)
-def test_a_file_that_names_a_rust_release_names_that_of_the_toolchain_file(file):
+def test_the_rust_release_is_that_of_the_toolchain_file(file):
     pattern, release = RUST[file]
     assert set(re.findall(pattern, (ROOT / file).read_text(), re.MULTILINE)) == {release}
 
@@ -76,14 +76,14 @@ def test_check_runs_on_every_push_and_test_on_pull_requests_and_main():
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
-def test_a_workflow_may_read_the_code_and_nothing_else(path):
+def test_a_workflow_may_only_read_the_code(path):
     assert workflow(path)["permissions"] == {"contents": "read"}
     assert [job for job, body in workflow(path)["jobs"].items() if "permissions" in body] == []
     assert "secrets." not in path.read_text()
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
-def test_a_workflow_ends_after_a_while_and_when_a_newer_push_comes(path):
+def test_a_workflow_has_a_timeout_and_is_cancelled_by_a_newer_push(path):
     assert [job for job, body in workflow(path)["jobs"].items() if body.get("timeout-minutes", 360) > 60] == []
     assert workflow(path)["concurrency"]["cancel-in-progress"] is True
 
@@ -95,7 +95,7 @@ def test_a_workflow_runs_the_recipe_of_its_name_with_the_pinned_compiler(path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
-def test_an_action_is_pinned_to_a_commit_whose_version_is_named(path):
+def test_an_action_is_pinned_to_a_commit_with_its_version_in_a_comment(path):
     uses = re.findall(r"uses: (.+)", path.read_text())
     assert uses
     assert [use for use in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
@@ -114,14 +114,14 @@ def test_dependabot_watches_every_folder_with_pinned_versions():
     assert watched == pinned
 
 
-# ---- what people install
+# ---- tools
 
 
-def test_a_commit_is_checked_by_the_ruff_of_make_check():
+def test_the_commit_hooks_use_the_same_ruff_as_make_check():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     requirements = ROOT / "infra/local/requirements/check.txt"
     pinned = re.findall(r"^ruff==\S+", requirements.read_text(), re.MULTILINE) if requirements.exists() else []
-    assert len(pinned) == 1, "infra/local/requirements/check.txt names no version of Ruff"
+    assert len(pinned) == 1, "infra/local/requirements/check.txt has to pin a version of Ruff"
     used = {hook["id"]: hook.get("additional_dependencies") for hook in hooks}
     assert used == {"cargo-fmt": None, "ruff-format": pinned, "ruff-check": pinned, "make-check": None}
 
@@ -133,7 +133,7 @@ def container() -> dict:
 
 
 def test_the_dev_container_forwards_the_ports_of_the_system(container):
-    # In a process of its own: MADANG_PORT may be set here, and the container has the ports of the documentation.
+    # In a process without MADANG_PORT, because the container uses the default ports.
     program = (
         "from infra.local import settings; from infra.local.develop import watch; "
         "print([settings.PORT, settings.TRACE_PORT, watch.PORT])"
@@ -153,10 +153,10 @@ def test_the_dev_container_installs_the_tools_as_a_user_other_than_root(containe
     assert os.access(ROOT / container["postCreateCommand"], os.X_OK)
 
 
-# ---- what people read
+# ---- documents
 
 
-def test_the_changelog_has_the_workspaces_version_under_what_is_unreleased():
+def test_the_changelog_has_the_workspaces_version_below_unreleased():
     headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == "[Unreleased]"
     assert re.fullmatch(rf"\[{re.escape(WORKSPACE['version'])}\] - \d{{4}}-\d\d-\d\d", headings[1])
@@ -169,7 +169,7 @@ def test_a_make_recipe_that_a_document_names_exists(path):
 
 
 @pytest.mark.parametrize("path", find("*.md"), ids=named)
-def test_a_link_in_a_document_leads_to_a_file_and_a_heading_that_exist(path):
+def test_a_link_in_a_document_points_to_an_existing_file_and_heading(path):
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
         file, _, heading = link.partition("#")
@@ -182,12 +182,12 @@ def test_a_link_in_a_document_leads_to_a_file_and_a_heading_that_exist(path):
 
 
 def headings(document: Path) -> set[str]:
-    """The anchors that GitHub makes of a document's headings."""
+    """The anchors that GitHub derives from a document's headings."""
     titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_what_is_marked_as_generated_exists():
+def test_files_that_are_marked_as_generated_exist():
     lines = (ROOT / ".gitattributes").read_text().splitlines()
     marked = [line.split()[0] for line in lines if line.endswith(" linguist-generated")]
     assert marked

@@ -1,5 +1,5 @@
-"""Every command that a document shows can be given: what it names exists. Those of README and CONTRIBUTING that need a
-running system are run by tests/docs."""
+"""The commands in the documents are valid: the recipes, tests, options and files that they name exist. tests/docs runs
+those of README and CONTRIBUTING that need a running system."""
 
 import re
 import shlex
@@ -14,21 +14,21 @@ from markdown_it import MarkdownIt
 from test_repository_files import ROOT, find, named, tomllib
 
 MAKEFILE = (ROOT / "Makefile").read_text()
-# A command is checked here if it begins with one of these and has an argument.
+# A command is checked if it starts with one of these and has an argument.
 PROGRAMS = re.compile(r"(?:make|cargo|aws|sam|infra/local/bootstrap|\.local/venv/bin/\S+|python3) +\S")
-# AWS CLI: options of every command, and of those with pages (`aws help`).
+# Options of every AWS CLI command, and of paginated commands (see `aws help`).
 GLOBAL = {"cli-binary-format", "endpoint-url", "max-items", "output", "page-size", "profile", "query", "region"}
 INNER = re.compile(r"\$\(([^()]*)\)")
 
 
 def written(document: Path) -> Iterator[str]:
-    """Each line of the code blocks, and each piece of code in the text. A command over several lines is one line."""
+    """Each line of the code blocks, and each inline code span. A command that spans several lines is one line."""
     for token in MarkdownIt().parse(document.read_text()):
         if token.type == "code_block" or (token.type == "fence" and token.info == "sh"):
             text = ""
             for line in token.content.replace("\\\n", " ").splitlines(keepends=True):
                 text += line
-                with suppress(ValueError):  # a quotation that goes on
+                with suppress(ValueError):  # a quotation that continues on the next line
                     shlex.split(text, comments=True)
                     yield text
                     text = ""
@@ -38,7 +38,7 @@ def written(document: Path) -> Iterator[str]:
 
 
 def commands(document: Path) -> Iterator[list[str]]:
-    """Each command by its words."""
+    """Each command as a list of its words."""
     for line in written(document):
         for text in (*INNER.findall(line), INNER.sub("…", line)):
             lexer = shlex.shlex(text, posix=True, punctuation_chars="|&;")
@@ -65,12 +65,12 @@ def shown(program: str) -> list:
 
 
 @pytest.mark.parametrize("program", ["make", "cargo", "aws", "sam"])
-def test_documents_show_commands_of(program):
+def test_the_documents_show_commands_of(program):
     assert shown(program)
 
 
 @pytest.mark.parametrize("command", shown("make"))
-def test_a_recipe_takes_what_it_is_given(command):
+def test_a_recipe_exists_and_reads_the_given_variables(command):
     targets = [word for word in command[1:] if re.fullmatch(r"[a-z][a-z-]*", word)]
     assert targets, "no recipe is named"
     recipe = re.search(rf"^{targets[0]}:.*\n((?:\t.*\n|\n)*)", MAKEFILE, re.MULTILINE)
@@ -81,18 +81,18 @@ def test_a_recipe_takes_what_it_is_given(command):
 
 
 @pytest.mark.parametrize("command", shown("cargo"))
-def test_cargo_is_asked_for_tests_that_exist(command):
+def test_a_cargo_command_names_a_test_that_exists(command):
     if command[1] != "test":
         assert command[1] in {"build", "clean", "lambda"}
         return
-    assert "--workspace" in command, "the features of another selection compile the AWS SDKs again"
+    assert "--workspace" in command, "another selection of packages has other features and compiles the AWS SDKs again"
     if "--test" in command:
         assert (ROOT / "tests/tests" / command[command.index("--test") + 1] / "main.rs").exists()
 
 
 @pytest.mark.parametrize("command", shown("aws"))
-def test_the_aws_cli_knows_the_command_and_its_options(command):
-    # The address may come before the service.
+def test_the_aws_cli_has_the_command_and_its_options(command):
+    # The option --endpoint-url may come before the service.
     service, operation, *arguments = command[3:] if command[1] == "--endpoint-url" else command[1:]
     model = botocore.session.get_session().get_service_model(service)
     operations = {xform_name(name, "-"): name for name in model.operation_names}
@@ -101,14 +101,14 @@ def test_the_aws_cli_knows_the_command_and_its_options(command):
     known = {xform_name(name, "-") for name in shape.members} if shape else set()
     given = {word.removeprefix("--") for word in arguments if word.startswith("--")}
     assert given - known - GLOBAL == set()
-    # With "…" the reader fills in the rest.
+    # "…" stands for options that the reader has to add.
     if "…" not in arguments:
         needed = {xform_name(name, "-") for name in shape.required_members} if shape else set()
         assert needed - given == set()
 
 
 @pytest.mark.parametrize("command", shown("sam"))
-def test_sam_is_asked_for_an_environment_that_is_configured(command):
+def test_a_sam_command_names_a_configured_environment(command):
     configured = tomllib.loads((ROOT / "samconfig.toml").read_text())
     if "--config-env" in command:
         assert command[command.index("--config-env") + 1] in configured
@@ -118,5 +118,5 @@ def test_a_file_that_a_command_names_exists():
     words = {word for _, command in SHOWN for word in command}
     paths = {word for word in words if re.match(r"(?:events|functions|infra|tests)/[\w./-]+$", word)}
     assert paths
-    # An endpoint that CONTRIBUTING has the reader add.
+    # posts-title is the endpoint that CONTRIBUTING asks the reader to add.
     assert [path for path in paths if not (ROOT / path).exists() and "posts-title" not in path] == []

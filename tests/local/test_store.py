@@ -1,3 +1,5 @@
+"""The trace store: its size limit and its handling of duplicates."""
+
 import pytest
 from spans import new_trace_id, span
 
@@ -16,8 +18,8 @@ def add(store, trace_id, spans, **attributes):
     store.add([one for place in range(spans) for one in otlp.spans(span(trace_id, "work", place, **attributes)[1])])
 
 
-def test_it_stays_within_its_bound_and_forgets_the_oldest_traces_whole(store):
-    # One clock is wrong: what counts is when the spans arrived.
+def test_it_keeps_its_limit_by_deleting_whole_traces_oldest_first(store):
+    # One trace has a wrong clock. The age of a trace is the time when its spans arrived.
     traces = [new_trace_id(1 if place == 45 else 1_700_000_000 + place) for place in range(50)]
     for place, trace_id in enumerate(traces):
         add(store, trace_id, 10, order_id=f"o-{place}")
@@ -29,7 +31,7 @@ def test_it_stays_within_its_bound_and_forgets_the_oldest_traces_whole(store):
     assert [found["trace_id"] for found in store.find("o-49", 10)] == [traces[-1]]
 
 
-def test_a_span_that_comes_twice_counts_once(store):
+def test_a_span_that_arrives_twice_is_stored_once(store):
     trace_id = new_trace_id()
     [one] = otlp.spans(span(trace_id, "work", error="no")[1])
     store.add([one, one])
@@ -38,7 +40,7 @@ def test_a_span_that_comes_twice_counts_once(store):
     assert (found["spans"], found["errors"], len(store.trace(trace_id)), store.count()) == (1, 1, 1, 1)
 
 
-def test_it_is_bounded_from_what_an_earlier_run_left(tmp_path):
+def test_the_limit_includes_traces_of_earlier_runs(tmp_path):
     for _ in range(15):
         store = Store(tmp_path / "spans.sqlite3", most_spans=100)
         add(store, new_trace_id(), 10)

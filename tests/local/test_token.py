@@ -1,4 +1,4 @@
-"""`make token`: when a token is handed out. What the API answers is made up here."""
+"""`make token`: when it returns a token. A stub stands for the API."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.local.operate import token
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 
 WELCOME = {"type": "welcome"}
 
@@ -23,7 +23,7 @@ class Answer:
 
 @dataclass
 class Api:
-    """The API, of which the notifications service hears of a new person late."""
+    """A stub of the API, in which the notifications service learns of a new user late."""
 
     registers: Answer
     lists: list[list[dict]] = field(default_factory=list)
@@ -43,19 +43,19 @@ def registered(monkeypatch):
     def run(api: Api) -> tuple[str, int]:
         monkeypatch.setattr(token.requests, "Session", lambda: api)
         monkeypatch.setattr(token.time, "sleep", lambda _: None)
-        return token._registered({"api_url": "http://api"}, "t", "Ara")["id"], api.asked
+        return token._register({"api_url": "http://api"}, "t", "Ara")["id"], api.asked
 
     return run
 
 
-def test_a_new_person_waits_until_the_other_services_know_of_them(registered):
+def test_a_new_users_token_is_returned_once_the_other_services_know_the_user(registered):
     assert registered(Api(Answer(201, {"id": "u-1"}), [[], [], [WELCOME]])) == ("u-1", 3)
 
 
-def test_someone_who_was_here_before_does_not_wait(registered):
+def test_an_existing_users_token_is_returned_at_once(registered):
     assert registered(Api(Answer(200, {"id": "u-1"}))) == ("u-1", 0)
 
 
-def test_someone_who_has_left_is_told_what_the_api_says(registered):
-    with pytest.raises(Trouble, match="403: the profile was deleted"):
+def test_a_deleted_user_gets_the_apis_error_message(registered):
+    with pytest.raises(CommandError, match="403: the profile was deleted"):
         registered(Api(Answer(403, {"detail": "the profile was deleted"})))

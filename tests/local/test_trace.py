@@ -1,4 +1,4 @@
-"""What `make trace` takes for an id, and what it lists."""
+"""The ids that `make trace` takes, and the traces that it lists."""
 
 import io
 import uuid
@@ -8,7 +8,7 @@ from rich.console import Console
 from spans import new_trace_id, span
 
 from infra.local.operate import trace
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 from infra.local.traces import otlp, waterfall
 from infra.local.traces.store import Store
 
@@ -55,7 +55,7 @@ def run_of_the_schedule(calls=1, error=""):
         f"/posts/{REQUEST}/comments",
     ],
 )
-def test_a_request_is_found_by_what_an_answer_says_of_it(store, text):
+def test_a_request_is_found_by_the_id_in_its_answer(store, text):
     trace_id = new_trace_id()
     store.add(request(trace_id))
     store.add(otlp.spans(span(new_trace_id(), "GET /posts", faas__invocation_id=str(uuid.uuid4()))[1]))
@@ -75,14 +75,14 @@ def test_a_request_is_found_by_what_an_answer_says_of_it(store, text):
         "urn:uuid:{uuid}",
     ],
 )
-def test_a_trace_is_found_by_its_id_in_any_form_and_by_a_header(store, form):
+def test_a_trace_is_found_by_its_id_in_any_format_and_by_a_header(store, form):
     trace_id = new_trace_id()
     store.add(request(trace_id))
     text = form.format(trace_id=trace_id, xray=waterfall.xray_id(trace_id), uuid=uuid.UUID(trace_id))
     assert [found["trace_id"] for found in store.find(text, 10)] == [trace_id]
 
 
-def test_an_id_that_is_no_uuid_is_found_as_it_is_and_without_its_quotes(store):
+def test_an_id_that_is_no_uuid_is_found_with_and_without_quotes(store):
     trace_id = new_trace_id()
     store.add(otlp.spans(span(trace_id, "work", sku_id="Red-Pears.1")[1]))
     assert [len(store.find(text, 10)) for text in ("Red-Pears.1", '"Red-Pears.1"', " Red-Pears.1 ")] == [1, 1, 1]
@@ -90,11 +90,11 @@ def test_an_id_that_is_no_uuid_is_found_as_it_is_and_without_its_quotes(store):
 
 
 @pytest.mark.parametrize("text", ["Z1IPT7sno6A9dyA=", "apigw-requestid: 1u2DKuDq2C7/f6I=", '"J+oTeGIrKIRm/kk="'])
-def test_the_request_id_of_api_gateway_is_told_from_one_that_is_not_known(store, text):
+def test_the_request_id_of_api_gateway_has_an_error_message_of_its_own(store, text):
     store.add(request(new_trace_id()))
-    with pytest.raises(Trouble, match=r"apigw-requestid.* take the header `traceresponse`"):
+    with pytest.raises(CommandError, match=r"apigw-requestid.* Use the header `traceresponse`"):
         trace.run(text)
-    with pytest.raises(Trouble, match="No trace has the id"):
+    with pytest.raises(CommandError, match="No trace has the id"):
         trace.run(str(uuid.uuid4()))
 
 

@@ -1,4 +1,5 @@
-"""The replacement of Cargo under `make watch`: it answers for functions that do not compile or do not run."""
+"""The replacement of Cargo under `make watch`, which answers in place of functions that do not compile or have
+exited."""
 
 import json
 import os
@@ -16,13 +17,13 @@ import pytest
 CARGO = Path(__file__).resolve().parents[2] / "infra" / "local" / "develop" / "cargo.py"
 PATIENCE = 20
 EVENT = {"requestContext": {"http": {"method": "GET", "path": "/posts"}}}
-# What stands for Cargo here, as a shell script.
+# A shell script that stands for Cargo and fails to compile.
 BROKEN = "echo '   Compiling posts' >&2; printf '\\033[31merror\\033[0m: expected `;`\\n' >&2; exit 101"
 
 
 @pytest.fixture
 def emulator():
-    """Of cargo-lambda: answers 204 as long as there is no event."""
+    """A stub of cargo-lambda's Runtime API. It answers 204 if there is no event."""
 
     class RuntimeApi(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -70,7 +71,7 @@ def start(tmp_path, emulator):
         }
         command = [sys.executable, str(CARGO), *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # A process group of its own, as under cargo-lambda.
+        # In its own process group, as under cargo-lambda.
         started.append(subprocess.Popen(command, env=os.environ | settings, start_new_session=True, **pipes))
         return started[-1]
 
@@ -82,14 +83,14 @@ def start(tmp_path, emulator):
 
 
 def built(executable):
-    """What Cargo says of a binary that it has compiled, after a crate that has none."""
+    """Cargo's messages about a crate without a binary and about a compiled binary."""
     for artifact in ({"executable": None}, {"executable": str(executable)}):
         yield f"echo '{json.dumps({'reason': 'compiler-artifact', **artifact})}'"
 
 
-def test_a_function_that_does_not_compile_is_answered_502_with_the_compilers_words(start, emulator):
+def test_requests_to_a_function_that_does_not_compile_get_502_with_the_compilers_message(start, emulator):
     process = start(BROKEN)
-    for _ in range(2):  # as long as nothing is saved
+    for _ in range(2):  # until a file is saved
         emulator.events.put(EVENT)
         path, answer = emulator.answers.get(timeout=PATIENCE)
         assert path == "/.rt/posts-list/2018-06-01/runtime/invocation/r-1/response"
@@ -102,10 +103,10 @@ def test_a_function_that_does_not_compile_is_answered_502_with_the_compilers_wor
             "isBase64Encoded": False,
         }
     process.kill()
-    assert "\x1b[31merror\x1b[0m: expected `;`" in process.communicate()[1], "it is shown where `make watch` runs, too"
+    assert "\x1b[31merror\x1b[0m: expected `;`" in process.communicate()[1], "the terminal shows the message too"
 
 
-def test_an_event_that_is_no_request_is_answered_with_an_error(start, emulator):
+def test_events_other_than_requests_get_an_error(start, emulator):
     start(BROKEN)
     emulator.events.put({"Records": []})
     path, answer = emulator.answers.get(timeout=PATIENCE)
@@ -113,17 +114,17 @@ def test_an_event_that_is_no_request_is_answered_with_an_error(start, emulator):
     assert answer["errorType"] == "NotRunning" and "expected `;`" in answer["errorMessage"]
 
 
-def test_a_function_that_ends_by_itself_is_answered_for(start, emulator, tmp_path):
+def test_requests_to_a_function_that_has_exited_get_502(start, emulator, tmp_path):
     function = tmp_path / "posts-list"
     function.write_text("#!/bin/sh\nexit 3\n")
     function.chmod(0o755)
     start("\n".join(built(function)))
     emulator.events.put(EVENT)
     _, answer = emulator.answers.get(timeout=PATIENCE)
-    assert answer["statusCode"] == 502 and answer["body"].startswith("posts-list ended with status 3")
+    assert answer["statusCode"] == 502 and answer["body"].startswith("posts-list exited with status 3")
 
 
-def test_a_function_runs_with_its_own_environment_and_without_ours(start, tmp_path):
+def test_a_function_runs_with_its_own_variables_and_without_ours(start, tmp_path):
     function = tmp_path / "posts-list"
     seen = '"$TABLE, $QUOTED, ${CARGO-unset}, ${AWS_LAMBDA_MAX_CONCURRENCY-unset}"'
     function.write_text(f'#!/bin/sh\necho {seen} >"$0.seen"\nsleep 60\n')
@@ -138,12 +139,12 @@ def test_a_function_runs_with_its_own_environment_and_without_ours(start, tmp_pa
     assert process.poll() is None
 
 
-def test_what_is_not_to_be_run_is_cargos(start):
+def test_commands_other_than_run_are_passed_to_cargo(start):
     process = start('echo "cargo $* ${CARGO-unset}"', ["metadata", "--format-version", "1"])
     assert process.communicate(timeout=PATIENCE)[0] == "cargo metadata --format-version 1 unset\n"
 
 
-def test_it_ends_with_cargo_lambda(start, emulator):
+def test_it_exits_when_cargo_lambda_has_exited(start, emulator):
     process = start(BROKEN)
     emulator.events.put(EVENT)
     emulator.answers.get(timeout=PATIENCE)

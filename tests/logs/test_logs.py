@@ -1,5 +1,4 @@
-"""What the functions have told of so far, every line that they logged and every span that they sent. Run after the
-tests that make them tell."""
+"""Checks every log line and every span that the functions have written so far. Run it after the system tests."""
 
 import json
 import re
@@ -18,14 +17,14 @@ ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
 TOKEN = re.compile(r"eyJ[\w-]{10,}|Bearer |AWS4-HMAC")
 TRACE = re.compile(r"1-[0-9a-f]{8}-[0-9a-f]{24}")
 LEVELS = {"ERROR", "WARN", "INFO", "DEBUG", "TRACE"}
-# The attributes in which tables hold what people have written, and who they are.
-WRITTEN = {"name", "title", "body", "excerpt", "author_name", "email", "post_title", "username"}
-# Shorter ones are parts of other words.
-SHORTEST = 4
-# Who the tests are about, some of whom have left, and whose names are names alone.
+# The attributes of table items that contain personal data: names, addresses and texts that users have written.
+PERSONAL = {"name", "title", "body", "excerpt", "author_name", "email", "post_title", "username"}
+# Shorter texts occur as parts of other words.
+MIN_LENGTH = 4
+# Names of users in the tests that are not in the tables any more, or are shorter than MIN_LENGTH.
 PEOPLE = {"Ara", "Bada", "Leaving"}
-# What is said before there is an invocation.
-OF_NO_INVOCATION = {"could not start"}
+# Messages that are logged outside an invocation.
+OUTSIDE_INVOCATIONS = {"could not start"}
 
 
 def lines() -> Iterator[tuple[str, str]]:
@@ -39,14 +38,14 @@ def lines() -> Iterator[tuple[str, str]]:
 
 def without_repeats(pairs: list[tuple]) -> dict:
     names = [name for name, _ in pairs]
-    assert len(names) == len(set(names)), f"a name stands twice: {names}"
+    assert len(names) == len(set(names)), f"a name occurs twice: {names}"
     return dict(pairs)
 
 
 @pytest.fixture(scope="session")
 def logged() -> list[tuple[str, str]]:
     logged = [(function, line) for function, line in lines() if line and not LAMBDA.match(line)]
-    assert logged, "nothing was logged: run `make test`, or the system tests, first"
+    assert logged, "there are no log lines: run `make test` or the system tests first"
     return logged
 
 
@@ -56,7 +55,7 @@ def entries(logged) -> list[tuple[str, dict]]:
 
 
 def texts(node: object) -> Iterator[str]:
-    """Every text in a value, without the ids."""
+    """Every string in a value, except ids."""
     match node:
         case dict():
             for value in node.values():
@@ -68,29 +67,29 @@ def texts(node: object) -> Iterator[str]:
             yield node
 
 
-def written(node: object, attribute: str = "") -> Iterator[str]:
-    """Every text in a stored item that somebody wrote, or that says who somebody is."""
+def personal_texts(node: object, attribute: str = "") -> Iterator[str]:
+    """Every string in a table item that is personal data."""
     match node:
         case dict():
             for name, value in node.items():
-                yield from written(value, name)
+                yield from personal_texts(value, name)
         case list():
             for value in node:
-                yield from written(value, attribute)
-        case str() if attribute in WRITTEN:
+                yield from personal_texts(value, attribute)
+        case str() if attribute in PERSONAL:
             yield node
 
 
-def people() -> Iterator[str]:
-    """What people have written and who they are, as far as it is stored."""
+def stored_personal_texts() -> Iterator[str]:
+    """All personal data in the tables."""
     dynamodb, read = client("dynamodb"), TypeDeserializer().deserialize
     for table in ("users", "posts", "comments", "notifications"):
         for page in dynamodb.get_paginator("scan").paginate(TableName=table):
             for item in page["Items"]:
-                yield from written({name: read(value) for name, value in item.items()})
+                yield from personal_texts({name: read(value) for name, value in item.items()})
 
 
-def test_each_line_is_one_json_object_with_no_name_twice(logged):
+def test_each_line_is_one_json_object_without_duplicate_names(logged):
     for function, line in logged:
         try:
             entry = json.loads(line, object_pairs_hook=without_repeats)
@@ -99,7 +98,7 @@ def test_each_line_is_one_json_object_with_no_name_twice(logged):
         assert isinstance(entry, dict), line
 
 
-def test_each_line_says_how_bad_it_is_what_happened_and_where(entries):
+def test_each_line_has_level_message_time_function_and_ids(entries):
     lines = 0
     for function, entry in entries:
         if "_aws" in entry:
@@ -107,16 +106,16 @@ def test_each_line_says_how_bad_it_is_what_happened_and_where(entries):
         lines += 1
         assert {"level", "message", "timestamp", "function"} <= set(entry), f"{function}: {entry}"
         assert entry["level"] in LEVELS, f"{function}: {entry}"
-        # A copy that a test deploys has a name of its own.
+        # This holds for copies that tests deploy under other names too.
         assert entry["function"] == function, entry
-        if entry["message"] not in OF_NO_INVOCATION:
+        if entry["message"] not in OUTSIDE_INVOCATIONS:
             assert {"request_id", "trace_id"} <= set(entry), f"{function}: {entry}"
             assert UUID.fullmatch(entry["request_id"]), entry
             assert TRACE.fullmatch(entry["trace_id"]), entry
     assert lines > 0
 
 
-def test_each_metric_is_declared_as_cloudwatch_wants_it(entries):
+def test_each_metric_conforms_to_the_embedded_metric_format(entries):
     # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     metrics = [entry for _, entry in entries if "_aws" in entry]
     assert metrics
@@ -124,7 +123,7 @@ def test_each_metric_is_declared_as_cloudwatch_wants_it(entries):
         [declared] = entry["_aws"]["CloudWatchMetrics"]
         assert declared["Namespace"] == "Madang"
         [dimensions] = declared["Dimensions"]
-        assert len(dimensions) <= 1, "each dimension multiplies what is paid for"
+        assert len(dimensions) <= 1, "each dimension multiplies the number of billed metrics"
         assert all(isinstance(entry[name], str) and entry[name] for name in dimensions), entry
         for metric in declared["Metrics"]:
             assert metric["Unit"] in {"Count", "Milliseconds"}, entry
@@ -134,7 +133,7 @@ def test_each_metric_is_declared_as_cloudwatch_wants_it(entries):
             assert all(isinstance(number, int | float) and number >= 0 for number in values), entry
 
 
-def test_no_line_has_an_address_a_token_or_a_signature(logged):
+def test_no_line_contains_an_email_address_a_token_or_a_signature(logged):
     for function, line in logged:
         for secret in (ADDRESS, TOKEN):
             assert not secret.search(line), f"{function}: {line}"
@@ -142,15 +141,15 @@ def test_no_line_has_an_address_a_token_or_a_signature(logged):
 
 @pytest.fixture(scope="session")
 def personal() -> re.Pattern:
-    """What people have written and who they are, as whole words: "Spring" is not quoted by "springs"."""
-    stored = {text for text in people() if len(text) >= SHORTEST}
-    assert stored, "nobody has written anything: run the system tests first"
-    # The longest first, since the first that fits is taken.
+    """A pattern that matches stored personal data as whole words: "Spring" does not match in "springs"."""
+    stored = {text for text in stored_personal_texts() if len(text) >= MIN_LENGTH}
+    assert stored, "the tables have no personal data: run the system tests first"
+    # The longest first, because the first alternative that matches is used.
     words = sorted(stored | PEOPLE, key=len, reverse=True)
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
 
 
-def test_no_line_has_what_people_have_written_or_who_they_are(entries, personal):
+def test_no_line_contains_personal_data(entries, personal):
     for function, entry in entries:
         for text in texts(entry):
             assert not (quoted := personal.search(text)), f"{function} logged {quoted[0]!r}: {text}"
@@ -163,11 +162,11 @@ def spans() -> list[dict]:
         kept = [span for trace in store.latest(1_000_000) for span in store.trace(trace["trace_id"])]
     finally:
         store.close()
-    assert kept, "no span was received: run the system tests first"
+    assert kept, "there are no spans: run the system tests first"
     return kept
 
 
-def test_no_span_has_what_people_have_written_or_who_they_are(spans, personal):
+def test_no_span_contains_personal_data(spans, personal):
     for span in spans:
         for text in texts(span):
             for secret in (personal, ADDRESS, TOKEN):

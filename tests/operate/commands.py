@@ -1,4 +1,4 @@
-"""The commands for a running system, as people call them: by `make`."""
+"""Runs the operator's commands by `make`, and sends requests as a user."""
 
 import os
 import subprocess
@@ -27,21 +27,21 @@ def command(target: str, **variables: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Without what a `make` around the tests has been given."""
+    """The environment without the options of a `make` that runs these tests."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 
 def eventually(what: str, probe: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + PATIENCE
     while not (found := probe()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {what}"
+        assert time.monotonic() < deadline, f"expected within {PATIENCE} s: {what}"
         time.sleep(0.2)
     return found
 
 
 @dataclass
 class Person:
-    """Someone who is signed in by `make token`."""
+    """A user with a token from `make token`."""
 
     api: str
     email: str

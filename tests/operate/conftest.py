@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-# For infra.local, which knows how the local cloud is reached.
+# So that infra.local can be imported, which has the address of the local cloud.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from commands import Person, make
@@ -16,7 +16,7 @@ from infra.local.settings import OUTPUTS
 
 @pytest.fixture(scope="session")
 def system() -> dict:
-    assert OUTPUTS.exists(), "the system has to be up: run `make up` first"
+    assert OUTPUTS.exists(), "these tests need the running system: run `make up` first"
     return outputs.read()
 
 
@@ -41,7 +41,7 @@ def sora(sign_up) -> Person:
 
 @pytest.fixture(scope="session")
 def sku(sora) -> str:
-    """Something that can be ordered."""
+    """The SKU of a stock item that can be ordered."""
     sku = f"operate-{uuid.uuid4().hex[:12]}"
     goods = {"name": "Pears", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 10}
     assert sora.request("PUT", f"/inventory/{sku}", goods, if_none_match="*").status_code == 201

@@ -1,4 +1,4 @@
-"""`make dead-letters` and `make redrive`"""
+"""`make dead-letters` and `make redrive` in the running system."""
 
 import json
 import uuid
@@ -13,7 +13,7 @@ from infra.local.settings import client
 
 @pytest.fixture(scope="module")
 def post(ara: Person) -> str:
-    """A post, which bears the name that posts has heard of its author."""
+    """The id of a post. Its author's name is the one in the last event that posts has applied."""
     return ara.request("POST", "/posts", {"title": "Spring", "body": "It rains."}).json()["id"]
 
 
@@ -22,8 +22,8 @@ def author(ara: Person, post: str) -> Callable[[], str]:
     return lambda: ara.request("GET", f"/posts/{post}").json()["author"]["name"]
 
 
-def renamed(person: Person, name: str, sequence: int) -> dict:
-    """The event that a new name brings."""
+def user_updated(person: Person, name: str, sequence: int) -> dict:
+    """The event `user.updated` for a new name."""
     user = person.request("GET", "/users/me").json()["id"]
     return {
         "specversion": "1.0",
@@ -38,8 +38,8 @@ def renamed(person: Person, name: str, sequence: int) -> dict:
     }
 
 
-def give_up(system: dict, queue: str, body: dict, reason: str) -> None:
-    """Puts a message where a function puts what it gives up."""
+def send_dead_letter(system: dict, queue: str, body: dict, reason: str) -> None:
+    """Sends a message to a dead-letter queue as a function does."""
     client("sqs").send_message(
         QueueUrl=system["queues"][f"{queue}-dead-letters"],
         MessageBody=json.dumps(body),
@@ -47,8 +47,8 @@ def give_up(system: dict, queue: str, body: dict, reason: str) -> None:
     )
 
 
-def test_a_dead_letter_is_found_with_its_reason_and_put_back_and_then_applied(system, ara, author):
-    event = renamed(ara, "Areum", 1_000)
+def test_a_dead_letter_is_shown_with_its_reason_and_applied_after_a_redrive(system, ara, author):
+    event = user_updated(ara, "Areum", 1_000)
     delivered = {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -60,10 +60,10 @@ def test_a_dead_letter_is_found_with_its_reason_and_put_back_and_then_applied(sy
         "resources": [],
         "detail": event,
     }
-    give_up(system, "posts-on-user", delivered, "failed 5 times, the last time with: no answer")
+    send_dead_letter(system, "posts-on-user", delivered, "failed 5 times, the last time with: no answer")
 
     assert "posts-on-user-dead-letters: 1 message" in make("dead-letters").stdout
-    for _ in range(2):  # It stays.
+    for _ in range(2):  # showing a message leaves it in the queue
         shown = make("dead-letters", Q="posts-on-user").stdout
         assert event["id"] in shown and f"user.updated {event['subject']}" in shown
         assert "failed 5 times, the last time with: no answer" in shown
@@ -74,26 +74,28 @@ def test_a_dead_letter_is_found_with_its_reason_and_put_back_and_then_applied(sy
     assert event["id"] not in make("dead-letters", Q="posts-on-user-dead-letters").stdout
 
 
-def test_what_a_relay_set_aside_is_published_by_it(system, ara, author):
-    event = renamed(ara, "Areum Kim", 1_001)
-    give_up(system, "users-relay", {"pk": f"user#{event['subject']}", "sk": "profile", "outbox": event}, "not read")
+def test_a_relays_dead_letter_is_published_after_a_redrive(system, ara, author):
+    event = user_updated(ara, "Areum Kim", 1_001)
+    send_dead_letter(
+        system, "users-relay", {"pk": f"user#{event['subject']}", "sk": "profile", "outbox": event}, "not read"
+    )
     assert event["id"] in make("dead-letters", Q="users-relay").stdout
     assert "1 message given to users-relay again" in make("redrive", Q="users-relay", ID=event["id"]).stdout
-    eventually("the event has come from the bus", lambda: author() == "Areum Kim")
+    eventually("the event is delivered by the bus", lambda: author() == "Areum Kim")
 
 
-def test_what_is_still_no_event_comes_back_with_its_reason(system):
+def test_a_relays_dead_letter_that_is_still_invalid_returns_with_its_reason(system):
     item = {"pk": str(uuid.uuid4()), "sk": "post", "outbox": {"id": str(uuid.uuid4()), "type": "post.created"}}
-    give_up(system, "posts-relay", item, "as it was")
+    send_dead_letter(system, "posts-relay", item, "as it was")
     make("redrive", Q="posts-relay", ID=item["outbox"]["id"])
     shown = make("dead-letters", Q="posts-relay", ID=item["outbox"]["id"]).stdout
     assert item["pk"] in shown and "missing field `source`" in shown
-    # Nobody is to be alarmed by it.
+    # So that it triggers no alarm.
     client("sqs").purge_queue(QueueUrl=system["queues"]["posts-relay-dead-letters"])
 
 
-def test_an_unknown_queue_is_said_with_those_near_it():
+def test_an_unknown_queue_is_refused_with_similar_names():
     for target in ("dead-letters", "redrive"):
         done = make(target, check=False, Q="post-on-user")
         assert (done.returncode != 0, done.stdout) == (True, "")
-        assert "near it: posts-on-user" in done.stderr
+        assert "(did you mean posts-on-user" in done.stderr

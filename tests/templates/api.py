@@ -1,7 +1,7 @@
-"""The API as infra/openapi.json describes it: who serves an operation, and who may ask.
+"""The operations in infra/openapi.json: the function that serves each, and its authorization.
 
-`make contract` writes that file from `functions/<service>/src/contract.rs`, and a test in Rust fails if it is
-not current."""
+`make contract` writes that file from `functions/<service>/src/contract.rs`, and a test in Rust fails if it is out of
+date."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stacks import ROOT
 
 JWT, IAM, PUBLIC = "JWT", "AWS_IAM", "NONE"
-# The provider signs the body, which API Gateway cannot verify: the function does.
+# The function verifies the provider's signature of the body, because API Gateway cannot.
 AUTHORIZATION = {"accessToken": JWT, "awsSignature": IAM, "providerSignature": PUBLIC}
 
 
@@ -45,5 +45,5 @@ OPERATIONS = _read()
 
 
 def served_by(function: str) -> list[Operation]:
-    """The operations that a function serves, by its plain name."""
+    """The operations that the function with this FunctionName serves."""
     return [operation for operation in OPERATIONS.values() if operation.function == function]

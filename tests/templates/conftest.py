@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-# For infra.local, whose view of the stacks is compared with the root template's.
+# So that infra.local can be imported, whose stacks are compared with those of the root template.
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 SENTENCES = pytest.StashKey[dict[str, None]]()
@@ -16,13 +16,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_exception_interact(node: pytest.Item, call: pytest.CallInfo[Any]) -> None:
     error = call.excinfo and call.excinfo.value
-    # A failure without a traceback is one in words: see `fail`.
+    # Failures without a traceback come from `fail` and consist of instructions.
     if isinstance(error, pytest.fail.Exception) and not error.pytrace:
         node.config.stash[SENTENCES].update(dict.fromkeys(str(error).splitlines()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says once what to do, however many tests found it."""
+    """Prints each instruction once, even if several tests have failed with it."""
     if sentences := config.stash[SENTENCES]:
         terminalreporter.section("what to do")
         for sentence in sentences:

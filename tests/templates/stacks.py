@@ -1,4 +1,4 @@
-"""The templates as CloudFormation sees them: read, and expanded by the SAM translator that AWS runs too."""
+"""Reads the templates and expands them with the SAM translator, which AWS uses too."""
 
 import copy
 import os
@@ -17,14 +17,14 @@ ROOT_TEMPLATE = ROOT / "template.yaml"
 NESTED = {path.stem: path for path in sorted((ROOT / "infra").glob("*.yaml"))}
 TEMPLATES = [ROOT_TEMPLATE, *NESTED.values()]
 
-# What an ARN is made of when a test compares two of them.
+# The values of pseudo parameters in the ARNs that tests compare.
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
 
 
 @dataclass(frozen=True)
 class Stack:
     name: str
-    template: dict[str, Any]  # as written
+    template: dict[str, Any]  # not expanded
 
     @property
     def file(self) -> str:
@@ -36,13 +36,13 @@ class Stack:
 
     @cached_property
     def resources(self) -> dict[str, Any]:
-        """Expanded: functions with their roles, Globals applied."""
+        """The resources after SAM has expanded them: functions have roles, and Globals are applied."""
         if "Transform" not in self.template:
             return self.template["Resources"]
         template = copy.deepcopy(self.template)
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
-                # Deployment uploads the directory and leaves its address here.
+                # A deployment uploads the file and writes its S3 address here.
                 resource["Properties"]["CodeUri"] = "s3://bucket/key"
             elif resource["Type"] == "AWS::Serverless::StateMachine":
                 resource["Properties"]["DefinitionUri"] = "s3://bucket/key"
@@ -50,7 +50,7 @@ class Stack:
         return transform(template, {}, _NoManagedPolicies())["Resources"]
 
     def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
-        """Properties by logical id."""
+        """The properties of the resources of a type, by logical id."""
         return {
             logical_id: resource.get("Properties", {})
             for logical_id, resource in self.resources.items()
@@ -73,13 +73,13 @@ class Stack:
 
     @cached_property
     def machine_roles(self) -> set[str]:
-        """The roles that state machines work with."""
+        """The roles of the state machines."""
         machines = self.of_type("AWS::StepFunctions::StateMachine").values()
         return {target(machine["RoleArn"]) for machine in machines}
 
     @cached_property
     def schedule_roles(self) -> set[str]:
-        """The roles that schedules invoke their functions with."""
+        """The roles of the schedules."""
         return {target(schedule["Target"]["RoleArn"]) for schedule in self.of_type("AWS::Scheduler::Schedule").values()}
 
     @cached_property
@@ -115,17 +115,18 @@ class _NoManagedPolicies:
 
 
 def fail(*sentences: str) -> NoReturn:
-    """Fails a test in words that say which file lacks what; conftest.py repeats them at the end."""
+    """Fails a test with instructions, one per line. conftest.py repeats them at the end of the run."""
     pytest.fail("\n".join(sentences), pytrace=False)
 
 
 def need(condition: object, sentence: str) -> None:
+    """Fails a test with an instruction if the condition is false."""
     if not condition:
         fail(sentence)
 
 
 def target(value: Any) -> str:
-    """The logical id that a Ref or GetAtt points to."""
+    """The logical id in a Ref or GetAtt."""
     match value:
         case {"Ref": logical_id}:
             return logical_id
@@ -153,12 +154,13 @@ def referenced(value: Any) -> set[str]:
 
 
 def substituted(value: dict[str, str]) -> str:
-    """A Sub's text with the pseudo parameters filled in and ${Other} left standing."""
+    """The text of a Sub with the pseudo parameters replaced. Other ${…} are unchanged."""
     return re.sub(r"\$\{([^}]+)}", lambda m: PSEUDO.get(m[1], m[0]), value["Fn::Sub"])
 
 
 def function_named(stack: Stack, arn: Any) -> str:
-    """The plain name of the function that an ARN stands for: one of this stack, or by its name one of another."""
+    """The FunctionName of the function with this ARN, which is in this stack or, referred to by its name, in
+    another."""
     if "Fn::Sub" in arn:
         return re.fullmatch(r"arn:aws:lambda:us-east-1:123456789012:function:([a-z-]+)", substituted(arn))[1]
     assert arn["Fn::GetAtt"][1:] == ["Arn"]
@@ -175,10 +177,10 @@ def read(path: Path) -> dict[str, Any]:
 
 STACKS = {name: Stack(name, read(path)) for name, path in NESTED.items()}
 SERVICES = {name: stack for name, stack in STACKS.items() if name not in ("platform", "observability")}
-# The registry's data is Cloud Map's, and the documentation is part of its function: they have no table, and nothing to
-# tell anybody.
+# The registry's data is stored in Cloud Map, and the documentation is part of its function. They have no table and
+# publish no events.
 WITH_TABLE = {name: stack for name, stack in SERVICES.items() if name not in ("registry", "api-docs")}
-# The order saga's state machine, and the function behind each placeholder of its definition.
+# The order saga's state machine, and the function that each placeholder in its definition stands for.
 [SAGA] = STACKS["orders"].of_type("AWS::StepFunctions::StateMachine").values()
 STEPS = {
     placeholder: function_named(STACKS["orders"], arn) for placeholder, arn in SAGA["DefinitionSubstitutions"].items()
@@ -199,5 +201,5 @@ EVERY_ROUTE = [(stack, route) for stack in SERVICES.values() for route in stack.
 
 
 def label(value: Any) -> str:
-    """How pytest names a case: by what it is about."""
+    """The id of a test case: the name of its stack or resource."""
     return value.name if isinstance(value, Stack) else str(value)

@@ -1,10 +1,10 @@
-"""What the crates promise: dependencies that point one way, and routes that are the API's."""
+"""The crates: dependencies point one way, the watch router has the API's routes, and releases inject no faults."""
 
 import pytest
 from api import OPERATIONS
 from stacks import ROOT, need
 
-tomllib = pytest.importorskip("tomllib", reason="Python 3.11 reads TOML")
+tomllib = pytest.importorskip("tomllib", reason="reading TOML needs Python 3.11")
 
 CRATES = {path.parent.name: tomllib.loads(path.read_text()) for path in (ROOT / "functions").glob("*/Cargo.toml")}
 SHARED = {"kernel", "runtime"}
@@ -16,17 +16,17 @@ def dependencies(crate: str) -> set[str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_depends_on_no_sdk_and_on_no_other_service(service):
+def test_a_service_depends_neither_on_an_sdk_nor_on_another_service(service):
     assert {name for name in dependencies(service) if name.startswith("aws")} == set()
     assert dependencies(service) & set(SERVICES) == set()
 
 
-def test_the_kernel_knows_neither_aws_nor_the_runtime():
+def test_the_kernel_depends_neither_on_aws_nor_on_the_runtime():
     assert {name for name in dependencies("kernel") if name.startswith(("aws", "lambda"))} == set()
     assert dependencies("kernel") & (set(CRATES) | {"events", "tokio"}) == set()
 
 
-def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
+def test_cargo_lambda_watch_serves_the_routes_of_the_api():
     router = tomllib.loads((ROOT / "CargoLambda.toml").read_text())["watch"]["router"]
     watched = {
         f"{target['method']} {path}": target["function"] for path, targets in router.items() for target in targets
@@ -35,8 +35,8 @@ def test_cargo_lambda_watch_answers_at_the_routes_of_the_api():
     need(watched == described, "CargoLambda.toml and infra/openapi.json have different routes: run `make contract`.")
 
 
-def test_what_is_deployed_has_no_faults_to_inject():
-    # The module is compiled with debug assertions only; a release build, which `make build` makes, has none.
+def test_a_release_build_cannot_inject_faults():
+    # The module is compiled only with debug assertions, which the release build of `make build` does not have.
     serve = (ROOT / "functions/runtime/src/serve/mod.rs").read_text()
     assert "#[cfg(debug_assertions)]\nmod faults;" in serve
     assert "debug-assertions" not in tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]

@@ -1,4 +1,4 @@
-"""How services find and call each other: who is registered where, and who may ask whom."""
+"""How services find and call each other: their registrations, and the permissions and variables of callers."""
 
 import pytest
 from stacks import EVERY_FUNCTION, ROOT_TEMPLATE, STACKS, WITH_TABLE, as_list, function_named, label, read
@@ -19,11 +19,11 @@ CALLERS = pytest.mark.parametrize(
 
 
 def allowed(stack, function, action):
-    """The statements that let a function do something."""
+    """The statements that allow a function an action."""
     return [s for s in stack.statements_of(function) if action in as_list(s["Action"])]
 
 
-def who_may(action, resource):
+def functions_allowed(action, resource):
     return {
         stack.functions[function]["FunctionName"]
         for stack, function in EVERY_FUNCTION
@@ -33,10 +33,10 @@ def who_may(action, resource):
 
 
 @pytest.mark.parametrize("stack", WITH_TABLE.values(), ids=label)
-def test_a_service_is_registered_under_its_name_where_its_deployment_put_it(stack):
+def test_a_service_registers_the_addresses_of_its_deployment_under_its_name(stack):
     [(service, properties)] = stack.of_type("AWS::ServiceDiscovery::Service").items()
     assert (properties["Name"], properties["NamespaceId"]) == (stack.name, {"Ref": "NamespaceId"})
-    # Without a health check of some kind no instance is ever HEALTHY, which is what callers ask for.
+    # Callers ask for healthy instances, and without a health check no instance is ever HEALTHY.
     assert properties["HealthCheckCustomConfig"] == {"FailureThreshold": 1}
     [instance] = stack.of_type("AWS::ServiceDiscovery::Instance").values()
     assert (instance["ServiceId"], instance["InstanceId"]) == ({"Ref": service}, "deployed")
@@ -46,16 +46,16 @@ def test_a_service_is_registered_under_its_name_where_its_deployment_put_it(stac
     assert attributes == ({"function_arn": {"Fn::GetAtt": [lookups[0], "Arn"]}} if lookups else {})
 
 
-def test_the_namespace_has_the_name_under_which_functions_look():
+def test_functions_use_the_name_of_the_namespace():
     [namespace] = STACKS["platform"].of_type("AWS::ServiceDiscovery::HttpNamespace").values()
     for stack, function in EVERY_FUNCTION:
         name = stack.functions[function]["Environment"]["Variables"].get("NAMESPACE", "madang")
         assert name == namespace["Name"]
 
 
-def test_users_lookup_is_reached_by_the_functions_that_are_named_here_and_by_no_other():
-    assert who_may("lambda:InvokeFunction", LOOKUP) == BY_RPC
-    assert who_may("execute-api:Invoke", ROUTE) == BY_HTTP
+def test_only_the_functions_listed_here_may_call_users_lookup():
+    assert functions_allowed("lambda:InvokeFunction", LOOKUP) == BY_RPC
+    assert functions_allowed("execute-api:Invoke", ROUTE) == BY_HTTP
     for stack, function in EVERY_FUNCTION:
         for statement in allowed(stack, function, "execute-api:Invoke"):
             assert as_list(statement["Resource"]) == [ROUTE]
@@ -64,7 +64,7 @@ def test_users_lookup_is_reached_by_the_functions_that_are_named_here_and_by_no_
 
 
 @CALLERS
-def test_a_caller_finds_users_in_both_ways_and_by_the_transport_that_it_has(stack, function):
+def test_a_caller_can_find_users_statically_and_dynamically_for_its_transport(stack, function):
     properties = stack.functions[function]
     variables = properties["Environment"]["Variables"]
     assert variables["DISCOVERY"] == {"Ref": "Discovery"}
@@ -82,8 +82,8 @@ def test_a_caller_finds_users_in_both_ways_and_by_the_transport_that_it_has(stac
     }
 
 
-def test_nobody_but_callers_and_the_registry_knows_cloud_map():
-    may = {
+def test_only_callers_and_the_registry_may_use_cloud_map():
+    allowed_actions = {
         stack.functions[function]["FunctionName"]: sorted(
             action
             for statement in stack.statements_of(function)
@@ -93,14 +93,14 @@ def test_nobody_but_callers_and_the_registry_knows_cloud_map():
         for stack, function in EVERY_FUNCTION
     }
     find = ["servicediscovery:GetOperation", "servicediscovery:ListServices"]
-    assert {name: actions for name, actions in may.items() if actions} == {
+    assert {name: actions for name, actions in allowed_actions.items() if actions} == {
         **{name: ["servicediscovery:DiscoverInstances"] for name in BY_RPC | BY_HTTP | {"registry-resolve"}},
         "registry-register": [*find, "servicediscovery:RegisterInstance"],
         "registry-deregister": ["servicediscovery:DeregisterInstance", *find],
     }
 
 
-def test_discovery_is_dynamic_unless_somebody_says_otherwise():
+def test_discovery_is_dynamic_by_default():
     [declared] = {
         str((parameters["Discovery"]["Default"], parameters["Discovery"]["AllowedValues"]))
         for parameters in [read(ROOT_TEMPLATE)["Parameters"], *(s.parameters for s in STACKS.values())]
@@ -109,11 +109,11 @@ def test_discovery_is_dynamic_unless_somebody_says_otherwise():
     assert declared == str(("cloudmap", ["cloudmap", "static"]))
 
 
-def test_services_call_each_other_where_the_platform_says_the_api_is():
+def test_services_call_each_other_at_the_base_url_from_the_platform():
     [url] = [
         parameter["Value"]
         for parameter in STACKS["platform"].of_type("AWS::SSM::Parameter").values()
         if parameter["Name"] == "/madang/api-url"
     ]
-    own, given = {"Ref": "ApiUrl"}, {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
-    assert url == {"Fn::If": ["OwnAddress", own, given]}
+    own, assigned = {"Ref": "ApiUrl"}, {"Fn::Sub": "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"}
+    assert url == {"Fn::If": ["OwnAddress", own, assigned]}

@@ -1,4 +1,4 @@
-"""What is written beside an operation: the row in its service's README, and the tests that ask for it."""
+"""Every function has a row in its service's README, and every operation has a system test."""
 
 import re
 
@@ -10,47 +10,47 @@ TESTS = [path.read_text() for folder in ("tests/src", "tests/tests") for path in
 
 
 def rows(service: str) -> dict[str, list[str]]:
-    """The table of functions in a service's README: the cells of each row by the function's name."""
+    """The rows of the table of functions in a service's README, as lists of cells by function name."""
     readme = (ROOT / f"functions/{service}/README.md").read_text()
     _, _, table = readme.partition("\n| function | what it does |")
-    need(table, f"functions/{service}/README.md has no table of functions, `| function | what it does |`.")
+    need(table, f"functions/{service}/README.md: add the table of functions, `| function | what it does |`.")
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.partition("\n\n")[0].splitlines()[2:]]
     return {row[0].strip("`"): row for row in cells}
 
 
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
-def test_the_readme_of_a_service_has_a_row_for_each_function_with_the_routes_that_it_serves(stack, function):
+def test_the_readme_of_a_service_has_a_row_for_each_function_with_its_routes(stack, function):
     name = stack.functions[function]["FunctionName"]
     routes = [operation.route for operation in served_by(name)]
     readme = f"functions/{stack.name}/README.md"
     row = rows(stack.name).get(name)
-    does = ", ".join(f"`{route}`" for route in routes) or "…"
-    need(row, f"{readme}: the table has no row for {name}: add `| `{name}` | {does} | <its calls> |`.")
+    served = ", ".join(f"`{route}`" for route in routes) or "…"
+    need(row, f"{readme}: the table has no row for {name}. Add `| `{name}` | {served} | <its calls> |`.")
     found = re.findall(r"`([A-Z]+ /[^`?]*)", row[1])
     need(
         sorted(set(found)) == sorted(routes),
-        f"{readme}: the row of {name} names {', '.join(sorted(set(found))) or 'no route'}, and the function serves "
+        f"{readme}: the row of {name} names {', '.join(sorted(set(found))) or 'no route'}, but the function serves "
         f"{', '.join(routes) or 'none'}.",
     )
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_readme_of_a_service_has_no_row_for_a_function_that_it_does_not_have(service):
+def test_the_readme_of_a_service_has_rows_only_for_existing_functions(service):
     names = {properties["FunctionName"] for properties in SERVICES[service].functions.values()}
     for name in rows(service):
         need(
             name in names,
-            f"functions/{service}/README.md: the table has a row for {name}, which infra/{service}.yaml has not.",
+            f"functions/{service}/README.md: remove the row for {name}, which does not exist in infra/{service}.yaml.",
         )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=str)
-def test_a_system_test_asks_for_every_operation(operation):
+def test_every_operation_has_a_system_test(operation):
     method, path = operation.route.split(" ")
-    # What stands in braces is a variable of the test, or a value.
+    # For a path parameter, the test has a variable in braces or a value.
     literal = re.compile('"' + re.sub(r"\\{\w+\\}", r"[^/\"?]+", re.escape(path)) + r'["?]')
     called = re.compile(rf'\.{method.lower()}(_signed)?\(|Method::{method}\b|"{method}"')
     need(
         any(literal.search(test) and called.search(test) for test in TESTS),
-        f"tests/tests/system/api/{operation.service}.rs: no test asks for {operation.route}: write one.",
+        f"tests/tests/system/api/{operation.service}.rs: no test sends {operation.route}. Write one.",
     )

@@ -1,3 +1,5 @@
+"""Rules, queues, consumers and relays: permissions, retries, dead letters and alarms."""
+
 import json
 
 import pytest
@@ -23,7 +25,7 @@ DEAD_LETTER_QUEUES = pytest.mark.parametrize("stack, queue", EVERY_DEAD_LETTER_Q
 
 
 def publications(service):
-    """The event types that a service's relay may publish, in the name of which source."""
+    """The event source and the event types with which a service's relay may publish."""
     stack = SERVICES[service]
     [put] = [
         s for s in stack.statements_of(f"{service.capitalize()}Relay") if "events:PutEvents" in as_list(s["Action"])
@@ -33,7 +35,7 @@ def publications(service):
 
 
 @pytest.mark.parametrize("service", WITH_TABLE)
-def test_a_service_publishes_in_its_own_name_only_and_events_that_exist(service):
+def test_a_service_publishes_only_existing_events_and_only_with_its_own_source(service):
     source, types = publications(service)
     assert source == f"madang.{service}"
     for kind in types:
@@ -51,7 +53,7 @@ def test_only_relays_publish():
 
 
 @RULES
-def test_a_rule_waits_for_events_that_exist_from_the_service_that_publishes_them(stack, rule):
+def test_a_rule_matches_existing_events_of_the_service_that_publishes_them(stack, rule):
     properties = stack.resources[rule]["Properties"]
     assert properties["EventBusName"] == {"Ref": "EventBus"}
     assert set(properties["EventPattern"]) == {"source", "detail-type"}
@@ -64,14 +66,14 @@ def test_a_rule_waits_for_events_that_exist_from_the_service_that_publishes_them
 
 
 @RULES
-def test_a_rule_has_one_queue_and_leaves_there_what_it_cannot_deliver(stack, rule):
+def test_a_rule_has_one_queue_and_sends_failed_deliveries_to_its_dead_letter_queue(stack, rule):
     [queue] = stack.resources[rule]["Properties"]["Targets"]
     redrive = stack.queues[target(queue["Arn"])]["RedrivePolicy"]
     assert target(queue["DeadLetterConfig"]["Arn"]) == target(redrive["deadLetterTargetArn"])
 
 
 @RULES
-def test_a_queue_lets_exactly_its_rule_in(stack, rule):
+def test_only_its_rule_may_send_to_a_queue(stack, rule):
     [delivery] = stack.resources[rule]["Properties"]["Targets"]
     for queue in (target(delivery["Arn"]), target(delivery["DeadLetterConfig"]["Arn"])):
         [policy] = [p for p in stack.of_type("AWS::SQS::QueuePolicy").values() if {"Ref": queue} in p["Queues"]]
@@ -81,26 +83,24 @@ def test_a_queue_lets_exactly_its_rule_in(stack, rule):
             "Effect": "Allow",
             "Principal": {"Service": "events.amazonaws.com"},
             "Action": "sqs:SendMessage",
-            # SQS takes one resource a statement, not a list.
+            # SQS accepts only one resource per statement.
             "Resource": {"Fn::GetAtt": [queue, "Arn"]},
             "Condition": {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule, "Arn"]}}},
         }
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
-def test_no_queue_policy_is_for_anything_but_a_rule(stack):
+def test_every_queue_policy_is_for_a_rule(stack):
     assert len(stack.of_type("AWS::SQS::QueuePolicy")) == 2 * len(stack.of_type("AWS::Events::Rule"))
 
 
 @QUEUES
-def test_a_queue_sets_aside_what_fails_five_times_unless_it_is_where_that_goes(stack, queue):
+def test_a_message_that_fails_five_times_goes_to_a_dead_letter_queue_with_the_longest_retention(stack, queue):
     properties = stack.queues[queue]
     assert properties["SqsManagedSseEnabled"] is True
     if queue in stack.dead_letter_queues:
         assert "RedrivePolicy" not in properties
-        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600, (
-            "as long as SQS can keep what a person has to look at"
-        )
+        assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600, "a dead letter has to be kept for SQS's maximum"
     else:
         dead_letters = target(properties["RedrivePolicy"]["deadLetterTargetArn"])
         assert properties["RedrivePolicy"]["maxReceiveCount"] == 5
@@ -108,7 +108,7 @@ def test_a_queue_sets_aside_what_fails_five_times_unless_it_is_where_that_goes(s
 
 
 @DEAD_LETTER_QUEUES
-def test_an_alarm_rings_for_one_dead_letter_and_says_what_to_do_first(stack, queue):
+def test_an_alarm_is_triggered_by_one_dead_letter_and_says_what_to_do(stack, queue):
     [alarm] = [
         alarm
         for alarm in stack.of_type("AWS::CloudWatch::Alarm").values()
@@ -121,14 +121,14 @@ def test_an_alarm_rings_for_one_dead_letter_and_says_what_to_do_first(stack, que
 
 
 @pytest.mark.parametrize("stack, mapping", QUEUE_MAPPINGS, ids=label)
-def test_a_consumer_reports_single_failures_and_has_a_limit(stack, mapping):
+def test_a_consumer_reports_partial_failures_and_has_a_maximum_concurrency(stack, mapping):
     properties = stack.resources[mapping]["Properties"]
     assert properties["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert 2 <= properties["ScalingConfig"]["MaximumConcurrency"] <= 50
 
 
 @pytest.mark.parametrize("stack, mapping", QUEUE_MAPPINGS, ids=label)
-def test_a_message_stays_hidden_for_six_times_the_consumers_time_out(stack, mapping):
+def test_the_visibility_timeout_is_six_times_the_consumers_timeout(stack, mapping):
     properties = stack.resources[mapping]["Properties"]
     queue = stack.queues[target(properties["EventSourceArn"])]
     function = stack.functions[target(properties["FunctionName"])]
@@ -137,7 +137,7 @@ def test_a_message_stays_hidden_for_six_times_the_consumers_time_out(stack, mapp
 
 
 @pytest.mark.parametrize("stack, mapping", QUEUE_MAPPINGS, ids=label)
-def test_a_consumer_may_take_from_its_queue_and_set_aside_what_it_cannot_read(stack, mapping):
+def test_a_consumer_may_only_use_its_queue_and_send_to_its_dead_letter_queue(stack, mapping):
     properties = stack.resources[mapping]["Properties"]
     queue, function = target(properties["EventSourceArn"]), target(properties["FunctionName"])
     dead_letters = target(stack.queues[queue]["RedrivePolicy"]["deadLetterTargetArn"])
@@ -160,7 +160,7 @@ def test_a_consumer_may_take_from_its_queue_and_set_aside_what_it_cannot_read(st
     assert (variables["QUEUE_URL"], variables["DEAD_LETTER_QUEUE_URL"]) == ({"Ref": queue}, {"Ref": dead_letters})
 
 
-def test_every_queue_that_a_rule_fills_has_a_consumer():
+def test_every_queue_of_a_rule_has_one_consumer():
     for stack, rule in EVERY_RULE:
         [delivery] = stack.resources[rule]["Properties"]["Targets"]
         consumers = [
@@ -179,7 +179,7 @@ def test_every_table_has_one_relay():
 
 
 @pytest.mark.parametrize("stack, mapping", STREAM_MAPPINGS, ids=label)
-def test_a_relay_tries_for_as_long_as_the_stream_keeps_a_record(stack, mapping):
+def test_a_relay_retries_for_as_long_as_the_stream_keeps_a_record(stack, mapping):
     properties = stack.resources[mapping]["Properties"]
     assert properties["EventSourceArn"] == {"Fn::GetAtt": ["Table", "StreamArn"]}
     assert properties["StartingPosition"] == "TRIM_HORIZON"
@@ -191,7 +191,7 @@ def test_a_relay_tries_for_as_long_as_the_stream_keeps_a_record(stack, mapping):
 
 
 @pytest.mark.parametrize("stack, mapping", STREAM_MAPPINGS, ids=label)
-def test_an_alarm_rings_when_a_relay_falls_behind(stack, mapping):
+def test_an_alarm_is_triggered_if_a_relay_falls_behind(stack, mapping):
     function = stack.resources[mapping]["Properties"]["FunctionName"]
     [alarm] = [
         alarm

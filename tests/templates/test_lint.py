@@ -1,3 +1,5 @@
+"""cfn-lint and `sam validate` accept every template."""
+
 import json
 import os
 import re
@@ -9,49 +11,49 @@ from cfnlint.api import ManualArgs, lint_file
 from stacks import ROOT, TEMPLATES, fail, need
 
 from infra.local.lifecycle import lint
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 
 SAM = Path(os.environ.get("SAM", ROOT / ".local/sam/bin/sam"))
-# `sam validate` of several templates: loading it takes longer than all of them.
+# Runs `sam validate` on several templates in one process, because loading SAM takes longer than validating all of them.
 VALIDATE = """
 import contextlib, io, json, sys
 from samcli.cli.main import cli
 
-answers = {}
+errors = {}
 for template in sys.argv[1:]:
-    said = io.StringIO()
+    output = io.StringIO()
     command = ["validate", "--lint", "--region", "us-east-1", "--template-file", template]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             cli.main(command, prog_name="sam", standalone_mode=False)
-            answers[template] = ""
+            errors[template] = ""
         except Exception as error:
-            answers[template] = f"{said.getvalue()}{error}"
-print(json.dumps(answers))
+            errors[template] = f"{output.getvalue()}{error}"
+print(json.dumps(errors))
 """
 
 
-def brief(message: str) -> str:
-    """Without the list of everything that a name could be."""
-    return re.sub(r"is not one of \[[^]]{200,}]", "names nothing here", message)
+def shorten(message: str) -> str:
+    """Removes cfn-lint's list of all known names from a message."""
+    return re.sub(r"is not one of \[[^]]{200,}]", "is not a known name", message)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_cfn_lint_finds_nothing(template):
+def test_cfn_lint_finds_nothing_in_the_template(template):
     matches = lint_file(template, config=ManualArgs(regions=["us-east-1"]))
     if matches:
-        here = template.relative_to(ROOT)
-        # One match a line.
+        file = template.relative_to(ROOT)
+        # Only the first match of each line.
         first = {match.linenumber: match for match in reversed(matches)}
-        fail(*(f"{here}:{line}: {brief(match.message)} ({match.rule.id})" for line, match in sorted(first.items())))
+        fail(*(f"{file}:{line}: {shorten(match.message)} ({match.rule.id})" for line, match in sorted(first.items())))
 
 
 @pytest.fixture(scope="session")
 def validated(request) -> dict[str, str]:
-    """What SAM has to say against each template that is asked for in this run."""
-    asked = [item for item in request.session.items if "validated" in item.fixturenames]
+    """The error message of `sam validate`, empty if there is none, for each template that is tested in this run."""
+    selected = [item for item in request.session.items if "validated" in item.fixturenames]
     done = subprocess.run(
-        [SAM.with_name("python"), "-c", VALIDATE, *(str(item.callspec.params["template"]) for item in asked)],
+        [SAM.with_name("python"), "-c", VALIDATE, *(str(item.callspec.params["template"]) for item in selected)],
         env=os.environ | {"SAM_CLI_TELEMETRY": "0"},
         stdout=subprocess.PIPE,
         text=True,
@@ -61,14 +63,14 @@ def validated(request) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_sam_validates_the_template(template, validated):
-    said = validated[str(template)]
-    need(not said, f"sam validate {template.relative_to(ROOT)}:\n{brief(said)}")
+def test_sam_validate_accepts_the_template(template, validated):
+    error = validated[str(template)]
+    need(not error, f"sam validate {template.relative_to(ROOT)}:\n{shorten(error)}")
 
 
-def test_cfn_lint_finds_nothing_in_what_sam_makes_of_the_templates():
-    # Once more, because it passes over the policies of SAM's functions. Quick while no template changes.
+def test_cfn_lint_finds_nothing_in_the_expanded_templates():
+    # cfn-lint does not look into the policies of SAM's functions before they are expanded. The results are cached.
     try:
         lint.check(TEMPLATES)
-    except Trouble as trouble:
-        fail(str(trouble))
+    except CommandError as error:
+        fail(str(error))

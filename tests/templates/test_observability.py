@@ -1,4 +1,4 @@
-"""The dashboard and the alarms: that they name what exists, and say what to do."""
+"""The dashboard and the alarms: they refer to existing metrics, and the alarms say what to do."""
 
 import json
 import re
@@ -13,9 +13,9 @@ ALARMS = pytest.mark.parametrize("stack, alarm", EVERY_ALARM, ids=label)
 OWN_ALARMS = pytest.mark.parametrize("alarm", STACK.of_type("AWS::CloudWatch::Alarm"))
 WAKE, MAIL = "Worth waking for: ", "For the next morning: "
 
-# The metrics that AWS services publish, of those that are used here, with their dimensions: one entry for each page
+# The metrics of AWS services that are used here, by namespace and dimensions. Source: the page of each service under
 # https://docs.aws.amazon.com/<service>/latest/<guide>/…metrics….html
-OF_AWS = {
+AWS_METRICS = {
     "AWS/ApiGateway": {("ApiId",): {"Count", "4xx", "5xx", "Latency"}},
     "AWS/DynamoDB": {
         ("TableName",): {
@@ -47,25 +47,25 @@ OF_AWS = {
 }
 
 
-def of_the_functions():
-    """The metrics that the functions write, by dimensions, with their kind: Count or Time."""
+def read_own_metrics():
+    """The metrics that the functions write: the constant in the code, the kind (Count or Time) and the dimensions."""
     source = "".join(path.read_text() for path in sorted((ROOT / "functions").glob("*/src/**/metrics.rs")))
     found = re.findall(r'pub const (\w+): (Count|Time) = \w+::(?:new|by)\("(\w+)"(?:, "(\w+)")?\);', source)
     assert len(found) == len(re.findall(r"pub const \w+: (?:Count|Time)", source))
     return {name: (constant, kind, (dimension,) if dimension else ()) for constant, kind, name, dimension in found}
 
 
-WRITTEN = of_the_functions()
+OWN_METRICS = read_own_metrics()
 
 
 def exists(namespace, name, dimensions):
     if namespace == "Madang":
-        return name in WRITTEN and WRITTEN[name][2] == tuple(dimensions)
-    return name in OF_AWS[namespace].get(tuple(sorted(dimensions)), ())
+        return name in OWN_METRICS and OWN_METRICS[name][2] == tuple(dimensions)
+    return name in AWS_METRICS[namespace].get(tuple(sorted(dimensions)), ())
 
 
 def substituted(value):
-    """The dashboard's text, with what CloudFormation puts into it."""
+    """The text of the dashboard after CloudFormation's substitutions."""
     text, given = value["Fn::Sub"]
     given = {name: each["Fn::Sub"] if isinstance(each, dict) else each for name, each in given.items()}
     for values in (given, PSEUDO, {"ApiId": "abcdefghij"}):
@@ -79,7 +79,7 @@ GRAPHS = [widget["properties"] for widget in WIDGETS if widget["type"] == "metri
 
 
 def metrics_shown():
-    """Namespace, name and dimensions of all that the dashboard shows; a search's conditions too."""
+    """Namespace, name, dimensions and their values (for a search: its conditions) of each metric on the dashboard."""
     for graph in GRAPHS:
         for *metric, options in [m if isinstance(m[-1], dict) else [*m, {}] for m in graph["metrics"]]:
             if "expression" in options:
@@ -93,7 +93,7 @@ def metrics_shown():
 
 
 def metrics_watched(properties):
-    """Namespace, name and dimensions of all that an alarm is about."""
+    """Namespace, name and dimensions of each metric that an alarm watches."""
     if "Metrics" not in properties:
         yield properties["Namespace"], properties["MetricName"], [d["Name"] for d in properties.get("Dimensions", [])]
     for query in properties.get("Metrics", []):
@@ -111,26 +111,26 @@ def metrics_watched(properties):
 
 
 @ALARMS
-def test_an_alarm_says_what_is_wrong_and_what_to_do_first_and_rings_the_topic(stack, alarm):
+def test_an_alarm_says_what_happened_and_what_to_do_and_notifies_the_topic(stack, alarm):
     properties = stack.resources[alarm]["Properties"]
     assert properties["AlarmActions"] == [{"Ref": "AlarmTopicArn"}]
-    wrong, _, first = properties["AlarmDescription"].partition("First: ")
-    assert len(wrong) > 40 and len(first) > 40
+    what_happened, _, what_to_do = properties["AlarmDescription"].partition("First: ")
+    assert len(what_happened) > 40 and len(what_to_do) > 40
     # CloudWatch's limit.
     assert len(properties["AlarmDescription"]) <= 1024
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", properties["AlarmName"])
 
 
 @ALARMS
-def test_an_alarm_says_what_silence_means(stack, alarm):
+def test_missing_data_triggers_only_the_alarm_of_the_scheduled_job(stack, alarm):
     properties = stack.resources[alarm]["Properties"]
-    # Only a job that runs by the clock is missed.
-    by_the_clock = properties["AlarmName"] == "orders-reconcile-errors"
-    assert properties["TreatMissingData"] == ("breaching" if by_the_clock else "notBreaching")
+    # No data means no traffic, except for a job that runs every minute.
+    scheduled = properties["AlarmName"] == "orders-reconcile-errors"
+    assert properties["TreatMissingData"] == ("breaching" if scheduled else "notBreaching")
 
 
 @ALARMS
-def test_an_alarm_watches_a_metric_that_somebody_writes(stack, alarm):
+def test_an_alarm_watches_existing_metrics(stack, alarm):
     watched = list(metrics_watched(stack.resources[alarm]["Properties"]))
     assert watched
     for namespace, name, dimensions in watched:
@@ -138,16 +138,16 @@ def test_an_alarm_watches_a_metric_that_somebody_writes(stack, alarm):
 
 
 @ALARMS
-def test_a_metric_of_ours_that_an_alarm_watches_is_written_by_the_code(stack, alarm):
+def test_our_own_metrics_that_an_alarm_watches_are_written_by_the_code(stack, alarm):
     sources = "".join(path.read_text() for path in (ROOT / "functions").rglob("*.rs") if path.name != "metrics.rs")
     for namespace, name, _ in metrics_watched(stack.resources[alarm]["Properties"]):
         if namespace == "Madang":
-            constant, kind, dimensions = WRITTEN[name]
+            constant, kind, dimensions = OWN_METRICS[name]
             call = {"Count": "increment", "Time": "record"}[kind] + ("_for" if dimensions else "")
             assert re.search(rf"\b{constant}\s*\.{call}\(", sources), name
 
 
-def test_no_two_alarms_have_a_name_or_a_metric_in_common():
+def test_no_two_alarms_have_the_same_name_or_watch_the_same_metrics():
     names = [stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM]
     assert sorted(names) == sorted(set(names))
     watched = [
@@ -162,47 +162,47 @@ def test_no_two_alarms_have_a_name_or_a_metric_in_common():
 def test_the_page_has_a_row_for_each_alarm(stack, alarm):
     name = stack.resources[alarm]["Properties"]["AlarmName"]
     rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2], re.MULTILINE))
-    # What each queue and each relay has, has one row.
+    # The alarms that each queue or each relay has share one row.
     kinds = {name, re.sub(r"^.*-(dead-letters)$", r"…-\1", name), re.sub(r"^.*-(relay-behind)$", r"…-\1", name)}
     assert kinds & rows
 
 
-def test_the_page_names_no_alarm_and_no_metric_that_does_not_exist():
+def test_the_page_names_only_existing_alarms_and_exactly_our_own_metrics():
     rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2].partition("\n## ")[0], re.MULTILINE))
     names = {stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM}
     assert rows - names == {"…-dead-letters", "…-relay-behind"}
     metrics = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
     cells = [row.split("|")[1] for row in metrics.splitlines() if row.startswith("| `")]
-    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(WRITTEN)
+    assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(OWN_METRICS)
 
 
 # the alarms of this stack ---------------------------------------------------------------------------------------------
 
 
 @OWN_ALARMS
-def test_an_alarm_says_whether_it_is_worth_waking_somebody(alarm):
+def test_an_alarm_says_what_is_normal_and_whether_it_is_worth_waking_someone(alarm):
     properties = STACK.resources[alarm]["Properties"]
     description = properties["AlarmDescription"]
     assert description.startswith((WAKE, MAIL))
-    assert "ormal is " in description, "a threshold needs something to compare with"
+    assert "ormal is " in description, "the description has to say what is normal, to compare the threshold with"
     assert (properties["AlarmName"] in named_by("Alarms worth waking for")) == description.startswith(WAKE)
 
 
 @OWN_ALARMS
-def test_an_alarm_that_the_emulator_does_not_take_is_for_aws_alone(alarm):
+def test_an_alarm_that_the_emulator_does_not_support_exists_only_on_aws(alarm):
     resource = STACK.resources[alarm]
     assert (resource.get("Condition") == "OnAws") == ("Metrics" in resource["Properties"])
 
 
-def test_the_emulator_condition_cannot_hold_on_aws():
+def test_the_condition_emulator_is_false_on_aws():
     conditions = STACK.template["Conditions"]
-    # API Gateway's own ids have ten characters.
+    # The ids that API Gateway generates have ten characters.
     assert conditions["Emulator"] == {"Fn::Equals": [{"Ref": "ApiId"}, "5c0ffee5"]}
     assert conditions["OnAws"] == {"Fn::Not": [{"Condition": "Emulator"}]}
 
 
 @OWN_ALARMS
-def test_an_expression_uses_what_is_there_and_one_is_the_result(alarm):
+def test_an_alarm_has_one_result_whose_expression_uses_every_other_query(alarm):
     queries = STACK.resources[alarm]["Properties"].get("Metrics", [])
     results = [query for query in queries if query.get("ReturnData", True)]
     assert len(results) == (1 if queries else 0)
@@ -218,7 +218,7 @@ def present(values):
     return [value for value in values if value is not None]
 
 
-# CloudWatch's functions, as far as they are used: those over several metrics pass over what has no value
+# The CloudWatch functions that are used here. Those over several metrics ignore metrics without data
 # (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html).
 FUNCTIONS = {
     "IF": lambda condition, then, otherwise: then if condition else otherwise,
@@ -228,7 +228,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize(
-    "name, values, rings",
+    "name, values, triggered",
     [
         ("api-5xx", {"failed": 3, "requests": 100}, True),
         ("api-5xx", {"failed": 3, "requests": 1000}, False),
@@ -244,28 +244,28 @@ FUNCTIONS = {
         ("events-waiting", {"queue_users_on_user": 600, "queue_orders_on_user": None}, False),
     ],
 )
-def test_an_expression_rings_for_what_it_should(name, values, rings):
+def test_an_expression_triggers_its_alarm_as_expected(name, values, triggered):
     [alarm] = [p for p in STACK.of_type("AWS::CloudWatch::Alarm").values() if p["AlarmName"] == name]
     [expression] = [query["Expression"] for query in alarm["Metrics"] if query.get("ReturnData", True)]
     watched = dict.fromkeys(query["Id"] for query in alarm["Metrics"] if "MetricStat" in query)
     assert values.keys() <= watched.keys()
     value = eval(expression, FUNCTIONS | watched | values)
     beyond = {"GreaterThanThreshold": value > alarm["Threshold"]}
-    assert beyond.get(alarm["ComparisonOperator"], value >= alarm["Threshold"]) == rings
+    assert beyond.get(alarm["ComparisonOperator"], value >= alarm["Threshold"]) == triggered
 
 
-def test_every_expression_is_tried_above():
-    mathematics = {
+def test_every_expression_is_tested_above():
+    with_expression = {
         p["AlarmName"]
         for p in STACK.of_type("AWS::CloudWatch::Alarm").values()
         for query in p.get("Metrics", [])
         if not query.get("Expression", "SELECT").startswith("SELECT")
     }
-    [tried] = test_an_expression_rings_for_what_it_should.pytestmark
-    assert mathematics == {name for name, *_ in tried.args[1]}
+    [parameters] = test_an_expression_triggers_its_alarm_as_expected.pytestmark
+    assert with_expression == {name for name, *_ in parameters.args[1]}
 
 
-def test_the_age_of_messages_is_watched_in_every_queue_of_a_consumer():
+def test_an_alarm_watches_the_age_of_messages_in_every_consumers_queue():
     [alarm] = [p for p in STACK.of_type("AWS::CloudWatch::Alarm").values() if p["AlarmName"] == "events-waiting"]
     watched = [
         query["MetricStat"]["Metric"]["Dimensions"][0]["Value"] for query in alarm["Metrics"] if "MetricStat" in query
@@ -294,7 +294,7 @@ def test_the_dashboard_shows_the_state_of_every_alarm_once():
     assert sorted(shown) == sorted(stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM)
 
 
-def test_the_dashboard_leaves_nothing_to_substitute():
+def test_the_dashboard_has_no_placeholder_left():
     assert "${" not in json.dumps(DASHBOARD)
 
 
@@ -310,7 +310,7 @@ def test_widgets_fill_the_grid_and_do_not_overlap():
 
 
 @pytest.mark.parametrize("graph", GRAPHS, ids=lambda graph: graph["title"])
-def test_a_graph_says_where_and_how_its_metrics_are_added_up(graph):
+def test_a_graph_has_a_region_and_a_statistic_for_each_metric(graph):
     assert graph["region"] == PSEUDO["AWS::Region"]
     for metric in graph["metrics"]:
         options = metric[-1] if isinstance(metric[-1], dict) else {}
@@ -325,10 +325,10 @@ def test_the_dashboard_shows_metrics_that_exist():
 
 
 def test_the_dashboard_shows_every_metric_that_the_functions_write():
-    assert {name for namespace, name, _, _ in metrics_shown() if namespace == "Madang"} == set(WRITTEN)
+    assert {name for namespace, name, _, _ in metrics_shown() if namespace == "Madang"} == set(OWN_METRICS)
 
 
-def test_a_search_finds_every_service_and_a_name_is_one_that_exists():
+def test_a_search_includes_every_service_and_dimensions_have_existing_values():
     names = {
         "StateMachineArn": {"arn:aws:states:us-east-1:123456789012:stateMachine:order-saga"},
         "ApiId": {"abcdefghij"},
@@ -339,17 +339,17 @@ def test_a_search_finds_every_service_and_a_name_is_one_that_exists():
         if isinstance(conditions, dict):
             assert all(value in names[dimension] for dimension, value in conditions.items())
         for any_of in re.findall(r"=\(([^)]*)\)", str(conditions)):
-            # A name with a hyphen is found by its last part.
+            # SEARCH finds a name with a hyphen by its last part.
             assert set(any_of.split(" OR ")) == {name.split("-")[-1] for name in SERVICES}
 
 
-def test_the_memory_that_is_paid_for_is_that_of_the_functions():
+def test_the_graph_of_gb_seconds_uses_the_functions_memory_size():
     sizes = {stack.functions[function]["MemorySize"] for stack, function in EVERY_FUNCTION}
     [expression] = [m[-1]["expression"] for g in GRAPHS if "GB-seconds" in g["title"] for m in g["metrics"]]
     assert [size / 1024 for size in sizes] == [float(expression.split(" * ")[0])]
 
 
-def test_the_sections_that_the_dashboard_sends_to_exist():
+def test_the_sections_that_the_dashboard_names_exist():
     texts = " ".join(widget["properties"]["markdown"] for widget in WIDGETS if widget["type"] == "text")
     headings = set(re.findall(r"^## (.+)$", PAGE, re.MULTILINE))
     sections = set(re.findall(r"\*([A-Z][^*]+)\*", texts.replace("**", "")))
@@ -360,11 +360,11 @@ def test_the_sections_that_the_dashboard_sends_to_exist():
 
 
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
-def test_every_function_is_traced_and_writes_its_own_lines(stack, function):
+def test_every_function_is_traced_and_uses_the_log_format_text(stack, function):
     properties = stack.functions[function]
     assert properties["TracingConfig"] == {"Mode": "Active"}
-    # The functions write JSON themselves; see infra/observability.md.
-    assert set(properties.get("LoggingConfig", {"LogGroup": "test_functions.py asks for it"})) == {"LogGroup"}
+    # The functions write JSON themselves: see infra/observability.md.
+    assert set(properties.get("LoggingConfig", {"LogGroup": "test_functions.py checks it"})) == {"LogGroup"}
 
 
 def test_the_saga_is_traced():

@@ -1,7 +1,7 @@
-"""A function may do what its binary can ask of AWS, and nothing else.
+"""A function's policy allows exactly the AWS operations that its binary can call.
 
-The linker leaves out what a binary never calls. So the operations of AWS whose code is in it are those that some path
-of it can ask for, and its policy has to name exactly these. Functions that are not compiled yet are compiled first."""
+The linker removes code that a binary never calls. So a binary contains the code of exactly those operations that it can
+call, and its policy has to name exactly these. The functions are compiled first if necessary."""
 
 import json
 import re
@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 from stacks import EVERY_FUNCTION, ROOT, as_list, fail, label, need
 
-# Lambda takes from queues and streams with the function's role.
+# Actions that Lambda itself needs, because it reads queues and streams with the function's role.
 FOR_LAMBDA = {
     *(f"sqs:{name}" for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     *(f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
 }
-# Actions that are not called as the operation is, for which the SDK has a type `<operation>Input`.
+# Actions whose name differs from that of the operation in the SDK's type `<operation>Input`.
 OPERATIONS = {"lambda:InvokeFunction": "Invoke"}
-# Each part of a transaction has an action of its own.
+# A transaction needs the action of each of its parts.
 IN_TRANSACTIONS = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:ConditionCheckItem"}
-# Calls users by HTTP, whose permission test_discovery.py has; the client for direct invokes is linked beside it.
+# Functions that call users by HTTP need this action (see test_discovery.py). The client for invocations is linked too.
 BY_HTTP = {"execute-api:Invoke"}
 KNOWN = {
     "cognito-idp": "AdminDeleteUser AdminGetUser",
@@ -46,13 +46,13 @@ def binaries() -> dict[str, Path]:
     return {message["target"]["name"]: Path(message["executable"]) for message in built}
 
 
-def asked_for(binary: Path) -> set[str]:
-    """The actions of the operations whose input types a binary has."""
+def callable_actions(binary: Path) -> set[str]:
+    """The actions of the operations whose input types a binary contains."""
     data = binary.read_bytes()
     types = set()
     at = data.find(b"Input")
     while at != -1:
-        # Texts stand in a binary one after the other, without anything between them.
+        # The strings in a binary follow each other without separators.
         types.update(
             match[0].decode() for match in [re.search(rb"[A-Z][A-Za-z]*$", data[max(at - 48, 0) : at])] if match
         )
@@ -67,25 +67,23 @@ def _is(operation: str, name: str) -> bool:
 
 
 @pytest.mark.parametrize("stack, function", EVERY_FUNCTION, ids=label)
-def test_a_function_may_do_what_its_binary_asks_for_and_nothing_else(stack, function, binaries):
+def test_a_policy_allows_exactly_what_the_binary_can_call(stack, function, binaries):
     allowed = {action for s in stack.statements_of(function) for action in as_list(s["Action"])} - FOR_LAMBDA
     name = stack.functions[function]["FunctionName"]
     binary = "relay" if name.endswith("-relay") else name
-    need(binary in binaries, f"functions/{stack.name}/src/bin/{binary}.rs is missing, the binary of {function}.")
-    asked = asked_for(binaries[binary])
-    if "dynamodb:TransactWriteItems" in asked:
-        asked = asked - {"dynamodb:TransactWriteItems"} | allowed & IN_TRANSACTIONS
+    need(binary in binaries, f"functions/{stack.name}/src/bin/{binary}.rs, the binary of {function}, is missing.")
+    called = callable_actions(binaries[binary])
+    if "dynamodb:TransactWriteItems" in called:
+        called = called - {"dynamodb:TransactWriteItems"} | allowed & IN_TRANSACTIONS
     if allowed & BY_HTTP:
-        asked = asked - {"lambda:InvokeFunction"} | BY_HTTP
-    unused = [f"may {action} and never asks for it: take it out of" for action in sorted(allowed - asked)]
-    missing = [f"asks for {action} and may not: add it to" for action in sorted(asked - allowed)]
+        called = called - {"lambda:InvokeFunction"} | BY_HTTP
+    unused = [f"never calls {action}. Remove it from" for action in sorted(allowed - called)]
+    missing = [f"calls {action} without the permission. Add it to" for action in sorted(called - allowed)]
     if unused or missing:
         fail(*(f"{stack.file}: {function} {what} its Policies." for what in unused + missing))
 
 
-def test_every_action_of_a_policy_is_known_here():
+def test_this_test_knows_every_action_of_the_policies():
     allowed = {a for stack, f in EVERY_FUNCTION for s in stack.statements_of(f) for a in as_list(s["Action"])}
     unknown = allowed - ACTIONS - FOR_LAMBDA - BY_HTTP - IN_TRANSACTIONS
-    need(
-        not unknown, f"tests/templates/test_permissions.py does not know {', '.join(sorted(unknown))}: add it to KNOWN."
-    )
+    need(not unknown, f"tests/templates/test_permissions.py: add {', '.join(sorted(unknown))} to KNOWN.")

@@ -1,4 +1,4 @@
-"""The order saga: what its definition says, and what the templates give it and what watches it."""
+"""The order saga: its definition, its permissions, and the schedule and alarms for orders that it does not settle."""
 
 import json
 import re
@@ -13,9 +13,10 @@ README = ROOT / "functions/orders/README.md"
 DEFINITION = json.loads(DEFINITION_FILE.read_text()) if DEFINITION_FILE.is_file() else {"StartAt": "", "States": {}}
 STATES = DEFINITION["States"]
 EVERY_STATE = pytest.mark.parametrize("name", STATES)
-# A step that fails for good here hands the order to a person; only this one lets the execution fail.
+# The step that parks an order for an operator. Only this step lets the execution fail.
 LAST_RESORT = "Park"
-CALLS_A_PERSON = {
+# If one of these steps fails permanently, the order is parked.
+PARKED_ON_FAILURE = {
     "CapturePayment",
     "CommitInventory",
     "AbortOrder",
@@ -26,7 +27,7 @@ CALLS_A_PERSON = {
 
 
 def successors(state):
-    """Where a state leads, the end being None."""
+    """The possible next states. None stands for the end."""
     after = {state.get("Next"), *(handler["Next"] for handler in state.get("Catch", []))}
     return after - {None} | ({None} if state.get("End") else set())
 
@@ -41,7 +42,7 @@ def errors(handlers):
 
 
 def refusals():
-    """The public error names as the functions know them."""
+    """The public names of refusals in the functions' code."""
     source = (ROOT / "functions/kernel/src/saga.rs").read_text()
     return set(re.findall(r'Self::\w+ => "([A-Z]\w*\.[A-Z]\w*)",', source))
 
@@ -70,17 +71,17 @@ def test_every_step_is_a_task_that_invokes_its_function():
 
 
 def function_behind(name):
-    """The function that a step invokes, by its plain name."""
+    """The FunctionName of the function that a step invokes."""
     return STEPS[re.fullmatch(r"\$\{(\w+)}", STATES[name]["Arguments"]["FunctionName"])[1]]
 
 
-def test_every_placeholder_has_a_substitution_and_the_reverse():
+def test_placeholders_and_substitutions_correspond():
     assert set(re.findall(r"\$\{(\w+)}", DEFINITION_FILE.read_text())) == set(STEPS)
     for placeholder, function in STEPS.items():
         assert placeholder == "".join(part.capitalize() for part in function.split("-"))
 
 
-def test_every_step_leads_to_one_that_exists_and_is_led_to():
+def test_every_step_is_reachable_and_leads_to_an_existing_step():
     assert DEFINITION["StartAt"] in STATES
     leads_to = {after for _, after in EDGES}
     assert leads_to - {"[*]"} <= set(STATES)
@@ -94,7 +95,7 @@ def test_every_step_leads_to_one_that_exists_and_is_led_to():
 
 
 @EVERY_STATE
-def test_from_every_step_there_is_a_way_to_the_end(name):
+def test_every_step_has_a_path_to_the_end(name):
     reached, found = set(), [name]
     while found:
         step = found.pop()
@@ -105,12 +106,12 @@ def test_from_every_step_there_is_a_way_to_the_end(name):
 
 
 @EVERY_STATE
-def test_a_step_goes_on_or_ends_and_not_both(name):
+def test_a_step_has_either_a_next_step_or_the_end(name):
     assert ("Next" in STATES[name]) != ("End" in STATES[name])
     assert STATES[name].get("End", True) is True
 
 
-def test_an_order_that_goes_well_takes_at_most_six_steps():
+def test_a_successful_order_takes_at_most_six_steps():
     path = [DEFINITION["StartAt"]]
     while "Next" in STATES[path[-1]]:
         path.append(STATES[path[-1]]["Next"])
@@ -118,18 +119,18 @@ def test_an_order_that_goes_well_takes_at_most_six_steps():
     assert STATES[path[-1]]["End"] is True
 
 
-def test_the_saga_as_a_whole_has_a_time_out_that_leaves_room_for_every_retry():
-    # Until it is parked an order goes through no step twice.
+def test_the_sagas_timeout_allows_for_every_retry():
+    # An order passes each step at most once before it is parked.
     assert DEFINITION["TimeoutSeconds"] >= sum(map(longest, STATES.values()))
 
 
 def longest(state):
-    """How many seconds a step may take with all its retries."""
+    """The maximum duration of a step with all its retries, in seconds."""
     return state["TimeoutSeconds"] * (1 + len(pauses(state))) + sum(pauses(state))
 
 
 def pauses(state):
-    """The seconds before each further attempt, at their longest."""
+    """The maximum pause before each retry, in seconds."""
     transient = state["Retry"][-1]
     return [
         min(transient["IntervalSeconds"] * transient["BackoffRate"] ** attempt, transient["MaxDelaySeconds"])
@@ -138,51 +139,51 @@ def pauses(state):
 
 
 @EVERY_STATE
-def test_a_step_waits_longer_than_its_function_may_run(name):
-    # Otherwise a step is tried again, or undone, beside an attempt that is still at work.
-    [time_out] = [
+def test_a_steps_timeout_exceeds_its_functions(name):
+    # Otherwise a step could be retried or undone while an attempt is still running.
+    [timeout] = [
         properties["Timeout"]
         for stack, function in EVERY_FUNCTION
         for properties in [stack.functions[function]]
         if properties["FunctionName"] == function_behind(name)
     ]
-    assert STATES[name]["TimeoutSeconds"] > time_out
+    assert STATES[name]["TimeoutSeconds"] > timeout
 
 
 @EVERY_STATE
-def test_a_refusal_is_final_and_all_else_is_tried_again_with_growing_pauses_of_random_length(name):
+def test_a_refusal_is_not_retried_and_any_other_error_is_retried_with_backoff_and_jitter(name):
     *final, transient = STATES[name]["Retry"]
     assert set(errors(final)) == refusals()
     assert all(retrier["MaxAttempts"] == 0 for retrier in final)
-    assert transient["ErrorEquals"] == ["States.ALL"], "what is not named is worth another attempt"
+    assert transient["ErrorEquals"] == ["States.ALL"], "unknown errors have to be retried"
     assert transient["MaxAttempts"] >= 1
     assert transient["BackoffRate"] > 1
     assert transient["JitterStrategy"] == "FULL"
 
 
 @EVERY_STATE
-def test_a_buyer_waits_for_less_than_a_minute_and_a_person_is_called_after_more_than_ten(name):
-    if name in CALLS_A_PERSON | {LAST_RESORT}:
+def test_retries_take_over_ten_minutes_before_parking_and_under_one_minute_otherwise(name):
+    if name in PARKED_ON_FAILURE | {LAST_RESORT}:
         assert sum(pauses(STATES[name])) > 600
     else:
         assert sum(pauses(STATES[name])) < 60
 
 
 @EVERY_STATE
-def test_what_a_step_cannot_do_leads_somewhere(name):
+def test_a_step_catches_every_error(name):
     if name == LAST_RESORT:
-        assert "Catch" not in STATES[name], "an order that is parked is an execution that failed"
+        assert "Catch" not in STATES[name], "the execution of a parked order has to fail"
         return
     *named, last = STATES[name]["Catch"]
     assert last["ErrorEquals"] == ["States.ALL"]
     assert set(errors(named)) <= refusals()
 
 
-def test_only_what_nobody_may_leave_undone_is_handed_to_a_person():
-    assert {name for name, state in STATES.items() if LAST_RESORT in successors(state)} == CALLS_A_PERSON
+def test_only_steps_that_must_not_be_left_undone_park_the_order():
+    assert {name for name, state in STATES.items() if LAST_RESORT in successors(state)} == PARKED_ON_FAILURE
 
 
-def test_before_the_pivot_every_failure_is_undone_and_in_one_order():
+def test_a_failure_before_the_pivot_leads_to_compensation_in_a_fixed_order():
     for name in ("ValidateUser", "ReserveInventory", "AuthorizePayment", "ConfirmOrder"):
         assert STATES[name]["Catch"][-1]["Next"] == "AbortOrder", name
     undoing = ["AbortOrder", "CancelPayment", "ReleaseInventory", "RejectOrder"]
@@ -190,19 +191,19 @@ def test_before_the_pivot_every_failure_is_undone_and_in_one_order():
 
 
 @EVERY_STATE
-def test_the_example_input_of_a_step_is_what_the_saga_hands_over(name):
+def test_the_example_input_of_a_step_has_the_fields_that_the_saga_passes(name):
     example = json.loads((ROOT / f"events/invoke/{function_behind(name)}.json").read_text())
     assert set(example) == set(STATES[name]["Arguments"]["Payload"])
 
 
-def test_the_error_names_are_those_of_the_functions():
+def test_the_definition_has_exactly_the_functions_error_names():
     names = {error for state in STATES.values() for error in errors(state.get("Retry", []) + state.get("Catch", []))}
-    assert len(refusals()) >= 10, "the names were found"
+    assert len(refusals()) >= 10, "the pattern has to find the names in the source"
     assert {name for name in names if not name.startswith("States.")} == refusals()
 
 
-def test_cfn_lint_knows_every_word_of_the_definition():
-    # The templates name a file, which cfn-lint does not read; here it stands in the template itself.
+def test_cfn_lint_accepts_the_definition():
+    # cfn-lint does not read a definition from a file, so the test includes it in a template.
     definition = json.loads(
         re.sub(r"\$\{(\w+)}", "arn:aws:lambda:us-east-1:123456789012:function:step", DEFINITION_FILE.read_text())
     )
@@ -218,13 +219,13 @@ def test_the_diagram_in_the_readme_shows_the_saga():
     [diagram] = re.findall(r"```mermaid\n\s*stateDiagram-v2\n(.*?)```", README.read_text(), re.DOTALL)
     shown = re.findall(r"^\s*(\S+)\s*-->\s*([^\s:]+)", diagram, re.MULTILINE)
     assert set(shown) == EDGES
-    assert len(set(shown)) == len(shown), "an arrow is there twice"
+    assert len(set(shown)) == len(shown), "an arrow is duplicated"
 
 
-# what the template gives it -------------------------------------------------------------------------------------------
+# the template ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_state_machine_is_a_standard_one_with_the_name_that_others_know():
+def test_the_state_machine_is_a_standard_one_called_order_saga():
     assert (SAGA["StateMachineName"], SAGA["StateMachineType"]) == ("order-saga", "STANDARD")
     [written] = [
         resource["Properties"]
@@ -239,7 +240,7 @@ def test_every_step_is_a_function_of_some_stack():
     assert set(STEPS.values()) <= existing
 
 
-def test_the_state_machine_may_invoke_its_steps_write_its_traces_and_do_nothing_else():
+def test_the_state_machine_may_only_invoke_its_steps_and_write_traces():
     [role] = ORDERS.machine_roles
     properties = ORDERS.resources[role]["Properties"]
     assert trust(properties) == {
@@ -250,7 +251,7 @@ def test_the_state_machine_may_invoke_its_steps_write_its_traces_and_do_nothing_
     }
     assert not properties.get("ManagedPolicyArns")
     [statement, traces] = ORDERS.statements_of_role(role)
-    assert (traces["Effect"], traces["Resource"]) == ("Allow", "*"), "X-Ray knows no resources for these"
+    assert (traces["Effect"], traces["Resource"]) == ("Allow", "*"), "X-Ray supports no resources for these actions"
     # https://docs.aws.amazon.com/step-functions/latest/dg/xray-iam.html
     assert sorted(traces["Action"]) == [
         "xray:GetSamplingRules",
@@ -264,7 +265,7 @@ def test_the_state_machine_may_invoke_its_steps_write_its_traces_and_do_nothing_
     assert named == sorted(map(str, SAGA["DefinitionSubstitutions"].values()))
 
 
-def test_those_who_start_a_saga_know_its_name_and_may_do_no_more():
+def test_functions_that_start_the_saga_have_its_arn_and_only_the_necessary_permissions():
     arn = {"Fn::Sub": "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:stateMachine:order-saga"}
     allowed = {
         stack.functions[function]["FunctionName"]: {
@@ -291,11 +292,11 @@ def test_those_who_start_a_saga_know_its_name_and_may_do_no_more():
                 assert statement["Resource"] == arn
 
 
-# what looks after it --------------------------------------------------------------------------------------------------
+# schedules and alarms -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stack", SERVICES.values(), ids=label)
-def test_a_schedule_may_invoke_its_function_and_do_nothing_else(stack):
+def test_a_schedule_may_only_invoke_its_function(stack):
     for schedule in stack.of_type("AWS::Scheduler::Schedule").values():
         role = target(schedule["Target"]["RoleArn"])
         properties = stack.resources[role]["Properties"]
@@ -316,7 +317,7 @@ def test_a_schedule_may_invoke_its_function_and_do_nothing_else(stack):
         assert target(schedule["Target"]["Arn"]) in stack.functions
 
 
-def test_orders_are_reconciled_every_minute_and_one_run_ends_before_the_next():
+def test_orders_are_reconciled_every_minute_without_overlapping_runs():
     [schedule] = ORDERS.of_type("AWS::Scheduler::Schedule").values()
     assert ORDERS.scheduled == {"OrdersReconcile"}
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
@@ -324,27 +325,27 @@ def test_orders_are_reconciled_every_minute_and_one_run_ends_before_the_next():
     assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 60
     assert schedule.get("State", "ENABLED") == "ENABLED"
     assert ORDERS.functions["OrdersReconcile"]["Timeout"] < 60
-    [repeats] = ORDERS.of_type("AWS::Lambda::EventInvokeConfig").values()
-    assert (target(repeats["FunctionName"]), repeats["MaximumRetryAttempts"]) == ("OrdersReconcile", 0)
+    [retries] = ORDERS.of_type("AWS::Lambda::EventInvokeConfig").values()
+    assert (target(retries["FunctionName"]), retries["MaximumRetryAttempts"]) == ("OrdersReconcile", 0)
 
 
-def test_an_alarm_rings_when_orders_are_not_reconciled():
+def test_an_alarm_is_triggered_if_orders_are_not_reconciled():
     [alarm] = alarms(without_data="breaching", MetricName="Errors")
     assert alarm["Namespace"] == "AWS/Lambda"
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "OrdersReconcile"}}]
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
 
 
-def test_an_alarm_rings_for_one_parked_order():
+def test_an_alarm_is_triggered_by_one_parked_order():
     [alarm] = alarms(AlarmName="orders-parked")
     assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Sum", 60, 1)
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
-    # The functions count it themselves: a metric filter on the line "parked" would count each order twice.
+    # The functions write this metric themselves. A metric filter on the line "parked" would count each order twice.
     assert (alarm["Namespace"], alarm["MetricName"]) == ("Madang", "OrdersParked")
     assert not ORDERS.of_type("AWS::Logs::MetricFilter")
 
 
-def test_the_step_and_the_reconciler_count_a_parked_order_and_write_the_line_that_tells_which():
+def test_the_step_and_the_reconciler_count_a_parked_order_and_log_its_id_and_cause():
     for source in ("tasks.rs", "reconciler.rs"):
         text = (ROOT / "functions/orders/src" / source).read_text()
         assert re.search(
@@ -353,7 +354,7 @@ def test_the_step_and_the_reconciler_count_a_parked_order_and_write_the_line_tha
 
 
 def alarms(without_data="notBreaching", **properties):
-    """The orders' alarms of this kind. Each says what to do first and rings the topic."""
+    """The alarms in the orders stack with these properties. Checks that each says what to do and notifies the topic."""
     every = ORDERS.of_type("AWS::CloudWatch::Alarm").values()
     found = [alarm for alarm in every if all(alarm[name] == value for name, value in properties.items())]
     for alarm in found:
@@ -364,6 +365,6 @@ def alarms(without_data="notBreaching", **properties):
 
 
 def trust(role):
-    """The one statement about who may take the role, without its name."""
+    """The single statement about who may assume the role, without its Sid."""
     [statement] = role["AssumeRolePolicyDocument"]["Statement"]
     return {key: value for key, value in statement.items() if key != "Sid"}

@@ -1,3 +1,5 @@
+"""The root template, the stacks on their own and samconfig.toml agree on parameters, outputs and files."""
+
 import pytest
 from stacks import ROOT, ROOT_TEMPLATE, SERVICES, STACKS, label, read, target
 
@@ -35,12 +37,12 @@ def test_the_root_template_has_every_stack():
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
-def test_the_root_template_passes_what_the_stack_declares_and_cannot_find_by_itself(stack):
+def test_the_root_template_passes_every_parameter_that_is_not_read_from_ssm(stack):
     passed = passed_to(stack.name)
-    found_by_itself = {name for name, declared in stack.parameters.items() if declared["Type"].startswith("AWS::SSM::")}
-    assert set(passed) == set(stack.parameters) - found_by_itself
+    from_ssm = {name for name, declared in stack.parameters.items() if declared["Type"].startswith("AWS::SSM::")}
+    assert set(passed) == set(stack.parameters) - from_ssm
     for name, value in passed.items():
-        assert value == {"Ref": name}, "one name and one truth for a parameter"
+        assert value == {"Ref": name}, "a parameter has to have the same name in the root template"
         assert ROOT_STACK["Parameters"][name]["Default"] == stack.parameters[name]["Default"], name
         assert ROOT_STACK["Parameters"][name].get("AllowedValues") == stack.parameters[name].get("AllowedValues"), name
 
@@ -51,17 +53,17 @@ def test_every_parameter_of_the_root_template_is_passed_on():
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
-def test_a_parameter_has_a_default_and_is_explained(stack):
+def test_a_parameter_has_a_default_and_a_description(stack):
     for name, declared in stack.parameters.items():
         assert "Default" in declared, name
         assert declared["Description"].endswith("."), name
 
 
 @pytest.mark.parametrize("stack", [*SERVICES.values(), STACKS["observability"]], ids=label)
-def test_a_service_finds_what_the_platform_publishes_and_waits_for_it(stack):
+def test_a_service_depends_on_the_platform_and_reads_only_parameters_that_it_publishes(stack):
     published = {p["Name"] for p in STACKS["platform"].of_type("AWS::SSM::Parameter").values()}
-    sought = {p["Default"] for p in stack.parameters.values() if p["Type"] == "AWS::SSM::Parameter::Value<String>"}
-    assert sought and sought <= published
+    required = {p["Default"] for p in stack.parameters.values() if p["Type"] == "AWS::SSM::Parameter::Value<String>"}
+    assert required and required <= published
     assert NESTED[stack.name]["DependsOn"] == "Platform"
 
 
@@ -85,13 +87,13 @@ def test_every_output_of_a_stack_is_also_an_output_of_the_root_template():
 
 
 def as_attribute(value):
-    """The two parts of a GetAtt, however it is written."""
+    """The two parts of a GetAtt in either of its forms."""
     attribute = value["Fn::GetAtt"]
     return tuple(attribute) if isinstance(attribute, list) else tuple(attribute.split(".", 1))
 
 
 @pytest.mark.parametrize("stack", STACKS.values(), ids=label)
-def test_the_local_run_deploys_the_same_stack_with_the_same_parameters(stack):
+def test_make_up_deploys_the_same_stack_with_the_same_parameters(stack):
     [here] = [candidate for candidate in local.read() if candidate.template.stem == stack.name]
     assert here.parameters == passed_to(stack.name)
     assert set(local.resolve(here, {})) == set(here.parameters)
@@ -99,7 +101,7 @@ def test_the_local_run_deploys_the_same_stack_with_the_same_parameters(stack):
 
 
 @pytest.mark.parametrize("environment", CONFIG)
-def test_an_environment_deploys_a_template_that_exists_with_the_capabilities_it_needs(environment):
+def test_an_environment_deploys_an_existing_template_with_the_necessary_capabilities(environment):
     config = CONFIG[environment]
     expected = ROOT_TEMPLATE if environment in ("default", "dev", "prod") else ROOT / "infra" / f"{environment}.yaml"
     assert ROOT / config["template_file"] == expected
@@ -108,19 +110,19 @@ def test_an_environment_deploys_a_template_that_exists_with_the_capabilities_it_
     assert config["resolve_s3"] is True
 
 
-def test_there_is_an_environment_for_each_stack_and_for_all_of_them():
+def test_there_is_an_environment_for_each_stack_and_for_the_root_template():
     assert set(CONFIG) == {"default", "dev", "prod"} | set(STACKS)
     assert CONFIG["default"] == CONFIG["dev"]
 
 
-def test_production_is_protected_and_asks_before_it_changes():
+def test_production_is_protected_and_a_deployment_has_to_be_confirmed():
     assert CONFIG["prod"]["confirm_changeset"] is True
     production = overrides("prod")
     assert set(production) <= set(ROOT_STACK["Parameters"])
     assert (production["DeletionProtection"], production["PointInTimeRecovery"]) == ("true", "true")
 
 
-def test_the_user_pool_outlives_its_stack_and_can_be_protected():
+def test_the_user_pool_survives_the_deletion_of_its_stack_and_can_be_protected():
     platform = STACKS["platform"]
     pool = platform.resources["UserPool"]
     assert pool["DeletionPolicy"] in ("Retain", "RetainExceptOnCreate")

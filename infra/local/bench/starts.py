@@ -1,8 +1,8 @@
-"""Prints how large the deployed functions are and how fast they start, beside a function that does nothing.
+"""Prints the artifact size and the cold start of each function, compared with a function that does nothing.
 
-Cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
-profile on this machine. It has neither Lambda's own part (fetching the artifact, starting a sandbox) nor a network.
-Calls between services are measured by `calls`, what tracing costs by `tracing`.
+The cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
+profile on this machine. It includes neither Lambda's own part (fetching the artifact, starting a sandbox) nor the
+network. `calls` measures the calls between services, and `tracing` the cost of tracing.
 """
 
 import io
@@ -19,13 +19,14 @@ from rich.table import Table
 from infra.local.bench import calls, tracing
 from infra.local.lifecycle import build
 from infra.local.progress import console
-from infra.local.settings import ROOT, Trouble
+from infra.local.settings import ROOT, CommandError
 
 EMPTY = "empty"
 RUNS = 40
-LARGEST_ARTIFACT = 5 * 1024 * 1024
-LARGEST_RATIO = 3.0
-# Names that a function wants to find; nothing is called before the first poll.
+MAX_ARTIFACT = 5 * 1024 * 1024
+MAX_RATIO = 3.0
+# The variables that functions require at start. The values do not matter, because nothing is called before the first
+# poll.
 ENVIRONMENT = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
@@ -54,13 +55,15 @@ ENVIRONMENT = {
 
 
 def run() -> None:
-    console.print("Building in the release profile: some forty minutes the first time, for link-time optimisation")
+    console.print(
+        "Building in the release profile. The first time takes forty minutes because of link-time optimisation."
+    )
     names = build.names()
-    # The selection of packages of `make build`. The examples are the empty function, and what `calls` runs.
+    # The same packages as in `make build`. The examples are the empty function and the programs of `calls`.
     selection = ["--workspace", "--exclude", "system-tests"]
     command = ["cargo", "build", "--release", *selection, "--bins", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
-        raise Trouble("The functions do not compile: see the messages above.")
+        raise CommandError("The functions do not compile. See the messages above.")
 
     release = ROOT / "target" / "release"
     programs = {EMPTY: release / "examples" / EMPTY} | {name: release / name for name in names}
@@ -80,15 +83,14 @@ def cold_start(program: Path, settings: dict[str, str] = ENVIRONMENT) -> float:
         runtime_api.settimeout(10)
         environment = settings | {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.getsockname()[1]}"}
         began = time.perf_counter()
-        quiet = subprocess.DEVNULL
-        process = subprocess.Popen([program], env=environment, stdout=quiet, stderr=quiet)
+        process = subprocess.Popen([program], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             connection, _ = runtime_api.accept()
             with connection:
                 connection.recv(1)
                 return (time.perf_counter() - began) * 1e3
         except TimeoutError:
-            raise Trouble(f"{program.name} did not poll the Runtime API within 10 s.") from None
+            raise CommandError(f"{program.name} did not poll the Runtime API within 10 s.") from None
         finally:
             process.kill()
             process.wait()
@@ -96,24 +98,26 @@ def cold_start(program: Path, settings: dict[str, str] = ENVIRONMENT) -> float:
 
 def report(programs: dict[str, Path], medians: dict[str, float]) -> None:
     table = Table("function", "zipped KiB", "cold start ms", "ratio to empty", box=None, padding=(0, 2))
-    too_much = []
+    violations = []
     for name, program in programs.items():
         size, ratio = zipped(program), medians[name] / medians[EMPTY]
         table.add_row(name, f"{size / 1024:,.0f}", f"{medians[name]:.1f}", f"{ratio:.2f}")
-        if size > LARGEST_ARTIFACT:
-            too_much.append(f"{name} has {size / 1024 / 1024:.1f} MiB zipped, more than 5")
-        if name == "users-get" and ratio > LARGEST_RATIO:
-            too_much.append(
-                f"{name} starts {ratio:.2f} times as slowly as an empty function, more than {LARGEST_RATIO:g}"
+        if size > MAX_ARTIFACT:
+            violations.append(
+                f"{name} has {size / 1024 / 1024:.1f} MiB when zipped (maximum: {MAX_ARTIFACT >> 20} MiB)"
+            )
+        if name == "users-get" and ratio > MAX_RATIO:
+            violations.append(
+                f"{name} starts {ratio:.2f} times as slowly as an empty function (maximum: {MAX_RATIO:g})"
             )
     console.print(table)
     console.print(f"Medians of {RUNS} starts each, {os.cpu_count()} cores")
-    if too_much:
-        raise Trouble("; ".join(too_much))
+    if violations:
+        raise CommandError("; ".join(violations))
 
 
 def zipped(program: Path) -> int:
-    """Bytes of the artifact as it is uploaded."""
+    """The size in bytes of the zipped artifact."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(program, "bootstrap")

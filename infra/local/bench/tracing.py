@@ -1,8 +1,8 @@
-"""Measures what tracing costs, for `make bench`: one function with it, and the same compiled without.
+"""Measures the cost of tracing for `make bench`: one function compiled with and without tracing.
 
-Both are started and invoked here by a Runtime API and a DynamoDB that answer at once, so that what differs is the
-function's own. CPU time is what the process used, which another process at work beside it changes little; latency is
-what the Runtime API saw."""
+Both are invoked by a stub of the Runtime API and call a stub of DynamoDB. The stubs answer at once, so that any
+difference comes from the function. CPU time is that of the function's process, so other processes on the machine affect
+it little. Latency is measured by the stub of the Runtime API."""
 
 import json
 import os
@@ -22,16 +22,16 @@ import psutil
 from rich.table import Table
 
 from infra.local.progress import console
-from infra.local.settings import ROOT, Trouble
+from infra.local.settings import ROOT, CommandError
 
 FUNCTION = "users-get"
-KEPT = ROOT / "target" / "bench"
-# In turns, so that all have the machine's better and worse moments.
+BINARIES = ROOT / "target" / "bench"
+# The variants alternate, so that changes in the machine's load affect all of them alike.
 ROUNDS, INVOCATIONS, WARM_UP = 7, 1000, 100
 STARTS = 40
-# What tracing may cost, in milliseconds of CPU: a sampled request, and one that is not, which is what cannot be told
-# from the differences between one round and the next.
-MOST = {"with, sampled": 0.3, "with, not sampled": 0.05}
+# The maximum cost of tracing per request, in milliseconds of CPU. Without sampling it has to be within the noise
+# between rounds.
+MAX_COST = {"with, sampled": 0.3, "with, not sampled": 0.05}
 EVENT = (ROOT / "events" / "invoke" / f"{FUNCTION}.json").read_bytes()
 PROFILE = {
     "state": {"S": "live"},
@@ -49,7 +49,7 @@ def run(
 ) -> None:
     console.print(f"Building {FUNCTION} with and without tracing")
     programs = {"with": build([]), "without": build(["--features", "runtime/without-tracing"])}
-    # The daemon of these measurements takes what comes and does not look at it.
+    # A stub of the X-Ray daemon, which discards what it receives.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
         daemon.bind(("127.0.0.1", 0))
         host, port = daemon.getsockname()
@@ -73,29 +73,27 @@ def run(
 def build(features: list[str]) -> Path:
     command = ["cargo", "build", "--release", "-p", "users", "-p", "runtime", "--bin", FUNCTION, *features]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
-        raise Trouble("The function does not compile: see the messages above.")
-    kept = KEPT / ("without" if features else "with") / FUNCTION
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(ROOT / "target" / "release" / FUNCTION, kept)
-    return kept
+        raise CommandError("The function does not compile. See the messages above.")
+    binary = BINARIES / ("without" if features else "with") / FUNCTION
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(ROOT / "target" / "release" / FUNCTION, binary)
+    return binary
 
 
 def invoke(program: Path, environment: dict[str, str], sampled: int) -> tuple[float, float]:
-    """Milliseconds of CPU and of latency for one invocation, of a warm function."""
+    """The CPU time and the latency of one invocation of a warm function, in milliseconds."""
     with served(RuntimeApi) as runtime_api, served(DynamoDb) as dynamodb:
         runtime_api.header = HEADER.format(sampled)
         environment = environment | {
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime_api.server_port}",
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{dynamodb.server_port}",
         }
-        quiet = subprocess.DEVNULL
-        process = subprocess.Popen([program], env=environment, stdout=quiet, stderr=quiet)
+        process = psutil.Popen([program], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            used = psutil.Process(process.pid)
             wait(runtime_api.done, WARM_UP)
-            before, runtime_api.latencies = cpu(used), []
+            before, runtime_api.latencies = cpu(process), []
             wait(runtime_api.done, INVOCATIONS)
-            return (cpu(used) - before) / INVOCATIONS, statistics.median(runtime_api.latencies) * 1e3
+            return (cpu(process) - before) / INVOCATIONS, statistics.median(runtime_api.latencies) * 1e3
         finally:
             process.kill()
             process.wait()
@@ -105,7 +103,7 @@ def wait(done: Queue[int], count: int) -> None:
     for _ in range(count):
         status = done.get(timeout=10)
         if status != 200:
-            raise Trouble(f"{FUNCTION} answered {status} where it should answer a profile.")
+            raise CommandError(f"{FUNCTION} answered {status} instead of 200.")
 
 
 def cpu(process: psutil.Process) -> float:
@@ -124,7 +122,7 @@ class Server(ThreadingHTTPServer):
         self.done: Queue[int] = Queue()
 
     def handle_error(self, *_: object) -> None:
-        """A function that is killed breaks its connections off."""
+        """Ignores errors, because a function that is killed resets its connections."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -210,6 +208,6 @@ def report(
     console.print(
         f"Medians of {STARTS} starts and of {ROUNDS} rounds of {INVOCATIONS} invocations, {os.cpu_count()} cores"
     )
-    for name, most in MOST.items():
-        if (more := used[name] - used["without"]) > most:
-            raise Trouble(f"Tracing, {name}, costs {more:.2f} ms of CPU more, which is above {most}.")
+    for name, maximum in MAX_COST.items():
+        if (cost := used[name] - used["without"]) > maximum:
+            raise CommandError(f"Tracing ({name}) costs {cost:.2f} ms of CPU per request. The maximum is {maximum}.")

@@ -1,8 +1,7 @@
-"""Asks the running system everything that its description allows, and much that it does not.
+"""Fuzzes the running system with valid and invalid requests that Schemathesis generates from infra/openapi.json.
 
-Schemathesis makes requests of infra/openapi.json, in rounds: as a person of the group admin, as nobody, as a person
-like others, as one who has not registered, and as one who has left. What the system must never do is written in
-tests/fuzz.
+The rounds differ in the caller: an admin, an anonymous caller, a user, someone who has signed up but not registered,
+and a user who has been deleted. tests/fuzz defines which responses are failures.
 """
 
 import json
@@ -18,36 +17,36 @@ from dataclasses import dataclass
 
 from infra.local.lifecycle import registry
 from infra.local.progress import console, duration
-from infra.local.settings import LOCAL, ROOT, Trouble, client, environment
+from infra.local.settings import LOCAL, ROOT, CommandError, client, environment
 from infra.local.story.story import Person, Story
 
 SCHEMATHESIS = LOCAL / "fuzz" / "bin" / "schemathesis"
 CASES = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
-# How many requests each operation gets in a round, beside those that are counted out from its schema.
+# The number of random requests to each operation in a round, in addition to those enumerated from its schema.
 EXAMPLES = 30
-# The first rounds of `make test` are the same each time; `make fuzz` goes where nobody has been.
+# The seed of the first rounds of `make test`, so that they are the same each time. `make fuzz` uses random seeds.
 SEED = 20261124
 
 
 @dataclass
-class Asker:
-    """Who makes the requests of a round."""
+class Caller:
+    """The caller in whose name a round sends its requests."""
 
-    who: str
+    description: str
     token: str | None
-    profile: str = "has"  # or "had", or "never"
+    profile: str = "has"  # "had" if it was deleted, "never" if the caller has not registered
 
 
-def run(outputs: dict, at_least: int) -> None:
-    """Rounds until there were so many cases, and one by everybody at least: a failure of the system ends it with the
-    requests that show it."""
+def run(outputs: dict, minimum: int) -> None:
+    """Runs rounds until there were at least `minimum` requests, and at least one round for each caller. Raises
+    `CommandError` after printing the requests that show a failure."""
     outputs = _with_services(outputs)
     began, cases, seed = time.monotonic(), 0, SEED
-    # Each round is a process that makes requests and then waits for the answers: three keep two processors busy.
+    # Each round is a process that alternates between work and waiting. Three of them keep two processors busy.
     pool = ThreadPoolExecutor(max_workers=3)
     try:
-        while cases < at_least:
-            rounds = [pool.submit(_round, outputs, asker, seed) for asker in ASKERS]
+        while cases < minimum:
+            rounds = [pool.submit(_round, outputs, make_caller, seed) for make_caller in CALLERS]
             cases += sum(done.result() for done in as_completed(rounds))
             seed += 1
     finally:
@@ -56,24 +55,24 @@ def run(outputs: dict, at_least: int) -> None:
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
-def endless(outputs: dict) -> None:
-    """Rounds until somebody says stop, or one fails."""
+def run_until_interrupted(outputs: dict) -> None:
+    """Runs rounds until Ctrl-C, or until one fails."""
     outputs = _with_services(outputs)
     began, cases, rounds = time.monotonic(), 0, 0
-    console.print("Rounds without an end: Ctrl-C stops after the request under way")
+    console.print("Fuzzing until Ctrl-C, which stops after the current request")
     with suppress(KeyboardInterrupt):
         while True:
-            cases += _round(outputs, ASKERS[rounds % len(ASKERS)], random.randrange(2**32))
+            cases += _round(outputs, CALLERS[rounds % len(CALLERS)], random.randrange(2**32))
             rounds += 1
-    console.print(f"\n{cases} requests in {rounds} whole rounds found nothing")
+    console.print(f"\n{cases} requests in {rounds} complete rounds found no failure")
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
-def _round(outputs: dict, make_asker: Callable[[dict], Asker], seed: int) -> int:
-    """One round; answers how many cases it had."""
-    asker = make_asker(outputs)
-    with _service() as service:
-        settings = {"outputs": outputs, "service": service, "token": asker.token, "profile": asker.profile}
+def _round(outputs: dict, make_caller: Callable[[dict], Caller], seed: int) -> int:
+    """Runs one round. Returns the number of requests that it has sent."""
+    caller = make_caller(outputs)
+    with _temporary_service() as service:
+        settings = {"outputs": outputs, "service": service, "token": caller.token, "profile": caller.profile}
         command = [SCHEMATHESIS, "--config-file", ROOT / "tests" / "fuzz" / "schemathesis.toml", "run"]
         command += [ROOT / "infra" / "openapi.json", "--url", outputs["api_url"]]
         command += ["--max-examples", str(EXAMPLES), "--seed", str(seed), "--no-color"]
@@ -88,19 +87,21 @@ def _round(outputs: dict, make_asker: Callable[[dict], Asker], seed: int) -> int
     found = CASES.search(done.stdout)
     if done.returncode != 0 or not found:
         console.print(done.stdout, markup=False, highlight=False)
-        raise Trouble(f"As {asker.who}, seed {seed}: the system or its description is wrong, see above.")
-    console.print(f"  as {asker.who}: {found[1]} requests")
+        raise CommandError(
+            f"The system does not match its description (caller: {caller.description}, seed {seed}). See above."
+        )
+    console.print(f"  as {caller.description}: {found[1]} requests")
     return int(found[1])
 
 
 def _with_services(outputs: dict) -> dict:
-    """With the services that are found in the registry: what the rounds change there has to be none of them."""
+    """Adds the names of the services in the registry to the outputs. The rounds must not change these services."""
     return outputs | {"services": sorted(registry.read())}
 
 
 @contextmanager
-def _service() -> Iterator[str]:
-    """A service of a round's own in the registry, for as long as requests are made: nobody calls it."""
+def _temporary_service() -> Iterator[str]:
+    """Creates a service in the registry that a round may change, because nothing calls it. Deletes it afterwards."""
     cloud_map, name = client("servicediscovery"), f"fuzz-{secrets.token_hex(4)}"
     service = cloud_map.create_service(Name=name, NamespaceId=registry.namespace(cloud_map))["Service"]["Id"]
     try:
@@ -112,36 +113,35 @@ def _service() -> Iterator[str]:
         cloud_map.delete_service(Id=service)
 
 
-def _admin(outputs: dict) -> Asker:
-    """Who may do everything that people may."""
-    story, admin = _registered(outputs)
+def _admin(outputs: dict) -> Caller:
+    story, admin = _register(outputs)
     story.make_admin(admin)
-    return Asker("an admin", admin.token)
+    return Caller("an admin", admin.token)
 
 
-def _person(outputs: dict) -> Asker:
-    return Asker("a person", _registered(outputs)[1].token)
+def _user(outputs: dict) -> Caller:
+    return Caller("a user", _register(outputs)[1].token)
 
 
-def _stranger(outputs: dict) -> Asker:
-    return Asker("somebody who has not registered", Story(outputs).sign_up("Fuzz").token, profile="never")
+def _unregistered(outputs: dict) -> Caller:
+    return Caller("someone who has not registered", Story(outputs).sign_up("Fuzz").token, profile="never")
 
 
-def _leaver(outputs: dict) -> Asker:
-    story, person = _registered(outputs)
+def _deleted_user(outputs: dict) -> Caller:
+    story, person = _register(outputs)
     story.request("DELETE", "/users/me", person, expect=(202,))
-    return Asker("somebody who has left", person.token, profile="had")
+    return Caller("a deleted user", person.token, profile="had")
 
 
-def _registered(outputs: dict) -> tuple[Story, Person]:
+def _register(outputs: dict) -> tuple[Story, Person]:
     story = Story(outputs)
     person = story.sign_up("Fuzz")
     story.request("POST", "/users", person, {"name": "Fuzz"}, expect=(201,))
     return story, person
 
 
-def _nobody(_: dict) -> Asker:
-    return Asker("nobody", None)
+def _anonymous(_: dict) -> Caller:
+    return Caller("an anonymous caller", None)
 
 
-ASKERS = (_admin, _nobody, _person, _stranger, _leaver)
+CALLERS = (_admin, _anonymous, _user, _unregistered, _deleted_user)

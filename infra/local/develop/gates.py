@@ -1,7 +1,7 @@
-"""`make check` and `make test`: what has to pass, how long each step takes, and what it says when it fails.
+"""The steps of `make check` and `make test`, and how they are run and reported.
 
-A step that fails keeps no other from running. What a step prints goes to a file under .local/logs/gates/, and to the
-terminal when it fails.
+If a step fails, the others still run. A step's output goes to a file under .local/logs/gates/. If the step fails, the
+output is also printed on the terminal.
 """
 
 import os
@@ -17,33 +17,33 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.local.progress import Progress, console, duration
-from infra.local.settings import LOCAL, LOGS, ROOT, Trouble
+from infra.local.settings import LOCAL, LOGS, ROOT, CommandError
 
 FOLDER = LOGS / "gates"
-# What takes longer hangs, in seconds: several times what the longest step takes.
-LONGEST = 20 * 60
+# A step that takes longer, in seconds, is assumed to hang: several times the duration of the longest step.
+STEP_TIMEOUT = 20 * 60
 PYTHON = str(LOCAL / "venv" / "bin" / "python")
 TOOLS = LOCAL / "check" / "bin"
-# What the last lines of cargo test and of pytest say.
+# The summary lines of cargo test and of pytest.
 CARGO = re.compile(r"^test result: \w+\. (\d+) passed; (\d+) failed", re.MULTILINE)
 PYTEST = re.compile(r"^=*\s*(?:(\d+) failed, )?(\d+) passed\b.* in [\d.]+s", re.MULTILINE)
 # The line that cargo test prints for a test that passed.
 PASSED = re.compile(r"^test .+ \.\.\. ok\n", re.MULTILINE)
-# What pytest -rs says of a test that cannot run here: how many, where, and why.
-LEFT_OUT = re.compile(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", re.MULTILINE)
+# The lines of pytest -rs for skipped tests: their number and the reason.
+SKIPPED = re.compile(r"^SKIPPED \[(\d+)\] [^ ]+: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command that exits with 0 when all is well."""
+    """A command that exits with status 0 if the check passes."""
 
     name: str
     command: str
     needs_system: bool = False
-    # What puts it right, where a command does.
+    # A command that fixes a failure, if there is one.
     remedy: str = ""
-    # What it prints when this machine lacks what it needs, and what that is.
-    cannot: tuple[str, str] | None = None
+    # The output by which a step is known to be impossible on this machine, and the reason to report.
+    skip_if: tuple[str, str] | None = None
 
     @property
     def log(self) -> Path:
@@ -52,27 +52,27 @@ class Step:
 
 @dataclass
 class Result:
-    """How a step ended: `skipped` says why it could not run."""
+    """The result of a step. `skipped` is the reason why it could not run, if it could not."""
 
     step: Step
     passed: bool
     skipped: str | None = None
     tests: int = 0
     failures: int = 0
-    left_out: str = ""
+    skipped_tests: str = ""
 
     def __str__(self) -> str:
         if self.skipped:
             return f"skipped: {self.skipped}"
         counted = f", {self.tests} tests" if self.tests else ""
-        return f"passed{counted}{self.left_out}" if self.passed else "failed"
+        return f"passed{counted}{self.skipped_tests}" if self.passed else "failed"
 
 
-# Side by side: what cargo runs, which waits for cargo's lock anyway, and what it does not.
+# Two lanes, because the steps that run Cargo wait for its lock anyway, and the others need not wait for them.
 CHECKS = (
     (
         Step("formatting", "cargo fmt --all --check", remedy="cargo fmt --all"),
-        # All targets with the features that tests turn on, and without them, as it goes to AWS.
+        # Once for all targets with the features that tests turn on, and once without them, as deployed to AWS.
         Step("lints", "cargo clippy --workspace --all-targets -- -D warnings"),
         Step("lints for aws", "cargo clippy --workspace --exclude system-tests --bins -- -D warnings"),
         Step("unit tests", "cargo test --workspace --lib"),
@@ -80,14 +80,14 @@ CHECKS = (
         Step("offline tests", "cargo test --workspace --test offline"),
         # Compiles the functions, and compares their binaries with their policies.
         Step("permissions", f"{PYTHON} -m pytest -q tests/templates/test_permissions.py"),
-        # Binaries have nothing to link to.
+        # Libraries only, because nothing links to the documentation of binaries.
         Step("documentation", "cargo doc --workspace --lib --no-deps --document-private-items"),
         Step("dependencies", f"{TOOLS}/cargo-deny --locked check bans licenses sources"),
         Step("unused dependencies", f"{TOOLS}/cargo-shear"),
         Step(
             "advisories",
             f"{TOOLS}/cargo-deny --locked check advisories",
-            cannot=("failed to fetch advisory database", "no database of advisories is reachable"),
+            skip_if=("failed to fetch advisory database", "the advisory database is not reachable"),
         ),
     ),
     (
@@ -109,18 +109,19 @@ SYSTEM = (
             ),
         ),
     ),
-    # Side by side, since all of them wait most of the time.
+    # In parallel, because all of them wait most of the time.
     (
-        # These await answers within a second, which the orders of the tests above would delay.
+        # These expect responses within a second, which the orders of the system tests would delay.
         (Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),),
         (Step("trace tests", "cargo test --workspace --test system traces::", needs_system=True),),
         (Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
     ),
-    # One after the other: the emulator works on one core, and what tests await comes too late when it has more to do.
+    # One after the other: the emulator uses one core, and under more load the effects that tests await come too late.
     (
         (
             Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
-            # What these change would fail the tests above. Most of them wait, for an alarm's minute or for their turn.
+            # After the tests above, which their changes to the system would break. Twelve threads, because most of
+            # these tests wait: for the minute of an alarm, or for each other.
             Step(
                 "disruptive tests",
                 "cargo test --workspace --test disruptive -- --test-threads 12 --skip restart::",
@@ -130,9 +131,9 @@ SYSTEM = (
         ),
     ),
     (
-        # Moves a service to a place of its own, for a while.
+        # Registers another address for a service, for a while.
         (Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),),
-        # After the tests that made the functions write them.
+        # Checks the log lines that the tests above have caused.
         (Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),
     ),
 )
@@ -141,18 +142,18 @@ Lane = Sequence[Step]
 
 
 def check() -> None:
-    """All that needs no running system."""
+    """Runs every step that needs no running system."""
     Gate((CHECKS,)).run()
 
 
 def test() -> None:
-    """All that has to pass. The local system stays up afterwards."""
+    """Runs every step. The local system stays up afterwards."""
     Gate((CHECKS, *SYSTEM)).run()
 
 
 @dataclass
 class Gate:
-    """Phases, one after the other; in each, lanes side by side; in each of these, steps one after the other."""
+    """Runs phases one after the other. The lanes of a phase run in parallel, and the steps of a lane in sequence."""
 
     phases: Sequence[Sequence[Lane]]
     results: list[Result] = field(default_factory=list)
@@ -161,7 +162,7 @@ class Gate:
 
     def run(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        # SIGTERM ends what was started too; and a step is never started deaf to SIGINT, as a job in the background is.
+        # So that SIGTERM stops the steps too, and so that steps do not inherit the ignored SIGINT of a background job.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         began = time.monotonic()
@@ -170,14 +171,14 @@ class Gate:
             for phase in self.phases:
                 with ThreadPoolExecutor() as pool:
                     try:
-                        list(pool.map(lambda lane: self._lane(lane, progress), phase))
+                        list(pool.map(lambda lane: self._run_lane(lane, progress), phase))
                     except KeyboardInterrupt:
-                        # Before the pool waits for its threads, which wait for what they have started.
+                        # Here, because on exit the pool waits for its threads, which wait for their processes.
                         self._stop()
                         raise
-        self._tell(time.monotonic() - began)
+        self._report(time.monotonic() - began)
 
-    def _lane(self, lane: Lane, progress: Progress) -> None:
+    def _run_lane(self, lane: Lane, progress: Progress) -> None:
         for step in lane:
             if self._stopped.is_set():
                 return
@@ -186,11 +187,11 @@ class Gate:
             if step.needs_system and down:
                 result = Result(step, passed=True, skipped="the local system is not up")
             else:
-                result = self._step(step)
+                result = self._run_step(step)
             self.results.append(result)
             progress.finish(step.name, str(result))
 
-    def _step(self, step: Step) -> Result:
+    def _run_step(self, step: Step) -> Result:
         with step.log.open("wb") as log:
             process = subprocess.Popen(
                 shlex.split(step.command),
@@ -203,22 +204,22 @@ class Gate:
             )
             self._running.add(process)
             try:
-                passed = process.wait(LONGEST) == 0
+                passed = process.wait(STEP_TIMEOUT) == 0
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 passed = False
-                log.write(f"\nIt did not end within {duration(LONGEST)}.\n".encode())
+                log.write(f"\nThe step did not end within {duration(STEP_TIMEOUT)} and was killed.\n".encode())
             self._running.discard(process)
-        printed = step.log.read_text(errors="replace")
-        if not passed and step.cannot and step.cannot[0] in printed:
-            return Result(step, passed=True, skipped=step.cannot[1])
-        tests, failures = counts(printed)
-        left_out = "".join(f", {number} not run: {why}" for number, why in LEFT_OUT.findall(printed))
-        return Result(step, passed, tests=tests, failures=failures, left_out=left_out)
+        output = step.log.read_text(errors="replace")
+        if not passed and step.skip_if and step.skip_if[0] in output:
+            return Result(step, passed=True, skipped=step.skip_if[1])
+        tests, failures = counts(output)
+        skipped_tests = "".join(f", {number} skipped: {reason}" for number, reason in SKIPPED.findall(output))
+        return Result(step, passed, tests=tests, failures=failures, skipped_tests=skipped_tests)
 
     def _stop(self) -> None:
-        """Ctrl-C: nothing that was started here goes on."""
+        """Stops every running step after Ctrl-C."""
         self._stopped.set()
         for process in list(self._running):
             os.killpg(process.pid, signal.SIGINT)
@@ -228,31 +229,32 @@ class Gate:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         failed = [result for result in self.results if not result.passed]
         for result in failed:
             console.rule(f"{result.step.name}: {result.step.command}", style="red", align="left")
-            said = PASSED.sub("", result.step.log.read_text(errors="replace"))
-            console.print(said, markup=False, highlight=False)
+            output = PASSED.sub("", result.step.log.read_text(errors="replace"))
+            console.print(output, markup=False, highlight=False)
             if result.step.remedy:
-                console.print(f"`{result.step.remedy}` puts it right.\n", markup=False)
+                console.print(f"`{result.step.remedy}` fixes it.\n", markup=False)
         tests = sum(result.tests for result in self.results)
         failures = sum(max(result.failures, 1) for result in failed)
         console.print(f"\n{tests} passed, {failures} failed")
         if failed:
             names = ", ".join(result.step.name for result in failed)
-            raise Trouble(f"Failed after {duration(seconds)}: {names}. What each printed is above and in {FOLDER}.")
-        console.print(f"[bold green]All of it passed[/] in {duration(seconds)}")
+            raise CommandError(f"Failed after {duration(seconds)}: {names}. Their output is above and in {FOLDER}.")
+        console.print(f"[bold green]All steps passed[/] in {duration(seconds)}")
 
 
 def counts(text: str) -> tuple[int, int]:
-    """How many tests passed and failed by what cargo test or pytest printed."""
+    """The numbers of passed and failed tests in the output of cargo test or pytest."""
     found = [(int(passed), int(failed or 0)) for passed, failed in CARGO.findall(text)]
     found += [(int(passed), int(failed or 0)) for failed, passed in PYTEST.findall(text)]
     return sum(passed for passed, _ in found), sum(failed for _, failed in found)
 
 
 def _environment() -> dict[str, str]:
-    """As in the shell that make was called from: what needs the local cloud's address and keys sets them itself."""
+    """The environment of a step: the caller's, without the AWS variables that `settings` has set. A step that needs the
+    local cloud's address and keys sets them itself."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return inherited | {"RUSTDOCFLAGS": "-D warnings", "CARGO_TERM_COLOR": "never"}

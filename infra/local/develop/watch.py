@@ -1,7 +1,8 @@
-"""`cargo lambda watch` with the local system's environment.
+"""Runs `cargo lambda watch` against the local system.
 
-cargo-lambda gives all functions one environment, but each has its own table and queues. So what differs is written to
-one file per function, and `cargo.py`, which replaces Cargo, reads the file of the function that it starts."""
+cargo-lambda gives all functions the same environment, but each function has its own table and queues. The variables
+that differ are therefore written to one file per function. `cargo.py`, which replaces Cargo, reads the file of the
+function that it starts."""
 
 import json
 import os
@@ -32,7 +33,7 @@ from infra.local.settings import (
     ROOT,
     TOOLS,
     TRACE_PORT,
-    Trouble,
+    CommandError,
     client,
 )
 
@@ -44,30 +45,31 @@ STOP_SECONDS = 5
 
 
 def run(outputs: dict[str, Any]) -> None:
-    if who := ports.taken(PORT):
-        raise Trouble(f"Port {PORT} is taken by {who}: stop it first, `make watch` serves there.")
+    if listener := ports.find_listener(PORT):
+        raise CommandError(f"Port {PORT}, which `make watch` needs, is taken by {listener}. Stop it first.")
     common = LOCAL / "watch.env"
-    common.write_text("".join(f"{name}='{value}'\n" for name, value in _common(outputs).items()))
+    common.write_text("".join(f"{name}='{value}'\n" for name, value in _common_environment(outputs).items()))
     names = _write_environments()
     command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT)]
     command += ["--env-file", str(common)]
     settings = {"CARGO": str(CARGO), ENVIRONMENTS_VARIABLE: str(ENVIRONMENTS)}
-    # So that it is this installation's Python that the first line of cargo.py finds.
+    # So that the first line of cargo.py finds this installation's Python.
     settings["PATH"] = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    # Ctrl-C reaches this process alone, so that it can find what there is to end before its parents are gone.
+    # A new session, so that Ctrl-C reaches only this process. It has to list the child processes before their parents
+    # exit.
     watch = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, start_new_session=True)
     try:
-        _await(watch)
-        console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} as they are saved; Ctrl-C ends it.")
+        _wait_until_listening(watch)
+        console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} from the saved code. Ctrl-C stops them.")
         console.print(f"  curl http://{HOST}:{PORT}/posts")
         console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
-        _listen_where_invoke_asks()
+        _forward_ipv6()
         watch.wait()
-        raise Trouble("`cargo lambda watch` gave up: see its message above.")
+        raise CommandError("`cargo lambda watch` exited. See its message above.")
     except KeyboardInterrupt:
-        pass  # how it is meant to end
+        pass  # the usual way to stop it
     finally:
         _stop(watch)
 
@@ -76,18 +78,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _await(watch: subprocess.Popen[bytes]) -> None:
-    """Waits until someone listens on the port. `cargo lambda watch` exits with status 0 even if it cannot listen."""
+def _wait_until_listening(watch: subprocess.Popen[bytes]) -> None:
+    """Waits until the port accepts connections. `cargo lambda watch` exits with status 0 even if it cannot listen."""
     deadline = time.monotonic() + START_SECONDS
     while watch.poll() is None and time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection((HOST, PORT), timeout=1):
             return
         time.sleep(0.1)
-    raise Trouble(f"`cargo lambda watch` does not listen on port {PORT}: see its message above.")
+    raise CommandError(f"`cargo lambda watch` does not listen on port {PORT}. See its message above.")
 
 
 def _stop(watch: subprocess.Popen[bytes]) -> None:
-    """Ends it with everything that it has started: each function is in a process group of its own."""
+    """Stops `cargo lambda watch` and all its child processes. Each function is in its own process group."""
     started = []
     with suppress(psutil.NoSuchProcess):
         started = psutil.Process(watch.pid).children(recursive=True)
@@ -103,17 +105,17 @@ def _stop(watch: subprocess.Popen[bytes]) -> None:
     psutil.wait_procs(started, timeout=STOP_SECONDS)
 
 
-def _listen_where_invoke_asks() -> None:
-    """`cargo lambda invoke` asks at [::1] and can be told otherwise on each command line only, while `cargo lambda
-    watch` listens at one address: what arrives at the one is passed on to the other."""
+def _forward_ipv6() -> None:
+    """Forwards connections from [::1] to 127.0.0.1. `cargo lambda invoke` connects to [::1] unless each command line
+    says otherwise, but `cargo lambda watch` listens at one address only."""
 
-    class PassOn(socketserver.BaseRequestHandler):
+    class Forward(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with suppress(OSError), socket.create_connection((HOST, PORT)) as watch:
-                back = threading.Thread(target=_copy, args=(watch, self.request), daemon=True)
-                back.start()
+                responses = threading.Thread(target=_copy, args=(watch, self.request), daemon=True)
+                responses.start()
                 _copy(self.request, watch)
-                back.join()
+                responses.join()
 
     class Server(socketserver.ThreadingTCPServer):
         address_family = socket.AF_INET6
@@ -121,7 +123,7 @@ def _listen_where_invoke_asks() -> None:
         daemon_threads = True
 
     with suppress(OSError):  # a machine without IPv6
-        threading.Thread(target=Server(("::1", PORT), PassOn).serve_forever, daemon=True).start()
+        threading.Thread(target=Server(("::1", PORT), Forward).serve_forever, daemon=True).start()
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -131,8 +133,8 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
         target.shutdown(socket.SHUT_WR)
 
 
-def _common(outputs: dict[str, Any]) -> dict[str, str]:
-    """What the local cloud's own environment and the API's authorizer provide behind the API."""
+def _common_environment(outputs: dict[str, Any]) -> dict[str, str]:
+    """The variables of all functions. They replace the local cloud's own environment and the API's authorizer."""
     pool = outputs["user_pool_id"]
     keys = requests.get(f"{ENDPOINT}/{pool}/.well-known/jwks.json", timeout=5)
     keys.raise_for_status()
@@ -145,7 +147,7 @@ def _common(outputs: dict[str, Any]) -> dict[str, str]:
 
 
 def _write_environments() -> list[str]:
-    """One file per function with the variables that its template gives it; answers the functions' names."""
+    """Writes one file per function with the variables from its template. Returns the functions' names."""
     shutil.rmtree(ENVIRONMENTS, ignore_errors=True)
     ENVIRONMENTS.mkdir(parents=True)
     names = []

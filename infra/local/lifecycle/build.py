@@ -1,4 +1,4 @@
-"""Builds every function for this machine and lays it out where the templates expect it."""
+"""Builds every function for this machine and places the artifact where the templates expect it."""
 
 import json
 import os
@@ -9,20 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from infra.local.settings import ARTIFACTS, ROOT, Trouble
+from infra.local.settings import ARTIFACTS, ROOT, CommandError
 
 
 def functions(wanted: list[str]) -> None:
-    """Compiles the functions of these names and packs each as target/lambda/<name>/bootstrap.zip."""
-    _need_disk()
-    # --workspace although only functions are wanted: it is the selection of packages that decides about features, and
-    # another one than the tests' would compile the AWS SDKs twice.
+    """Compiles the functions with these names and packs each as target/lambda/<name>/bootstrap.zip."""
+    _check_disk_space()
+    # --workspace although only functions are built, because Cargo derives the features from the selected packages. A
+    # selection other than that of the tests would compile the AWS SDKs a second time.
     command = ["cargo", "build", "--workspace", "--message-format", "json-render-diagnostics"]
     for name in wanted:
         command += ["--bin", name]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        raise Trouble("The functions do not compile: see the messages above.")
+        raise CommandError("The functions do not compile. See the messages above.")
     with ThreadPoolExecutor() as pool:
         placed = [
             pool.submit(_place, message["executable"], message["target"]["name"])
@@ -34,11 +34,11 @@ def functions(wanted: list[str]) -> None:
 
 
 def names() -> list[str]:
-    """Every binary of a crate in functions/ is a Lambda function."""
+    """The names of all functions: every binary of a crate in functions/ is one."""
     command = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        raise Trouble("Cargo cannot read the workspace: see the message above.")
+        raise CommandError("Cargo cannot read the workspace. See the message above.")
     crates = [
         crate
         for crate in json.loads(done.stdout)["packages"]
@@ -47,12 +47,14 @@ def names() -> list[str]:
     return sorted(target["name"] for crate in crates for target in crate["targets"] if target["kind"] == ["bin"])
 
 
-def _need_disk() -> None:
-    """Rather here than in the middle of a build, or of what the local cloud writes afterwards."""
+def _check_disk_space() -> None:
+    """Raises `CommandError` before the build, so that the disk does not fill up during it or in the running system."""
     needed = 1000 if (ROOT / "target").exists() else 6000
     free = shutil.disk_usage(ROOT).free // 1_000_000
     if free < needed:
-        raise Trouble(f"Not enough disk space: building and running the functions needs {needed} MB; {free} are free.")
+        raise CommandError(
+            f"Building and running the functions needs {needed} MB of disk space, but {free} MB are free."
+        )
 
 
 def _place(executable: str, name: str) -> None:
@@ -66,10 +68,11 @@ def _place(executable: str, name: str) -> None:
 
 
 def _zip(executable: str, archive: Path) -> None:
-    """As `cargo lambda build --output-format zip` does. The same binary makes the same bytes, and sam uploads a zip
-    as it is; given a folder it compresses all functions of a stack for a change in one (40 s instead of 10)."""
+    """Writes the same zip as `cargo lambda build --output-format zip`, with the same bytes for the same binary. SAM
+    uploads a zip unchanged. If it were given folders, it would compress every function of a stack after a change to one
+    of them, which takes 40 s instead of 10."""
     entry = ZipInfo("bootstrap")
     entry.external_attr = (stat.S_IFREG | 0o755) << 16
     with ZipFile(archive, "w") as file:
-        # Fast rather than small: it does not travel far.
+        # Speed matters more than size, because the zip stays on this machine.
         file.writestr(entry, Path(executable).read_bytes(), ZIP_DEFLATED, compresslevel=1)

@@ -1,4 +1,4 @@
-"""The local AWS as a process: start, find, stop."""
+"""The process of the local cloud: starts it, finds it and stops it."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from infra.local.settings import (
     REGION,
     STATE,
     TRACE_PORT,
-    Trouble,
+    CommandError,
 )
 from infra.local.traces import process as receiver
 
@@ -30,16 +30,16 @@ STOP_SECONDS = 60
 
 
 def start() -> bool:
-    """Brings the local cloud up; false when it was up already."""
+    """Starts the local cloud. Returns false if it was running already."""
     if process := running():
-        same_port()
+        check_port()
         receiver.start()
         if _healthy():
             return False
         _wait_until_healthy(process)
         return False
-    _port_is_free()
-    _state_fits_port()
+    _check_port_is_free()
+    _check_port_of_state()
     receiver.start()
     for directory in (STATE, LOCAL / "tmp"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -51,23 +51,23 @@ def start() -> bool:
 
 
 def stop() -> bool:
-    """Stops the local cloud, which writes its state on the way out; false when it was not running."""
+    """Stops the local cloud, which writes its state before it exits. Returns false if it was not running."""
     try:
         return _stop()
     finally:
-        receiver.stop()  # after the functions, which send spans until they end
+        receiver.stop()  # last, because functions send spans until they end
 
 
-def forget() -> None:
-    """Throws away everything the local cloud has stored, and the traces."""
+def delete_state() -> None:
+    """Deletes everything that the local cloud has stored, and the traces."""
     for directory in (STATE, LOCAL / "tmp"):
         shutil.rmtree(directory, ignore_errors=True)
     receiver.forget()
 
 
 def running() -> psutil.Process | None:
-    """The local cloud of this clone."""
-    return pids.recall(PID_FILE)
+    """The process of this clone's local cloud, or None if it is not running."""
+    return pids.find(PID_FILE)
 
 
 def _stop() -> bool:
@@ -81,9 +81,9 @@ def _stop() -> bool:
         process.wait(STOP_SECONDS)
     except psutil.TimeoutExpired:
         process.kill()
-        raise Trouble(
-            f"The local cloud did not stop within {STOP_SECONDS} s and was killed: "
-            f"what happened since its last start is lost (log: {CLOUD_LOG})."
+        raise CommandError(
+            f"The local cloud did not stop within {STOP_SECONDS} s and was killed. "
+            f"Everything that was stored since its last start is lost (log: {CLOUD_LOG})."
         ) from None
     finally:
         _, left = psutil.wait_procs(functions, timeout=2)
@@ -95,8 +95,8 @@ def _stop() -> bool:
 
 
 def _environment() -> dict[str, str]:
-    """All of it is inherited by the functions, so it holds what is needed and nothing of the caller's:
-    a variable that a template forgets must be missing here too."""
+    """The environment of the local cloud. The functions inherit it, so it has none of the caller's variables: a
+    variable that a template forgets has to be missing here as it is on AWS."""
     return {
         "PATH": os.defpath,
         "HOME": str(LOCAL),
@@ -113,12 +113,12 @@ def _environment() -> dict[str, str]:
         "STATE_DIR": str(STATE),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(STATE / "s3"),
-        # A state machine's pauses before it tries again last a tenth of what they do on AWS.
+        # The pauses between a state machine's retries last a tenth of those on AWS.
         "SFN_WAIT_SCALE": "0.1",
-        # Each process of a function that has nothing to do costs MiniStack 0.14 % of its one core, so what a burst has
-        # started is kept for seconds instead of five minutes; one of each function stays.
+        # An idle process of a function costs MiniStack 0.14 % of a core. After a burst, idle processes are stopped
+        # within seconds instead of five minutes; one process of each function is kept.
         "LAMBDA_WARM_TTL_SECONDS": "5",
-        # Opens a port of its own otherwise.
+        # Otherwise MiniStack opens another port.
         "IOT_MTLS_ENABLED": "0",
     }
 
@@ -134,29 +134,33 @@ def _wait_until_healthy(process: psutil.Process) -> None:
     while not _healthy():
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
             PID_FILE.unlink(missing_ok=True)
-            raise Trouble(f"The local cloud stopped while starting: see {CLOUD_LOG}.")
+            raise CommandError(f"The local cloud exited while it was starting. See {CLOUD_LOG}.")
         if time.monotonic() > deadline:
-            raise Trouble(f"The local cloud did not answer within {START_SECONDS} s: see {CLOUD_LOG}.")
+            raise CommandError(f"The local cloud did not answer within {START_SECONDS} s. See {CLOUD_LOG}.")
         time.sleep(0.1)
 
 
-def same_port() -> None:
-    """Refuses a command that was given another port than the local cloud of this clone runs on."""
-    port = pids.detail(PID_FILE, "port")
+def check_port() -> None:
+    """Raises `CommandError` if this clone's local cloud runs on a port other than MADANG_PORT."""
+    port = pids.read_field(PID_FILE, "port")
     if port != PORT:
-        raise Trouble(f"The local cloud of this clone runs on port {port}: use MADANG_PORT={port}, or `make down`.")
+        raise CommandError(
+            f"The local cloud of this clone runs on port {port}. Use MADANG_PORT={port}, or `make down`."
+        )
 
 
-def _state_fits_port() -> None:
-    """Queue URLs with the port in them are part of the stored state."""
+def _check_port_of_state() -> None:
+    """Raises `CommandError` if the state was stored on another port, because it contains queue URLs with the port."""
     with suppress(FileNotFoundError, ValueError):
         port = int((STATE / "port").read_text())
         if port != PORT:
-            raise Trouble(f"The stored state belongs to port {port}: use MADANG_PORT={port}, or `make clean-local`.")
+            raise CommandError(
+                f"The stored state belongs to port {port}. Use MADANG_PORT={port}, or `make clean-local` to delete it."
+            )
 
 
-def _port_is_free() -> None:
-    if who := ports.taken(PORT):
-        raise Trouble(
-            f"Port {PORT} is taken by {who}; stop it, or choose another port: MADANG_PORT={ANOTHER_PORT} make up"
+def _check_port_is_free() -> None:
+    if listener := ports.find_listener(PORT):
+        raise CommandError(
+            f"Port {PORT} is taken by {listener}. Stop it, or use another port: MADANG_PORT={ANOTHER_PORT} make up"
         )

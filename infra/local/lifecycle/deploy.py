@@ -1,4 +1,4 @@
-"""Deploys the stacks with the real `sam deploy`: each when what it depends on is there, side by side otherwise."""
+"""Deploys the stacks with the real `sam deploy`, in parallel. Each waits for the stacks that it depends on."""
 
 import subprocess
 import time
@@ -11,25 +11,25 @@ from botocore.exceptions import ClientError
 
 from infra.local.lifecycle.stacks import Stack, resolve
 from infra.local.progress import Progress
-from infra.local.settings import BUCKET, LOCAL, LOGS, REGION, ROOT, SAM, Trouble, client, environment
+from infra.local.settings import BUCKET, LOCAL, LOGS, REGION, ROOT, SAM, CommandError, client, environment
 
-# A stack in one of these was never up and cannot be updated; it is made anew.
-NEVER_UP = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
-# How long an operation goes on that an interrupted deployment has left behind.
+# A stack in one of these states was never created completely and cannot be updated. It is deleted and created again.
+NEVER_CREATED = ("CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS")
+# Maximum time to wait for an operation that an interrupted deployment has started.
 SETTLE_SECONDS = 30
 
-# What `sam deploy` prints when the uploads are done.
+# `sam deploy` prints this when the uploads are complete.
 PACKAGED = "Initiating deployment"
 
 
-class Failed(Exception):
-    """A stack could not be deployed; the text is the reason."""
+class DeploymentFailed(Exception):
+    """A stack could not be deployed. The message is the reason."""
 
 
-def everything(stacks: list[Stack], progress: Progress) -> dict[str, dict[str, str]]:
-    """Deploys what has changed; answers every stack's outputs by logical id."""
+def deploy_changed(stacks: list[Stack], progress: Progress) -> dict[str, dict[str, str]]:
+    """Deploys the stacks that have changed. Returns the outputs of every stack by logical id."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    (LOCAL / "samconfig.toml").write_text("version = 0.1\n")  # so that sam does not read the one for AWS
+    (LOCAL / "samconfig.toml").write_text("version = 0.1\n")  # so that SAM does not read the samconfig.toml for AWS
     with suppress(client("s3").exceptions.BucketAlreadyOwnedByYou):
         client("s3").create_bucket(Bucket=BUCKET)
 
@@ -54,29 +54,29 @@ def everything(stacks: list[Stack], progress: Progress) -> dict[str, dict[str, s
                 try:
                     outputs[logical_id] = future.result()
                     order.done(logical_id)
-                except Failed as failure:
+                except DeploymentFailed as failure:
                     failures[by_id[logical_id].name] = str(failure)
     if failures:
         reasons = "\n".join(f"{name} could not be deployed: {reason}" for name, reason in sorted(failures.items()))
-        raise Trouble(reasons)
+        raise CommandError(reasons)
     return outputs
 
 
 def _deploy(stack: Stack, values: dict[str, str], digest: str, progress: Progress) -> dict[str, str]:
-    description = _settled(stack.name)
+    description = _wait_until_settled(stack.name)
     status = description.get("StackStatus")
-    if status in NEVER_UP or (status and status.endswith("_IN_PROGRESS")):
-        progress.update(stack.name, "removing what is left of a failed attempt")
-        _remove(stack.name)
+    if status in NEVER_CREATED or (status and status.endswith("_IN_PROGRESS")):
+        progress.update(stack.name, "deleting the remains of a failed deployment")
+        _delete(stack.name)
         status = None
-    elif status and _recorded(stack) == digest:
+    elif status and _read_digest(stack) == digest:
         progress.finish(stack.name, "unchanged")
         return _outputs(description)
 
     progress.update(stack.name, "packaging")
     _sam_deploy(stack, values, lambda: progress.update(stack.name, "deploying"), lambda: progress.fail(stack.name))
-    # Kept in the local cloud itself, so that it is lost exactly when the stack is.
-    client("ssm").put_parameter(Name=_record(stack), Value=digest, Type="String", Overwrite=True)
+    # The digest is stored in the local cloud itself, so that it is lost whenever the stack is.
+    client("ssm").put_parameter(Name=_digest_parameter(stack), Value=digest, Type="String", Overwrite=True)
     progress.finish(stack.name, "updated" if status else "created")
     return _outputs(_describe(stack.name))
 
@@ -103,11 +103,11 @@ def _sam_deploy(stack: Stack, values: dict[str, str], packaged: Callable, failed
                 packaged()
     if sam.wait() != 0:
         failed()
-        raise Failed(f"{_reason(stack.name, started) or last}\n  (log: {log.relative_to(ROOT)})")
+        raise DeploymentFailed(f"{_failure_reason(stack.name, started) or last}\n  (log: {log.relative_to(ROOT)})")
 
 
-def _reason(name: str, since: float) -> str | None:
-    """Why CloudFormation gave up: the first resource that failed in this attempt."""
+def _failure_reason(name: str, since: float) -> str | None:
+    """Why the deployment failed: the first resource that failed since it was started."""
     with suppress(ClientError):
         events = client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
         for event in reversed(events):
@@ -118,7 +118,7 @@ def _reason(name: str, since: float) -> str | None:
 
 
 def _describe(name: str) -> dict:
-    """The stack, or nothing."""
+    """The description of the stack, or an empty one if it does not exist."""
     try:
         return client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
     except ClientError as error:
@@ -127,18 +127,18 @@ def _describe(name: str) -> dict:
         raise
 
 
-def _settled(name: str) -> dict:
-    """The stack once nothing is under way in it, or as it is when that takes too long."""
+def _wait_until_settled(name: str) -> dict:
+    """Waits until no operation on the stack is in progress, for SETTLE_SECONDS at most. Returns its description."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while description := _describe(name):
         status = description["StackStatus"]
-        if status in NEVER_UP or not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+        if status in NEVER_CREATED or not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
             return description
         time.sleep(0.5)
     return {}
 
 
-def _remove(name: str) -> None:
+def _delete(name: str) -> None:
     cloudformation = client("cloudformation")
     cloudformation.delete_stack(StackName=name)
     cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
@@ -148,12 +148,12 @@ def _outputs(description: dict) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in description.get("Outputs", [])}
 
 
-def _record(stack: Stack) -> str:
+def _digest_parameter(stack: Stack) -> str:
     return f"/madang-local/{stack.name}"
 
 
-def _recorded(stack: Stack) -> str | None:
+def _read_digest(stack: Stack) -> str | None:
     ssm = client("ssm")
     with suppress(ssm.exceptions.ParameterNotFound):
-        return ssm.get_parameter(Name=_record(stack))["Parameter"]["Value"]
+        return ssm.get_parameter(Name=_digest_parameter(stack))["Parameter"]["Value"]
     return None

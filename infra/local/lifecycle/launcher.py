@@ -1,20 +1,20 @@
-"""Starts MiniStack with seven of its faults patched.
+"""Starts MiniStack with patches for seven of its faults.
 
-- Nagle's algorithm is off in its Runtime API server: a warm invocation costs 9 ms instead of 50.
-- A table's stream survives a restart. MiniStack keeps the place that each reader has reached, but not the records:
-  after a restart readers would wait at places that the new stream has not reached yet, and events would stay away.
-- What a function that reads a stream reports as failed is delivered again. MiniStack knows batch item failures for
-  queues only, and would move on. Here they fail the whole batch; AWS starts again at the first record that failed.
-  Either way no record is passed that was not handled.
-- An execution that failed, was stopped or ran out of time can be redriven. MiniStack does not know RedriveExecution,
-  which goes on at the state that failed, with that state's input. Two things are not as on AWS: the definition is the
-  present one instead of the one that the execution started with, and variables (`Assign`) are lost.
-- A function that is invoked through the API goes on in the caller's trace: the header X-Amzn-Trace-Id of Invoke is
-  handed to it, as on AWS. MiniStack begins a new trace with every invocation.
-- Cloud Map's ListServices heeds the filter by namespace, as on AWS. MiniStack lists the services of all namespaces.
-- A function's log lines are taken whole, and without asking for them every millisecond. MiniStack takes those that have
-  come 5 ms after the last one, and on a busy machine its own thread that reads them needs longer: what was left waited
-  for the process's next invocation.
+- Nagle's algorithm is disabled in its Runtime API server. A warm invocation takes 9 ms instead of 50.
+- A table's stream survives a restart. MiniStack stores the position of each reader, but not the records. After a
+  restart readers would wait at positions that the new stream has not reached, and events would not arrive.
+- Stream records that a function reports as failed are delivered again. MiniStack supports batch item failures for
+  queues only, and would skip the records. Here they fail the whole batch, whereas AWS retries from the first record
+  that failed. In both cases no record is skipped.
+- An execution that failed, was aborted or timed out can be redriven. MiniStack does not implement RedriveExecution,
+  which resumes an execution at the state that failed, with that state's input. There are two differences from AWS: the
+  execution uses the current definition instead of the one that it was started with, and variables (`Assign`) are lost.
+- A function that is invoked by the Invoke API continues the caller's trace, because it gets the header X-Amzn-Trace-Id
+  as on AWS. MiniStack starts a new trace with every invocation.
+- Cloud Map's ListServices applies the filter by namespace, as on AWS. MiniStack lists the services of all namespaces.
+- All log lines of an invocation are read when it ends, without polling every millisecond. MiniStack stops reading when
+  no line has arrived for 5 ms. On a busy machine its reader thread needs longer, and the remaining lines would be
+  stored only after the process's next invocation.
 """
 
 import contextvars
@@ -31,16 +31,16 @@ from types import FunctionType
 
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
-from ministack.app import main  # noqa: E402  (the switch has to come first)
+from ministack.app import main  # noqa: E402  (Nagle's algorithm has to be disabled before this import)
 from ministack.core import lambda_runtime  # noqa: E402
 from ministack.services import dynamodb, lambda_svc, servicediscovery, stepfunctions  # noqa: E402
 
-# For what a function has written to be read, in seconds.
-LONGEST_READ = 5
+# Maximum seconds to wait for the log lines of an invocation.
+READ_TIMEOUT = 5
 REDRIVABLE = ("FAILED", "ABORTED", "TIMED_OUT")
 
 
-def keep_streams() -> None:
+def persist_streams() -> None:
     state, restore = dynamodb.get_state, dynamodb.load_persisted_state
     kept = {"stream_records": dynamodb._stream_records, "stream_trimmed": dynamodb._stream_trimmed}
 
@@ -55,7 +55,7 @@ def keep_streams() -> None:
     dynamodb.get_state, dynamodb.load_persisted_state = state_with_streams, restore_with_streams
 
 
-def deliver_failed_records_again() -> None:
+def redeliver_failed_records() -> None:
     poll, execute = lambda_svc._poll_dynamodb_streams, lambda_svc._execute_function
     thread = threading.local()
 
@@ -66,14 +66,14 @@ def deliver_failed_records_again() -> None:
         finally:
             thread.reads_a_stream = False
 
-    def execute_and_heed_failures(function, event):
+    def execute_and_check_failures(function, event):
         result = execute(function, event)
         body = result.get("body")
         if getattr(thread, "reads_a_stream", False) and isinstance(body, dict) and body.get("batchItemFailures"):
             return result | {"error": True}
         return result
 
-    lambda_svc._poll_dynamodb_streams, lambda_svc._execute_function = poll_streams, execute_and_heed_failures
+    lambda_svc._poll_dynamodb_streams, lambda_svc._execute_function = poll_streams, execute_and_check_failures
 
 
 def redrive_executions() -> None:
@@ -93,7 +93,7 @@ def redrive_executions() -> None:
         if "redriveDate" in execution:
             answer["redriveDate"] = execution["redriveDate"]
         if execution["status"] not in REDRIVABLE:
-            answer |= {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": not_redrivable(execution)}
+            answer |= {"redriveStatus": "NOT_REDRIVABLE", "redriveStatusReason": not_redrivable_reason(execution)}
         return stepfunctions.json_response(answer)
 
     stepfunctions.handle_request, stepfunctions._describe_execution = handle_or_redrive, describe_with_redrives
@@ -104,29 +104,29 @@ def redrive(arn):
     if not ended:
         return stepfunctions.error_response_json("ExecutionDoesNotExist", f"Execution Does Not Exist: '{arn}'", 400)
     if ended["status"] not in REDRIVABLE:
-        return stepfunctions.error_response_json("ExecutionNotRedrivable", not_redrivable(ended), 400)
+        return stepfunctions.error_response_json("ExecutionNotRedrivable", not_redrivable_reason(ended), 400)
     date, count = stepfunctions.now_iso(), ended.get("redriveCount", 0) + 1
-    # A new record: the thread of a stopped execution may still wait for its task, and must not find it running again.
+    # A copy, because the thread of an aborted execution may still wait for its task and must not see RUNNING again.
     execution = ended | {"status": "RUNNING", "redriveCount": count, "redriveDate": date, "events": [*ended["events"]]}
     execution |= dict.fromkeys(("stopDate", "output", "error", "cause"))
     stepfunctions._executions[arn] = execution
     stepfunctions._add_event(execution, "ExecutionRedriven", {"executionRedrivenEventDetails": {"redriveCount": count}})
     stepfunctions._emit_execution_status_event(execution)
-    threading.Thread(target=contextvars.copy_context().run, args=(go_on, execution), daemon=True).start()
+    threading.Thread(target=contextvars.copy_context().run, args=(resume, execution), daemon=True).start()
     return stepfunctions.json_response({"redriveDate": date})
 
 
-def not_redrivable(execution):
+def not_redrivable_reason(execution):
     return f"Execution is {execution['status']} and cannot be redriven"
 
 
-def go_on(execution):
-    """MiniStack's own interpreter, with a definition that starts at the state that failed."""
+def resume(execution):
+    """Runs MiniStack's own interpreter on a definition that starts at the state that failed."""
     failed = [event for event in execution["events"] if event["type"].endswith("StateEntered")][-1:]
     start = {"StartAt": failed[0]["stateEnteredEventDetails"]["name"]} if failed else {}
 
     def add_event(execution, *event):
-        # The state is not entered anew: on AWS too the history goes on with what the state does.
+        # No second StateEntered event: on AWS the history continues with the events of the state itself.
         if not failed:
             stepfunctions._add_event(execution, *event)
 
@@ -152,12 +152,12 @@ def go_on(execution):
     FunctionType(interpreter.__code__, vars(stepfunctions) | changed)(execution["executionArn"])
 
 
-def continue_traces() -> None:
+def propagate_traces() -> None:
     invoke, trace_of = lambda_svc._invoke, lambda_svc._xray_trace_id_for_invocation
     header = contextvars.ContextVar("trace_header", default=None)
 
     async def invoke_in_trace(name, event, headers, *rest, **named):
-        # Of this invocation alone: what it leads to may run in the same context.
+        # Reset afterwards, because later invocations may run in the same context.
         token = header.set(headers.get("x-amzn-trace-id"))
         try:
             return await invoke(name, event, headers, *rest, **named)
@@ -181,20 +181,20 @@ def filter_services() -> None:
     servicediscovery._list_services = list_services
 
 
-def take_lines_whole() -> None:
+def read_complete_logs() -> None:
     original = lambda_runtime.ProvidedWorker._drain_stderr_bounded
 
     def drain(worker, first_line_wait=0.05, idle_confirm=0.005, hard_cap=0.25):
-        # A line of our own, in the same pipe behind all that the process has written so far.
+        # A marker line, written to the same pipe after everything that the process has written so far.
         mark = f"\0{uuid.uuid4()}"
         try:
             with Path(f"/proc/{worker._proc.pid}/fd/1").open("wb", buffering=0) as output:
                 output.write(f"{mark}\n".encode())
-        except OSError:  # the process is gone, or this is macOS
+        except OSError:  # the process has exited, or this is macOS
             return original(worker, first_line_wait, idle_confirm, hard_cap)
         lines = []
         with suppress(queue.Empty):
-            while not (line := worker._stderr_queue.get(timeout=LONGEST_READ)).endswith(mark):
+            while not (line := worker._stderr_queue.get(timeout=READ_TIMEOUT)).endswith(mark):
                 lines.append(line)
             lines += filter(None, [line.removesuffix(mark)])
         return "\n".join(lines)
@@ -202,13 +202,13 @@ def take_lines_whole() -> None:
     lambda_runtime.ProvidedWorker._drain_stderr_bounded = drain
 
 
-# Each of hundreds of threads that await Python's lock wakes up as often as this, in seconds, to ask for it: at the
-# usual 5 ms the processors do little else.
+# How often, in seconds, each thread that waits for Python's global interpreter lock wakes up to request it. MiniStack
+# has hundreds of threads, and at the default of 5 ms they would keep the processors busy with little else.
 sys.setswitchinterval(0.05)
-keep_streams()
-deliver_failed_records_again()
+persist_streams()
+redeliver_failed_records()
 redrive_executions()
-continue_traces()
+propagate_traces()
 filter_services()
-take_lines_whole()
+read_complete_logs()
 main()

@@ -1,9 +1,9 @@
-"""Refuses templates that AWS would refuse. The local cloud does not check references: a `!GetAtt` to what is not there
-deploys, and the function finds an empty value.
+"""Refuses templates that AWS would refuse. The local cloud does not check references: a `!GetAtt` of a missing resource
+is deployed, and the function gets an empty value.
 
-cfn-lint reads each template as SAM expands it, because it passes over the policies of `AWS::Serverless::Function`. Only
-errors count here; `tests/templates` wants no warnings either. A template takes about a second and loading cfn-lint
-another, so those that were found clean are remembered by their digests."""
+cfn-lint reads each template after SAM has expanded it, because it does not look into the policies of an
+`AWS::Serverless::Function`. Only errors count here; `tests/templates` accepts no warnings either. Linting takes about a
+second for each template, and loading cfn-lint takes another, so the digests of templates without errors are cached."""
 
 import copy
 import hashlib
@@ -17,31 +17,31 @@ from pathlib import Path
 from typing import Any
 
 from infra.local.lifecycle.stacks import load, path
-from infra.local.settings import BUCKET, LOCAL, REGION, Trouble
+from infra.local.settings import BUCKET, LOCAL, REGION, CommandError
 
-CLEAN = LOCAL / "linted.json"
-# Whatever changes what is found.
+CACHE = LOCAL / "linted.json"
+# Pins the version of cfn-lint, so a change of this file invalidates the cache.
 VERSIONS = Path(__file__).parents[1] / "requirements" / "tools.txt"
-# A choice that is not among those there are; cfn-lint lists all of them.
+# cfn-lint's message for an unknown name. It lists every name that exists.
 NOT_ONE_OF = re.compile(r"'(?P<value>.*?)' is not one of \[(?P<choices>.*)\]( in .*)?", re.DOTALL)
 
 
 def check(templates: list[Path]) -> int:
-    """Raises `Trouble` with a line for each error. Templates are taken as clean if they were and have not changed;
-    answers how many had to be looked at."""
+    """Lints the templates that have changed since they were last found to have no errors. Returns how many these were.
+    Raises `CommandError` with one line for each error."""
     digests = {str(path(template)): _digest(template) for template in templates}
-    clean = _remembered()
-    changed = [template for template in templates if clean.get(str(path(template))) != digests[str(path(template))]]
+    cached = _read_cache()
+    changed = [template for template in templates if cached.get(str(path(template))) != digests[str(path(template))]]
     if found := [line for template in changed for line in findings(template)]:
-        raise Trouble("\n".join([*found, "Nothing was deployed."]))
+        raise CommandError("\n".join([*found, "Nothing was deployed."]))
     if changed:
-        CLEAN.write_text(json.dumps(digests, indent=2) + "\n")
+        CACHE.write_text(json.dumps(digests, indent=2) + "\n")
     return len(changed)
 
 
 def findings(template: Path) -> list[str]:
-    """What is wrong with a template: file, line, resource, and what it is about."""
-    # Loading these takes longer than all of an unchanged `make up`.
+    """The errors in a template, each as a line with the file, the line number, the resource and the message."""
+    # Imported here because these imports take longer than a whole `make up` without changes.
     from cfnlint.api import ManualArgs, lint
     from cfnlint.decode import decode
     from samtranslator.model.exceptions import InvalidDocumentException
@@ -54,11 +54,12 @@ def findings(template: Path) -> list[str]:
     except InvalidDocumentException as invalid:
         return [f"{path(template)}: {cause.message}" for cause in invalid.causes]
     config = ManualArgs(regions=[REGION], ignore_checks=["W", "I"])
-    return list(dict.fromkeys(_told(template, expanded, match) for match in lint(json.dumps(expanded), config=config)))
+    matches = lint(json.dumps(expanded), config=config)
+    return list(dict.fromkeys(_format(template, expanded, match) for match in matches))
 
 
 def expand(template: dict[str, Any]) -> dict[str, Any]:
-    """What SAM makes of a template: functions with their roles, Globals applied."""
+    """The template after SAM has expanded it: functions have roles, and Globals are applied."""
     from samtranslator.translator.transform import transform
 
     # The translator logs a warning that its usage metrics are not collected.
@@ -67,7 +68,7 @@ def expand(template: dict[str, Any]) -> dict[str, Any]:
         return template
     template = copy.deepcopy(template)
     for resource in template["Resources"].values():
-        # `sam deploy` uploads the files and leaves their addresses here.
+        # `sam deploy` uploads the files and writes their S3 addresses into these properties.
         for name in ("CodeUri", "ContentUri", "DefinitionUri"):
             if name in resource.get("Properties", {}):
                 resource["Properties"][name] = f"s3://{BUCKET}/{name}"
@@ -75,14 +76,14 @@ def expand(template: dict[str, Any]) -> dict[str, Any]:
 
 
 class _NoManagedPolicies:
-    """Managed policies by name would be looked up in an account; none are used here."""
+    """SAM would look up managed policies by name in an AWS account. The templates use none."""
 
     def load(self) -> dict[str, str]:
         return {}
 
 
-def _told(template: Path, expanded: dict[str, Any], match: Any) -> str:
-    """One finding as a line, about the resource as it is written: SAM makes roles and more of a function."""
+def _format(template: Path, expanded: dict[str, Any], match: Any) -> str:
+    """One finding as a line. It names the resource in the template, not one that SAM derives from it, as a role."""
     written = load(template)["Resources"]
     section, name = [*map(str, match.path or ["the template"]), ""][:2]
     if section == "Resources" and name not in written:
@@ -99,7 +100,7 @@ def _told(template: Path, expanded: dict[str, Any], match: Any) -> str:
 
 
 def _reference(expanded: Any, place: Iterable[str | int]) -> str | None:
-    """The reference that a finding is about, as it is written."""
+    """The reference that a finding is about, in the short form of the template."""
     node = expanded
     for part in place:
         match node, part:
@@ -121,7 +122,7 @@ def _reference(expanded: Any, place: Iterable[str | int]) -> str | None:
 
 
 def _line(template: Path, name: str, value: str) -> int:
-    """Where the value is, at or after the line on which the resource or output of that name begins."""
+    """The number of the first line that mentions the value, searched from where the resource or output begins."""
     lines = template.read_text().splitlines()
     begins = next((number for number, line in enumerate(lines, 1) if re.match(rf"\s+{re.escape(name)}:", line)), 1)
     within = (number for number in range(begins, len(lines) + 1) if value and _mentions(lines[number - 1], value))
@@ -132,9 +133,9 @@ def _mentions(line: str, value: str) -> bool:
     return re.search(rf"\b{re.escape(value)}\b", line) is not None
 
 
-def _remembered() -> dict[str, str]:
+def _read_cache() -> dict[str, str]:
     with suppress(FileNotFoundError, ValueError):
-        return json.loads(CLEAN.read_text())
+        return json.loads(CACHE.read_text())
     return {}
 
 

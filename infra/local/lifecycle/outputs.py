@@ -1,10 +1,10 @@
-"""Writes .local/outputs.json, which tells tests and people where everything is."""
+"""Writes and reads .local/outputs.json, which has the addresses and names of everything that is deployed."""
 
 import json
 from typing import Any
 
 from infra.local.lifecycle.stacks import Stack
-from infra.local.settings import ENDPOINT, OUTPUTS, REGION, ROOT, TRACE_URL, Trouble, client
+from infra.local.settings import ENDPOINT, OUTPUTS, REGION, ROOT, TRACE_URL, CommandError, client
 
 
 def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -38,20 +38,20 @@ def write(stacks: list[Stack], outputs: dict[str, dict[str, str]]) -> dict[str, 
 
 
 def read() -> dict[str, Any]:
-    """What the last `make up` wrote, if it is about the local cloud that runs now."""
+    """The outputs that the last `make up` wrote. Raises `CommandError` if they are not those of the running system."""
     file = OUTPUTS.relative_to(ROOT)
     try:
         found = json.loads(OUTPUTS.read_text())
         endpoint, pool = found["endpoint_url"], found["user_pool_id"]
     except FileNotFoundError:
-        raise Trouble("The system has not been deployed here, or not to its end: run `make up`.") from None
+        raise CommandError("The system has not been deployed completely. Run `make up`.") from None
     except (ValueError, TypeError, KeyError):
-        raise Trouble(f"{file} cannot be read: run `make up` to rewrite it.") from None
+        raise CommandError(f"{file} cannot be read. Run `make up` to write it again.") from None
     if endpoint != ENDPOINT:
-        raise Trouble(f"{file} is about the system at {endpoint}, and this one is at {ENDPOINT}: run `make up`.")
+        raise CommandError(f"{file} belongs to the system at {endpoint}, but this one is at {ENDPOINT}. Run `make up`.")
     cognito = client("cognito-idp")
     try:
         cognito.describe_user_pool(UserPoolId=pool)
     except cognito.exceptions.ResourceNotFoundException:
-        raise Trouble(f"{file} is about an earlier system, whose state is gone: run `make up`.") from None
+        raise CommandError(f"{file} belongs to an earlier system, whose state was deleted. Run `make up`.") from None
     return found

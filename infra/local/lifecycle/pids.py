@@ -1,4 +1,4 @@
-"""Starts processes that outlive the command, and finds them again in the next one."""
+"""Starts processes that outlive the command, and finds them again in a later command."""
 
 import json
 import signal
@@ -12,8 +12,8 @@ import psutil
 
 
 def start(file: Path, command: list[str], environment: dict[str, str], cwd: Path, log: Path, port: int) -> psutil.Popen:
-    """Starts a process in a session of its own, where no Ctrl-C reaches it, and remembers it."""
-    with _without_interruption(), log.open("w") as output:
+    """Starts a process in its own session, so that Ctrl-C does not reach it, and writes its id and port to `file`."""
+    with _defer_interrupt(), log.open("w") as output:
         process = psutil.Popen(
             command,
             env=environment,
@@ -27,8 +27,9 @@ def start(file: Path, command: list[str], environment: dict[str, str], cwd: Path
     return process
 
 
-def recall(file: Path) -> psutil.Process | None:
-    """The process, if it lives; a left-over file names one that is gone or someone else's."""
+def find(file: Path) -> psutil.Process | None:
+    """The process that `start` wrote to the file, or None if it has ended. The creation time is compared because
+    another process may have its id by now."""
     try:
         recorded = json.loads(file.read_text())
         process = psutil.Process(recorded["pid"])
@@ -40,8 +41,9 @@ def recall(file: Path) -> psutil.Process | None:
 
 
 @contextmanager
-def _without_interruption() -> Iterator[None]:
-    """Ctrl-C waits meanwhile: a process that was started and not remembered would keep its port, unknown to anyone."""
+def _defer_interrupt() -> Iterator[None]:
+    """Defers Ctrl-C to the end of the block. Otherwise a process could be started without its id being written to the
+    file, and no later command could stop it."""
     interrupted: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -56,5 +58,5 @@ def _without_interruption() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def detail(file: Path, name: str) -> int:
+def read_field(file: Path, name: str) -> int:
     return json.loads(file.read_text())[name]

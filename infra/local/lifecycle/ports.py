@@ -1,4 +1,4 @@
-"""Whether a port can be listened on, and who has it otherwise."""
+"""Finds out whether a port is free, and which process uses it if it is not."""
 
 import errno
 import socket
@@ -12,30 +12,30 @@ from infra.local.settings import HOST
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
 
-def taken(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> str | None:
-    """Who listens on a port of this machine, in words; none if it is free."""
+def find_listener(port: int, kind: socket.SocketKind = socket.SOCK_STREAM) -> str | None:
+    """Describes the process that listens on a port of this machine. None if the port is free."""
     with socket.socket(socket.AF_INET, kind) as attempt:
-        if kind == socket.SOCK_STREAM:  # as servers do: a connection that was closed is no obstacle
+        if kind == socket.SOCK_STREAM:  # as servers do, so that connections in TIME_WAIT do not count
             attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind((HOST, port))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            return _who(port, kind)
+            return _describe_listener(port, kind)
     return None
 
 
-def _who(port: int, kind: socket.SocketKind) -> str:
-    with suppress(psutil.Error):  # macOS lets only root look
+def _describe_listener(port: int, kind: socket.SocketKind) -> str:
+    with suppress(psutil.Error):  # on macOS only root may list other processes' connections
         for connection in psutil.net_connections("tcp" if kind == socket.SOCK_STREAM else "udp"):
             listens = kind != socket.SOCK_STREAM or connection.status == psutil.CONN_LISTEN
             if listens and connection.laddr and connection.laddr.port == port and connection.pid:
-                return _named(connection.pid)
+                return _describe_process(connection.pid)
     return "another program"
 
 
-def _named(pid: int) -> str:
+def _describe_process(pid: int) -> str:
     try:
         process = psutil.Process(pid)
         if any(Path(part).name == LAUNCHER.name for part in process.cmdline()):

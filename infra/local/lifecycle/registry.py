@@ -1,4 +1,4 @@
-"""Shows where the services are, as Cloud Map has it: what callers find."""
+"""Shows which instances of each service are registered in Cloud Map, where callers look them up."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ NAMESPACE = "madang"
 
 
 def show() -> None:
-    console.print("\nWhere the services are")
+    console.print("\nRegistered services")
     for service, instances in sorted(read().items()):
         for name, attributes in sorted(instances.items()):
             function = attributes.get("function_arn", "").rsplit(":", 1)[-1]
@@ -18,7 +18,7 @@ def show() -> None:
 
 
 def read() -> dict[str, dict[str, dict[str, str]]]:
-    """The attributes of each service's instances, by their names."""
+    """The attributes of the registered instances, by service name and instance id."""
     cloud_map = client("servicediscovery")
     found = {}
     for page in cloud_map.get_paginator("list_services").paginate(Filters=[_of_the_namespace(cloud_map)]):

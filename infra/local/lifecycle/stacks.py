@@ -1,4 +1,4 @@
-"""What is deployed, read from the root template, so that here and on AWS the same stacks get the same parameters."""
+"""Reads the stacks from the root template, so that the same stacks get the same parameters here and on AWS."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from samtranslator.yaml_helper import yaml_parse
 
-from infra.local.settings import API_ID, ARTIFACTS, ENDPOINT, ROOT, Trouble
+from infra.local.settings import API_ID, ARTIFACTS, ENDPOINT, ROOT, CommandError
 
 ROOT_TEMPLATE = ROOT / "template.yaml"
 
@@ -22,11 +22,11 @@ ROOT_TEMPLATE = ROOT / "template.yaml"
 LOCAL_PARAMETERS = {
     "Architecture": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
     "DeletionProtection": "false",
-    # The address that API Gateway gives an API leads to AWS.
+    # The address that API Gateway would give the API is on AWS.
     "ApiUrl": f"{ENDPOINT}/_aws/execute-api/{API_ID}",
 }
 
-# Properties that name files which sam uploads with the template.
+# Properties that name files which `sam deploy` uploads with the template.
 UPLOADED = ("CodeUri", "ContentUri", "DefinitionUri")
 
 
@@ -42,7 +42,7 @@ class Stack:
         return "madang-" + re.sub(r"(?<!^)(?=[A-Z])", "-", self.logical_id).lower()
 
     def digest(self, values: dict[str, str], inherited: dict[str, str]) -> str:
-        """Changes with everything that a deployment of this stack could change."""
+        """A digest of everything that a deployment of this stack depends on."""
         digest = hashlib.sha256(self.template.read_bytes())
         digest.update(repr((sorted(values.items()), sorted(inherited.items()))).encode())
         for named in sorted({self.template.parent / uri for _, _, uri in _uploads(load(self.template))}):
@@ -53,7 +53,7 @@ class Stack:
 
 
 def read() -> list[Stack]:
-    """The nested stacks of the root template. What could not be deployed is refused here, before anything is begun."""
+    """The nested stacks of the root template. Raises `CommandError` if they could not be deployed together."""
     stacks = []
     for logical_id, resource in load(ROOT_TEMPLATE)["Resources"].items():
         properties = resource.get("Properties", {})
@@ -65,15 +65,15 @@ def read() -> list[Stack]:
             case _:
                 continue
         if not isinstance(properties.get(location), str):
-            raise Trouble(f"{path(ROOT_TEMPLATE)}: {logical_id} names no template: it needs the property {location}.")
+            raise CommandError(f"{path(ROOT_TEMPLATE)}: {logical_id} names no template. Add the property {location}.")
         template = (ROOT / properties[location]).resolve()
         parameters = properties.get("Parameters", {})
-        named = resource.get("DependsOn", [])
-        depends_on = {named} if isinstance(named, str) else set(named)
+        declared = resource.get("DependsOn", [])
+        depends_on = {declared} if isinstance(declared, str) else set(declared)
         depends_on.update(source for source, _ in _find(parameters, "Fn::GetAtt"))
         stacks.append(Stack(logical_id, template, parameters, frozenset(depends_on)))
     _check_order(stacks)
-    # What each stack answers is not known yet, but by what names it does.
+    # The values of the outputs are not known before the deployment, but their names are.
     outputs = {stack.logical_id: dict.fromkeys(load(stack.template).get("Outputs", {}), "") for stack in stacks}
     for stack in stacks:
         _check_parameters(stack)
@@ -82,49 +82,51 @@ def read() -> list[Stack]:
 
 
 def check_uploads(stacks: Iterable[Stack], functions: list[str]) -> None:
-    """Refuses a template that wants a file which is not there, or a function that no crate has: what an earlier build
-    left in its place would be deployed."""
+    """Raises `CommandError` if a template names a file that does not exist, or a function that no crate has. An
+    artifact that an earlier build left there would be deployed otherwise."""
     for stack in stacks:
         for logical_id, name, uri in _uploads(load(stack.template)):
             file = Path(os.path.normpath(stack.template.parent / uri))
             where = f"{path(stack.template)}: {logical_id} has the {name} {uri}"
             if file.is_relative_to(ARTIFACTS):
                 if (function := file.relative_to(ARTIFACTS).parts[0]) not in functions:
-                    raise Trouble(f"{where}, but no crate in functions/ has a binary called {function}.")
+                    raise CommandError(f"{where}, but no crate in functions/ has a binary called {function}.")
             elif not file.exists():
-                raise Trouble(f"{where}, but there is no {path(file)}.")
+                raise CommandError(f"{where}, but {path(file)} does not exist.")
 
 
 def resolve(stack: Stack, outputs: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The stack's parameters with this machine's values; outputs of other stacks by logical id."""
+    """The values of the stack's parameters on this machine. `outputs` has the other stacks' outputs by logical id."""
     return {name: _value(stack, name, value, outputs) for name, value in stack.parameters.items()}
 
 
 @cache
 def load(template: Path) -> dict[str, Any]:
-    """A template as it is written, with every intrinsic function in its long form."""
+    """A template before SAM expands it, with every intrinsic function in its long form."""
     try:
         read = yaml_parse(template.read_text())
     except FileNotFoundError:
-        raise Trouble(f"{path(template)} is missing.") from None
+        raise CommandError(f"{path(template)} is missing.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         what = ", ".join(filter(None, [error.context, error.problem]))
-        raise Trouble(f"{path(template)}{where} is not YAML: {what}.") from None
+        raise CommandError(f"{path(template)}{where} is not YAML: {what}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise Trouble(f"{path(template)} is not YAML: {error}.") from None
+        raise CommandError(f"{path(template)} is not YAML: {error}.") from None
     if not isinstance(read, dict):
-        raise Trouble(f"{path(template)} is {'empty' if read is None else 'not a template'}: it needs `Resources`.")
+        raise CommandError(
+            f"{path(template)} is {'empty' if read is None else 'not a template'}: it needs `Resources`."
+        )
     resources = read.get("Resources")
     if not isinstance(resources, dict) or not resources:
-        raise Trouble(f"{path(template)} has no `Resources`: there is nothing to deploy.")
+        raise CommandError(f"{path(template)} has no `Resources`: there is nothing to deploy.")
     for logical_id, resource in resources.items():
         if not isinstance(resource, dict) or not isinstance(resource.get("Type"), str):
-            raise Trouble(f"{path(template)}: the resource {logical_id} has no `Type`.")
+            raise CommandError(f"{path(template)}: the resource {logical_id} has no `Type`.")
     for section in ("Parameters", "Outputs"):
         if not isinstance(read.get(section, {}), dict):
-            raise Trouble(f"{path(template)}: `{section}` has to be a mapping from names.")
+            raise CommandError(f"{path(template)}: `{section}` has to be a mapping.")
     return read
 
 
@@ -132,24 +134,24 @@ def _check_order(stacks: list[Stack]) -> None:
     known = {stack.logical_id for stack in stacks}
     for stack in stacks:
         for missing in sorted(stack.depends_on - known):
-            raise Trouble(f"{path(ROOT_TEMPLATE)}: {stack.logical_id} depends on {missing}, which is no stack.")
+            raise CommandError(f"{path(ROOT_TEMPLATE)}: {stack.logical_id} depends on {missing}, which is no stack.")
     try:
         TopologicalSorter({stack.logical_id: stack.depends_on for stack in stacks}).prepare()
     except CycleError as error:
-        circle = " → ".join(reversed(error.args[1]))
-        raise Trouble(f"{path(ROOT_TEMPLATE)}: stacks depend on each other in a circle: {circle}.") from None
+        cycle = " → ".join(reversed(error.args[1]))
+        raise CommandError(f"{path(ROOT_TEMPLATE)}: the stacks depend on each other in a cycle: {cycle}.") from None
 
 
 def _check_parameters(stack: Stack) -> None:
     declared = load(stack.template).get("Parameters", {})
     for name in sorted(stack.parameters.keys() - declared.keys()):
-        raise Trouble(
+        raise CommandError(
             f"{path(ROOT_TEMPLATE)} passes {name} to {stack.logical_id}, "
             f"but {path(stack.template)} declares no such parameter."
         )
     for name, parameter in declared.items():
         if name not in stack.parameters and "Default" not in parameter:
-            raise Trouble(
+            raise CommandError(
                 f"{path(stack.template)} needs the parameter {name}, "
                 f"which {path(ROOT_TEMPLATE)} does not pass to {stack.logical_id}."
             )
@@ -161,7 +163,7 @@ def _value(stack: Stack, name: str, value: Any, outputs: dict[str, dict[str, str
         case {"Ref": str(reference)} if reference in root_parameters:
             return root_parameters[reference]
         case {"Ref": str(reference)}:
-            what = f"!Ref {reference}, which is no parameter of {path(ROOT_TEMPLATE)}"
+            what = f"!Ref {reference}, which is not a parameter of {path(ROOT_TEMPLATE)}"
         case {"Fn::GetAtt": [source, str(attribute)]} if source in outputs and attribute.startswith("Outputs."):
             if (output := attribute.removeprefix("Outputs.")) in outputs[source]:
                 return outputs[source][output]
@@ -171,8 +173,8 @@ def _value(stack: Stack, name: str, value: Any, outputs: dict[str, dict[str, str
         case str() | bool() | int() | float():
             return _text(value)
         case _:
-            what = f"{value}, which `make up` does not understand: it knows !Ref, !GetAtt, !Join and plain values"
-    raise Trouble(f"{path(ROOT_TEMPLATE)}: the parameter {name} of {stack.logical_id} is {what}.")
+            what = f"{value}, which `make up` does not support. Use !Ref, !GetAtt, !Join or a plain value"
+    raise CommandError(f"{path(ROOT_TEMPLATE)}: the parameter {name} of {stack.logical_id} is {what}.")
 
 
 def _root_parameters() -> dict[str, str]:
@@ -180,7 +182,7 @@ def _root_parameters() -> dict[str, str]:
     values = {name: LOCAL_PARAMETERS.get(name, parameter.get("Default")) for name, parameter in declared.items()}
     for name, value in values.items():
         if value is None:
-            raise Trouble(f"{path(ROOT_TEMPLATE)}: the parameter {name} has no default, so it has no value here.")
+            raise CommandError(f"{path(ROOT_TEMPLATE)}: the parameter {name} needs a default, which `make up` uses.")
     return {name: _text(value) for name, value in values.items()}
 
 
@@ -189,7 +191,7 @@ def _text(value: Any) -> str:
 
 
 def _uploads(template: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """What sam uploads: the resource, the property and the path that it names."""
+    """The files that `sam deploy` uploads: logical id, property and path of each."""
     for logical_id, resource in template["Resources"].items():
         for name in UPLOADED:
             for uri in _find(resource, name):
@@ -208,7 +210,7 @@ def _find(node: Any, key: str) -> Iterator[Any]:
 
 
 def path(file: Path) -> Path:
-    """A file as people call it: from the root of the repository."""
+    """The file's path relative to the root of the repository, for messages."""
     return file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
 
 

@@ -1,8 +1,8 @@
-"""Shows the messages that were given up, and puts them back or deletes them.
+"""Shows the messages in the dead-letter queues, and puts them back or deletes them.
 
-What a consumer gives up waits in `<consumer>-dead-letters` and goes back into the queue `<consumer>`, as SQS's
-StartMessageMoveTask does it, which the emulator lacks. What a relay sets aside came from a table's stream and has no
-queue to go back to: the relay is given it once more.
+A consumer's dead letters are in `<consumer>-dead-letters` and are put back into the queue `<consumer>`. SQS's
+StartMessageMoveTask would do this, but the emulator does not implement it. A relay's dead letters come from a table's
+stream instead of a queue, so the relay is invoked with them again.
 """
 
 import json
@@ -18,18 +18,19 @@ from typing import Any
 from boto3.dynamodb.types import TypeSerializer
 from rich.text import Text
 
-from infra.local.operate.logs import near
+from infra.local.operate.logs import similar
 from infra.local.progress import console
-from infra.local.settings import REGION, Trouble, client
+from infra.local.settings import REGION, CommandError, client
 from infra.local.traces.waterfall import number
 
 SUFFIX = "-dead-letters"
 RELAY = "-relay"
-# How long a message is hidden from others at most, if this program dies while it holds it.
-HIDDEN = 120
-# SQS answers and takes no more at once.
+# Visibility timeout in seconds: if this program dies, its messages become visible again after this time.
+VISIBILITY_TIMEOUT = 120
+# The maximum number of messages in one SQS request.
 BATCH = 10
-SHORTENED = 300
+# The maximum number of characters of a body that a list shows.
+MAX_BODY = 300
 # Seconds in a unit of time, the largest first.
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -57,27 +58,28 @@ class Letter:
         return self.message.get("MessageAttributes", {})
 
     def body(self) -> Any:
-        """The body, read if it is JSON. Numbers stay as exact as they are."""
+        """The body parsed as JSON, or None if it is not JSON. Numbers keep their exact value."""
         try:
             return json.loads(self.message["Body"], parse_float=Decimal)
         except ValueError:
             return None
 
     def event(self) -> dict[str, Any]:
-        """The event in what the bus delivered, or in the outbox of what a relay set aside; nothing if there is none."""
+        """The event that the bus delivered, or the event in the outbox of a relay's dead letter. Empty if the message
+        has no event."""
         body = self.body()
-        held = (body.get("detail") or body.get("outbox")) if isinstance(body, dict) else None
-        return held if isinstance(held, dict) else {}
+        event = (body.get("detail") or body.get("outbox")) if isinstance(body, dict) else None
+        return event if isinstance(event, dict) else {}
 
     def reason(self) -> str:
-        """Why it is here: in the words of the function, or of the bus."""
+        """Why the message is in the dead-letter queue, as the function or the event bus says."""
         for name in ("reason", "ERROR_MESSAGE"):
             if name in self.attributes:
                 return self.attributes[name].get("StringValue", "")
-        # Moved by the queue itself: the function died, or ran out of time, before it could say anything.
-        return "none given: the function ended each time before it could say one; its log may tell"
+        # The queue moved the message itself, because the function crashed or timed out each time.
+        return "unknown: the function crashed or timed out each time; see its log"
 
-    def has(self, wanted: str) -> bool:
+    def matches(self, wanted: str) -> bool:
         return wanted in (self.id, self.event().get("id"), self.event().get("subject"))
 
     def show(self, now: datetime, whole: bool = False) -> Text:
@@ -94,17 +96,20 @@ class Letter:
 
 
 def show(outputs: dict, queue: str, wanted: str, delete: bool = False) -> None:
-    """All messages of a queue, or the one that is wanted; and deletes what was shown, if so asked."""
-    # One client, because making one takes longer than a call.
+    """Shows all messages of a queue, or only those with the wanted id. If `delete` is set, deletes what it has
+    shown."""
+    # One client for all calls, because creating a client takes longer than a call.
     sqs = client("sqs")
     if not queue:
         if delete:
-            raise Trouble("Which queue? `make dead-letters Q=<consumer> DELETE=1`; with ID=, one message of it.")
+            raise CommandError(
+                "Name the queue: `make dead-letters Q=<consumer> DELETE=1`. Add ID= to delete only one message."
+            )
         _list(sqs, outputs)
         return
-    name = find(queue, outputs["queues"])
-    with _held(sqs, outputs["queues"][name]) as letters:
-        chosen = _chosen(letters, wanted, name)
+    name = find_queue(queue, outputs["queues"])
+    with _received(sqs, outputs["queues"][name]) as letters:
+        chosen = _select(letters, wanted, name)
         now = datetime.now().astimezone()
         hidden = _count(sqs, outputs["queues"][name]).hidden - len(letters)
         console.print(f"{name}: {number(len(letters), 'message')}", markup=False)
@@ -117,57 +122,64 @@ def show(outputs: dict, queue: str, wanted: str, delete: bool = False) -> None:
         console.print(f"\n{number(len(chosen), 'message')} deleted from {name}", markup=False)
         return
     if hidden > 0:
-        console.print(f"  {hidden} more are being read by someone else, and come back within {HIDDEN // 60} minutes")
+        minutes = VISIBILITY_TIMEOUT // 60
+        console.print(f"  {hidden} more are being read by another process and will be visible within {minutes} minutes")
     if chosen:
         consumer = _consumer(name)
         console.print(f"\n  make redrive Q={consumer}                  # puts them back", markup=False)
         console.print(f"  make dead-letters Q={consumer} DELETE=1    # deletes them", markup=False)
-        console.print("  ID=<one of the ids> behind either: only that one", markup=False)
+        console.print("  Add ID=<message or event id> to either for a single message.", markup=False)
 
 
 def redrive(outputs: dict, queue: str, wanted: str) -> None:
-    """Puts back what is there now. What is given up again meanwhile stays for the next time."""
+    """Puts back the messages that are in the queue now. A message that fails again meanwhile is not put back twice."""
     sqs = client("sqs")
     if not queue:
-        full = [name for name in _queues(outputs) if _count(sqs, outputs["queues"][name]).all]
-        raise Trouble(f"Which queue? `make redrive Q=<consumer>`; with messages: {', '.join(full) or 'none'}.")
-    name = find(queue, outputs["queues"])
+        full = [name for name in _queues(outputs) if _count(sqs, outputs["queues"][name]).total]
+        raise CommandError(
+            f"Name the queue: `make redrive Q=<consumer>`. Queues with messages: {', '.join(full) or 'none'}."
+        )
+    name = find_queue(queue, outputs["queues"])
     consumer, url = _consumer(name), outputs["queues"][name]
-    left: list[str] = []
-    with _held(sqs, url) as letters:
-        chosen = _chosen(letters, wanted, name)
+    errors: list[str] = []
+    with _received(sqs, url) as letters:
+        chosen = _select(letters, wanted, name)
         if not chosen:
             console.print(f"{name} is empty: there is nothing to put back", markup=False)
             return
         for letter in chosen:
             try:
                 if consumer.endswith(RELAY):
-                    _give(consumer, letter)
+                    _invoke_relay(consumer, letter)
                 else:
                     _send(sqs, outputs["queues"][consumer], letter)
-            except Trouble as trouble:
-                left.append(str(trouble))
+            except CommandError as error:
+                errors.append(str(error))
                 continue
-            # Not before: what dies in between is there twice, which consumers can take, and never lost.
+            # Deleted last: if this program dies in between, the message is delivered twice instead of lost, and
+            # consumers are idempotent.
             sqs.delete_message(QueueUrl=url, ReceiptHandle=letter.receipt)
             letters.remove(letter)
             console.print(Text.assemble("  ", (letter.id, "cyan"), f"  {letter.event().get('type', 'no event')}"))
-    if done := len(chosen) - len(left):
-        given = f"given to {consumer} again" if consumer.endswith(RELAY) else f"put back into {consumer}"
+    if done := len(chosen) - len(errors):
+        result = f"given to {consumer} again" if consumer.endswith(RELAY) else f"put back into {consumer}"
         console.print(
-            f"{number(done, 'message')} {given}. What fails again comes back to {name}, with its reason.", markup=False
+            f"{number(done, 'message')} {result}. A message that fails again returns to {name} with its reason.",
+            markup=False,
         )
-    if left:
-        raise Trouble("\n".join([f"Still in {name}: {number(len(left), 'message')}.", *left]))
+    if errors:
+        raise CommandError("\n".join([f"Still in {name}: {number(len(errors), 'message')}.", *errors]))
 
 
-def find(queue: str, queues: dict[str, str]) -> str:
-    """A dead-letter queue by its name, or by that of the consumer or relay whose it is."""
+def find_queue(queue: str, queues: dict[str, str]) -> str:
+    """The full name of a dead-letter queue, found by this name or by its consumer's or relay's name."""
     name = queue if queue.endswith(SUFFIX) else queue + SUFFIX
     if name in queues:
         return name
     known = [_consumer(other) for other in queues if other.endswith(SUFFIX)]
-    raise Trouble(f"There is no queue “{name}”{near(_consumer(name), known)}. `make dead-letters` lists all.")
+    raise CommandError(
+        f"There is no queue “{name}”{similar(_consumer(name), known)}. `make dead-letters` lists those with messages."
+    )
 
 
 def age(sent: datetime, now: datetime) -> str:
@@ -177,11 +189,11 @@ def age(sent: datetime, now: datetime) -> str:
 
 
 def shortened(text: str) -> str:
-    return text if len(text) <= SHORTENED else f"{text[:SHORTENED]}… ({len(text)} characters)"
+    return text if len(text) <= MAX_BODY else f"{text[:MAX_BODY]}… ({len(text)} characters)"
 
 
 def record(item: dict[str, Any]) -> dict[str, Any]:
-    """What a table's stream delivers when the item has just been written."""
+    """The stream record that DynamoDB sends when the item has been written."""
     image = TypeSerializer().serialize(item)["M"]
     return {
         "eventID": uuid.uuid4().hex,
@@ -206,16 +218,16 @@ class Count:
     hidden: int
 
     @property
-    def all(self) -> int:
+    def total(self) -> int:
         return self.visible + self.hidden
 
 
 def _list(sqs: Any, outputs: dict) -> None:
     counts = {name: _count(sqs, outputs["queues"][name]) for name in _queues(outputs)}
-    full = {name: count for name, count in counts.items() if count.all}
+    full = {name: count for name, count in counts.items() if count.total}
     for name, count in full.items():
         hidden = f", {count.hidden} of them being read" if count.hidden else ""
-        console.print(f"  {name}: {number(count.all, 'message')}{hidden}", markup=False)
+        console.print(f"  {name}: {number(count.total, 'message')}{hidden}", markup=False)
     empty = len(counts) - len(full)
     console.print(f"  {empty} {'other ' if full else ''}dead-letter queues are empty", style="dim")
     if full:
@@ -237,8 +249,9 @@ def _count(sqs: Any, url: str) -> Count:
 
 
 @contextmanager
-def _held(sqs: Any, url: str) -> Iterator[list[Letter]]:
-    """All messages of a queue, hidden from others meanwhile. What is left in the list can be seen again afterwards."""
+def _received(sqs: Any, url: str) -> Iterator[list[Letter]]:
+    """Receives all messages of a queue, which hides them from others. Messages that are still in the list at the end of
+    the block become visible again."""
     letters: list[Letter] = []
     try:
         while page := _receive(sqs, url):
@@ -258,24 +271,24 @@ def _receive(sqs: Any, url: str) -> list[Letter]:
     answer = sqs.receive_message(
         QueueUrl=url,
         MaxNumberOfMessages=BATCH,
-        VisibilityTimeout=HIDDEN,
+        VisibilityTimeout=VISIBILITY_TIMEOUT,
         MessageSystemAttributeNames=["All"],
         MessageAttributeNames=["All"],
     )
     return [Letter(message) for message in answer.get("Messages", [])]
 
 
-def _chosen(letters: list[Letter], wanted: str, name: str) -> list[Letter]:
-    chosen = [letter for letter in letters if not wanted or letter.has(wanted)]
+def _select(letters: list[Letter], wanted: str, name: str) -> list[Letter]:
+    chosen = [letter for letter in letters if not wanted or letter.matches(wanted)]
     if wanted and not chosen:
-        raise Trouble(
-            f"No message in {name} has the id “{wanted}”: `make dead-letters Q={_consumer(name)}` lists them."
+        raise CommandError(
+            f"No message in {name} has the id “{wanted}”. `make dead-letters Q={_consumer(name)}` lists them."
         )
     return chosen
 
 
 def _send(sqs: Any, url: str, letter: Letter) -> None:
-    """As StartMessageMoveTask does: a new message with the same body, attributes and trace."""
+    """Sends a new message with the same body, attributes and trace, as StartMessageMoveTask does."""
     message: dict[str, Any] = {"QueueUrl": url, "MessageBody": letter.message["Body"]}
     if letter.attributes:
         message["MessageAttributes"] = letter.attributes
@@ -284,18 +297,19 @@ def _send(sqs: Any, url: str, letter: Letter) -> None:
     sqs.send_message(**message)
 
 
-def _give(relay: str, letter: Letter) -> None:
-    """Has a relay publish what it set aside; what is still no event it sets aside once more."""
+def _invoke_relay(relay: str, letter: Letter) -> None:
+    """Invokes a relay with its dead letter, so that it publishes the event. If the event is still invalid, the relay
+    sends it to the dead-letter queue again."""
     body = letter.body()
     if not (isinstance(body, dict) and "outbox" in body):
-        raise Trouble(
-            f"{letter.id} names records that the stream has dropped by now. Their events are still in the outboxes of "
-            "their items: functions/relay/README.md says how to publish them."
+        raise CommandError(
+            f"{letter.id} refers to records that are no longer in the stream. Their events are still in the outboxes "
+            "of their items. functions/relay/README.md explains how to publish them."
         )
     answer = client("lambda").invoke(FunctionName=relay, Payload=json.dumps({"Records": [record(body)]}))
     result = json.load(answer["Payload"])
     if answer.get("FunctionError") or result.get("batchItemFailures"):
-        raise Trouble(f"{letter.id} could not be published: `make logs F={relay}` says why.")
+        raise CommandError(f"{letter.id} could not be published. `make logs F={relay}` shows why.")
 
 
 def _pretty(body: str) -> str:

@@ -1,4 +1,4 @@
-"""Prints what the functions have logged: one function's lines or everyone's, all of them or those with an id."""
+"""Prints the log lines of one function or of all functions, optionally only those that contain an id."""
 
 import difflib
 import json
@@ -12,42 +12,42 @@ from typing import Any
 from rich.text import Text
 
 from infra.local.progress import console, notes
-from infra.local.settings import Trouble, client
+from infra.local.settings import CommandError, client
 from infra.local.traces import waterfall
 from infra.local.traces.otlp import UUID
 from infra.local.traces.store import trace_id
 
 USAGE = "make logs F=<function> ID=<order, request, trace or user id> SINCE=<10m, 14:30, …> FOLLOW=1 RAW=1"
-# Without an id and a time.
+# How many lines are printed if neither an id nor a time is given.
 LATEST = 100
-# The most that FilterLogEvents answers at once.
+# The maximum number of lines in one response of FilterLogEvents.
 PAGE = 10_000
-# How far back each look goes, so that a line that is stored late is seen.
+# Each poll reads this far back, so that it includes lines that are stored late.
 LATE = timedelta(seconds=10)
-PAUSE = 1.0
+POLL_INTERVAL = 1.0
 
 # Lambda's own lines around an invocation.
 LAMBDA = re.compile(r"(START|END|REPORT) RequestId: ")
 AGO = re.compile(r"(\d+)\s*([smhd])")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 COLOURS = {"ERROR": "bold red", "WARN": "yellow", "INFO": "green", "DEBUG": "blue", "TRACE": "dim"}
-# Said at the beginning of a line, the rest behind it by name.
+# Printed at the start of a line without their names. The other fields follow as name=value.
 HEAD = {"timestamp", "level", "function", "message"}
-# The span's name, which says no more than the function's.
-LEFT_OUT = {"name"}
-# The same in every line of a request, so they come last.
+# Not printed: the span's name adds nothing to the function's.
+OMITTED = {"name"}
+# Printed last, because they are the same in every line of a request.
 TAIL = ("request_id", "trace_id")
 
 
 @dataclass(frozen=True)
 class Line:
-    """What a function has written."""
+    """A log line of a function."""
 
     function: str
-    time: datetime  # when it was written
-    stored: datetime  # when the local cloud read it: at once, or when the invocation ended
+    time: datetime  # when the function wrote it
+    stored: datetime  # when the local cloud stored it: at once, or at the end of the invocation
     text: str
-    # The text's fields, if it is JSON.
+    # The fields of the line if it is a JSON object.
     entry: dict[str, Any] | None = field(compare=False)
 
     @classmethod
@@ -59,21 +59,21 @@ class Line:
             entry = None
         entry = entry if isinstance(entry, dict) else None
         stored = datetime.fromtimestamp(event["timestamp"] / 1000).astimezone()
-        written = _time(entry.get("timestamp")) if entry else None
+        written = _parse_timestamp(entry.get("timestamp")) if entry else None
         return cls(function, written or stored, stored, text, entry)
 
-    def is_told(self) -> bool:
-        """Whether it tells of what happened: metrics and Lambda's own lines are for programs."""
+    def is_message(self) -> bool:
+        """Whether the line is for people. Metrics and Lambda's own lines are for programs."""
         return bool(self.text) and not LAMBDA.match(self.text) and not (self.entry and "_aws" in self.entry)
 
     def show(self, width: int = 0) -> Text:
-        """`width` is that of the column of functions."""
+        """The formatted line. `width` is the width of the column with the function's name."""
         function = (f"{self.function:<{width}}", "cyan")
         when = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
         if not (self.entry and "message" in self.entry):
             return Text.assemble((when, "dim"), "       ", function, f"  {self.text}")
         level = str(self.entry.get("level", ""))
-        names = [name for name in self.entry if name not in HEAD | LEFT_OUT and name not in TAIL]
+        names = [name for name in self.entry if name not in HEAD | OMITTED and name not in TAIL]
         line = Text.assemble((when, "dim"), " ", (f"{level:<5}", COLOURS.get(level, "")), " ", function)
         line.append(f"  {self.entry['message']}")
         for name in [*names, *(name for name in TAIL if name in self.entry)]:
@@ -88,42 +88,45 @@ def run(outputs: dict, function: str, wanted: str, since: str, follow: bool, raw
         _list(functions)
         return
     if function and function not in functions:
-        raise Trouble(f"There is no function “{function}”{near(function, functions)}. `make logs` lists all.")
+        raise CommandError(f"There is no function “{function}”{similar(function, functions)}. `make logs` lists all.")
     chosen = [function] if function else functions
-    has_id = Id(wanted) if wanted.strip() else None
-    start = when(since, datetime.now().astimezone()) if since else None
-    kept = [
-        line for line in read(chosen, start, has_id) if (raw or line.is_told()) and (not start or line.time >= start)
+    wanted_id = Id(wanted) if wanted.strip() else None
+    start = parse_time(since, datetime.now().astimezone()) if since else None
+    found = [
+        line
+        for line in read(chosen, start, wanted_id)
+        if (raw or line.is_message()) and (not start or line.time >= start)
     ]
-    shown = kept if has_id or start else kept[-LATEST:]
+    shown = found if wanted_id or start else found[-LATEST:]
     width = max((len(line.function) for line in shown), default=0)
     for line in shown:
         _print(line, raw, width)
-    if len(shown) < len(kept):
-        notes.print(f"The latest {LATEST} of {len(kept)} lines: SINCE=1h shows those of an hour.", style="dim")
+    if len(shown) < len(found):
+        notes.print(f"The latest {LATEST} of {len(found)} lines. SINCE=1h shows those of the last hour.", style="dim")
     elif not shown and not follow:
-        raise Trouble(_nothing(function, wanted, since))
+        raise CommandError(_no_lines(function, wanted, since))
     if follow:
-        _follow(chosen, has_id, raw, width, kept)
+        _follow(chosen, wanted_id, raw, width, found)
 
 
 class Id:
-    """An id in any form that people have, as the lines have it."""
+    """An id that the user gives in any format, normalized to the format in the log lines."""
 
     def __init__(self, text: str) -> None:
-        self.text = _normal(text)
+        self.text = _normalize(text)
         self._pattern = re.compile(rf"(?<![\w-]){re.escape(self.text)}(?![\w-])", re.IGNORECASE)
 
     def is_in(self, text: str) -> bool:
         return bool(self._pattern.search(text))
 
     def filter(self) -> dict[str, str]:
-        """For FilterLogEvents, which finds words; an id with other signs is looked for here alone."""
+        """The filter for FilterLogEvents, which matches whole words. An id with other characters is matched here
+        only."""
         return {"filterPattern": f'"{self.text}"'} if re.fullmatch(r"[A-Za-z0-9-]+", self.text) else {}
 
 
 def read(functions: Iterable[str], start: datetime | None = None, wanted: Id | None = None) -> list[Line]:
-    """The functions' lines that were stored since `start`, in the order in which they were written."""
+    """The functions' lines that were stored since `start`, sorted by the time when they were written."""
     filters = wanted.filter() if wanted else {}
     lines = [
         line
@@ -136,42 +139,42 @@ def read(functions: Iterable[str], start: datetime | None = None, wanted: Id | N
 
 def _events(function: str, start: datetime | None, filters: dict[str, str]) -> Iterator[dict]:
     logs = client("logs")
-    # What a page ends with begins the next one: the emulator has no tokens.
+    # The emulator returns no page tokens, so each page starts at the time of the previous page's last line.
     arguments = {"logGroupName": f"/aws/lambda/{function}", "limit": PAGE, **filters}
     if start:
         arguments["startTime"] = int(start.timestamp() * 1000)
-    told = 0  # of those at the start
+    seen = 0  # lines at the start time that the previous page had already
     while True:
         try:
             events = logs.filter_log_events(**arguments)["events"]
         except logs.exceptions.ResourceNotFoundException:
             return
-        yield from events[told:]
+        yield from events[seen:]
         if len(events) < PAGE:
             return
         last = events[-1]["timestamp"]
         if last == arguments.get("startTime"):
-            raise Trouble(f"{function} has written {PAGE} lines within a millisecond: say which with ID=.")
+            raise CommandError(f"{function} has written {PAGE} lines within a millisecond. Use ID= to select some.")
         arguments["startTime"] = last
-        told = sum(event["timestamp"] == last for event in events)
+        seen = sum(event["timestamp"] == last for event in events)
 
 
-def when(text: str, now: datetime) -> datetime:
-    """A moment as people write it: how long ago, a time of today, or a date with or without a time."""
+def parse_time(text: str, now: datetime) -> datetime:
+    """Parses how long ago, a time of today, or a date with or without a time."""
     text = text.strip()
     if ago := AGO.fullmatch(text):
         return now - timedelta(**{UNITS[ago[2]]: int(ago[1])})
-    if moment := _time(text) or (":" in text and _time(f"{now:%Y-%m-%d}T{text}")):
+    if moment := _parse_timestamp(text) or (":" in text and _parse_timestamp(f"{now:%Y-%m-%d}T{text}")):
         return moment
-    raise Trouble(f"“{text}” is no time: SINCE=10m, SINCE=2h, SINCE=14:30 or SINCE='2026-05-04 14:30'.")
+    raise CommandError(f"“{text}” is not a time. Use SINCE=10m, SINCE=2h, SINCE=14:30 or SINCE='2026-05-04 14:30'.")
 
 
-def near(name: str, names: Iterable[str]) -> str:
-    """“; near it: …” if something is."""
+def similar(name: str, names: Iterable[str]) -> str:
+    """“ (did you mean …?)” with the names that are similar or contain the name. Empty if there are none."""
     names = list(names)
     close = difflib.get_close_matches(name, names, n=4, cutoff=0.7)
     close += [other for other in names if other not in close and name and name in other]
-    return f"; near it: {', '.join(close[:12])}" if close else ""
+    return f" (did you mean {', '.join(close[:12])}?)" if close else ""
 
 
 def _list(functions: list[str]) -> None:
@@ -197,11 +200,11 @@ def _follow(functions: list[str], wanted: Id | None, raw: bool, width: int, know
     seen = set(known)
     while True:
         start = datetime.now().astimezone() - LATE
-        # Those that can come again.
+        # Only lines that the next poll can read again.
         seen = {line for line in seen if line.stored >= start}
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)
         for line in read(functions, start, wanted):
-            if line not in seen and (raw or line.is_told()):
+            if line not in seen and (raw or line.is_message()):
                 seen.add(line)
                 _print(line, raw, width)
 
@@ -210,15 +213,14 @@ def _print(line: Line, raw: bool, width: int) -> None:
     console.print(Text(line.text) if raw else line.show(width))
 
 
-def _nothing(function: str, wanted: str, since: str) -> str:
-    of = f"{function} has" if function else "No function has"
-    not_ = " not" if function else ""
+def _no_lines(function: str, wanted: str, since: str) -> str:
+    subject = f"{function} has not" if function else "No function has"
     what = f"logged a line with the id “{wanted.strip()}”" if wanted.strip() else "logged anything"
-    return f"{of}{not_} {what}{f' since {since}' if since else ''}."
+    return f"{subject} {what}{f' since {since}' if since else ''}."
 
 
-def _normal(text: str) -> str:
-    """As lines have it: `urn:uuid:…` without its prefix, and a trace in X-Ray's form."""
+def _normalize(text: str) -> str:
+    """The id in the format of the log lines: a UUID without `urn:uuid:`, and a trace id in X-Ray's format."""
     text = text.encode(errors="replace").decode().strip()
     if found := UUID.search(text):
         return found[0].lower()
@@ -226,11 +228,11 @@ def _normal(text: str) -> str:
     return waterfall.xray_id(trace) if re.fullmatch("[0-9a-f]{32}", trace) else text
 
 
-def _time(text: object) -> datetime | None:
+def _parse_timestamp(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        # Python 3.10 knows neither the Z nor more than six digits of a second.
+        # Python 3.10 parses neither the Z nor more than six digits of a second.
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
     except ValueError:
         return None

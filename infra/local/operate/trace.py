@@ -1,4 +1,4 @@
-"""Shows the traces that have an id, as waterfalls; without an id, what there is."""
+"""Prints the traces that have an id as waterfalls; without an id, lists the latest."""
 
 import re
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ from rich.markup import escape
 from rich.text import Text
 
 from infra.local.progress import console
-from infra.local.settings import TRACE_FILE, Trouble
+from infra.local.settings import TRACE_FILE, CommandError
 from infra.local.traces import process, waterfall
 from infra.local.traces.store import Store
 
 LISTED = 20
 SHOWN = 5
-MOST_FOUND = 100
-# The request id of API Gateway. On AWS it is the request's; here each answer gets a random one.
+MAX_FOUND = 100
+# The format of API Gateway's request id. The emulator puts a random one into each response.
 GATEWAY_ID = re.compile(r"(?<![\w+/])[\w+/]{15}=(?!=)", re.ASCII)
 USAGE = "make trace ID=<order, post, trace or request id, or the `instance` of a problem>"
 
@@ -22,39 +22,39 @@ USAGE = "make trace ID=<order, post, trace or request id, or the `instance` of a
 def run(wanted: str, idle: bool = False) -> None:
     """Reads the file, so that it works while the local cloud is down."""
     if not TRACE_FILE.exists():
-        raise Trouble("No trace has been kept: the system has not run here yet. `make demo` plays a story with some.")
+        raise CommandError("No trace is stored: the system has not run here yet. `make demo` creates some.")
     store = Store(TRACE_FILE)
-    # What is no text is no id either, but can be said.
+    # Text that is no valid Unicode is no id, but the error message has to print it.
     wanted = wanted.encode(errors="replace").decode().strip()
     try:
         if wanted:
-            _one(store, wanted)
+            _show(store, wanted)
         else:
             _latest(store, idle)
     finally:
         store.close()
 
 
-def _one(store: Store, wanted: str) -> None:
-    found = store.find(wanted, MOST_FOUND)
+def _show(store: Store, wanted: str) -> None:
+    found = store.find(wanted, MAX_FOUND)
     if not found and GATEWAY_ID.search(wanted):
-        raise Trouble(
-            f"“{wanted}” is an `apigw-requestid`, which the local cloud makes up and no function hears of: take the "
-            "header `traceresponse` of the answer, or the `instance` of a problem."
+        raise CommandError(
+            f"“{wanted}” is an `apigw-requestid`. The local cloud generates it and passes it to no function, so no "
+            "trace contains it. Use the header `traceresponse` of the response, or the `instance` of a problem."
         )
     if not found:
         kept = waterfall.number(store.count(), "span")
-        raise Trouble(
-            f"No trace has the id “{wanted}”; {kept} are kept, `make trace` lists the latest traces. "
-            "Spans arrive when an invocation ends, and those of requests that are not sampled never do."
+        raise CommandError(
+            f"No trace has the id “{wanted}” (stored: {kept}). `make trace` lists the latest traces. Spans arrive "
+            "when an invocation ends. A request that is not sampled has none."
         )
     older, shown = found[SHOWN:], found[:SHOWN]
     if older:
-        console.print(f"{_many(found)} have the id {escape(wanted)}; the older ones each by its own id:")
+        console.print(f"{_count(found)} have the id {escape(wanted)}. The older ones, which you can show by their ids:")
         _table(reversed(older))
         console.print()
     elif len(shown) > 1:
-        console.print(f"{len(shown)} traces have the id {escape(wanted)}, the newest last\n")
+        console.print(f"{len(shown)} traces have the id {escape(wanted)}. The newest is last.\n")
 
     def linked(trace_id: str) -> str | None:
         other = store.summary(trace_id)
@@ -65,14 +65,14 @@ def _one(store: Store, wanted: str) -> None:
             console.print()
         waterfall.show(console, store.trace(trace["trace_id"]), linked)
     if not process.running():
-        console.print("\nThe receiver is down: `make up` starts it.", style="dim")
+        console.print("\nThe trace receiver is not running. `make up` starts it.", style="dim")
 
 
 def _latest(store: Store, idle: bool) -> None:
     traces = store.latest(LISTED, idle)
     left_out = 0 if idle else store.idle()
     if not traces and not left_out:
-        raise Trouble("No span has arrived yet: a request through the API makes some, and `make demo` many.")
+        raise CommandError("No span has arrived yet: a request through the API makes some, and `make demo` many.")
     console.print(f"The latest traces, of {waterfall.number(store.count(), 'span')} kept:")
     _table(reversed(traces))
     if left_out:
@@ -91,5 +91,5 @@ def _table(traces: Iterable[dict]) -> None:
         console.print(line, no_wrap=True, soft_wrap=True)
 
 
-def _many(found: list) -> str:
-    return f"{MOST_FOUND} traces or more" if len(found) == MOST_FOUND else f"{len(found)} traces"
+def _count(found: list) -> str:
+    return f"{MAX_FOUND} traces or more" if len(found) == MAX_FOUND else f"{len(found)} traces"

@@ -1,10 +1,10 @@
-"""The story of `make demo`: what people do in the community and what they order, and what follows from it."""
+"""The story of `make demo`: what people write and order, and everything that follows from it."""
 
 from dataclasses import dataclass
 
 from infra.local.operate import token
 from infra.local.progress import console
-from infra.local.settings import Trouble, client
+from infra.local.settings import CommandError, client
 from infra.local.story import traced
 from infra.local.story.story import Person, Story
 
@@ -21,7 +21,7 @@ OUT_OF_STOCK = [*FORWARD[:1], "✗ ReserveInventory Inventory.OutOfStock", *UNDO
 
 @dataclass
 class Cast:
-    """Who and what the later chapters speak of."""
+    """The people and posts that later chapters need."""
 
     ana: Person
     ben: Person
@@ -41,15 +41,16 @@ def play(outputs: dict) -> None:
         decline(story, cast)
         run_out(story, cast)
         leave(story, cast)
-    except Trouble:
-        # When they are wanted most.
+    except CommandError:
+        # The traces are most useful when a step failed.
         traced.show(story.traced)
         raise
     traced.show(story.traced)
     console.print("\n[bold green]All of it happened.[/] The system stays up:")
-    console.print(f"  {outputs['api_url']}")
-    console.print(f"  curl {outputs['api_url']}/posts/{cast.bens_post}")
-    console.print("  make down    # stops it and keeps its state")
+    console.print(f"  read and try the API       {outputs['api_url']}/docs")
+    console.print(f"  look at traces             {outputs['trace_url']}")
+    console.print(f"  call it                    curl {outputs['api_url']}/posts/{cast.bens_post}")
+    console.print("  stop it, keep its state    make down")
 
 
 def arrive(story: Story) -> Cast:
@@ -66,12 +67,12 @@ def arrive(story: Story) -> Cast:
     author = story.request("GET", f"/posts/{anas_post}/author").body
     story.note(f"posts-author asked users-lookup by RPC: the author is {author['name']}")
     if author["name"] != "Ana":
-        raise Trouble(f"The author of Ana's post is {author['name']}.")
+        raise CommandError(f"The author of Ana's post is {author['name']}.")
     return Cast(ana, ben, ana_id, anas_post, bens_post)
 
 
 def talk(story: Story, cast: Cast) -> None:
-    story.chapter("Ana wants mail, Ben comments on her post, and she hears of it")
+    story.chapter("Ana turns on e-mail, Ben comments on her post, and she is notified")
     preferences = story.request("GET", "/notifications/preferences", cast.ana)
     wanted = {**preferences.body, "email": True}
     wanted.pop("version", None)
@@ -106,13 +107,13 @@ def talk(story: Story, cast: Cast) -> None:
 
 
 def rename(story: Story, cast: Cast) -> None:
-    story.chapter("Ana takes another name, and her post and her comment follow")
+    story.chapter("Ana changes her name, and her post and her comment show it")
     profile = story.request("GET", "/users/me", cast.ana)
     story.request("PATCH", "/users/me", cast.ana, {"name": "Ana Kim"}, if_match=profile.etag)
     story.effect(
         "user.updated",
         "posts-on-user",
-        "her post bears the new name",
+        "her post shows the new name",
         lambda: story.peek(f"/posts/{cast.anas_post}").body["author"]["name"] == "Ana Kim",
     )
     story.effect(
@@ -124,14 +125,14 @@ def rename(story: Story, cast: Cast) -> None:
 
 
 def stock_up(story: Story) -> None:
-    story.chapter("Sora, who looks after the stock, has persimmons to sell")
+    story.chapter("Sora, an admin, puts persimmons into the stock")
     sora = story.sign_up("Sora")
     story.make_admin(sora)
     goods = {"name": "A basket of persimmons", "unit_price": usd(PRICE), "on_hand": IN_STOCK}
     present = story.peek(f"/inventory/{SKU}")
     if present.status == 404:
         story.request("PUT", f"/inventory/{SKU}", sora, goods, if_none_match="*", expect=(201,))
-    else:  # of an earlier run
+    else:  # left by an earlier run
         story.request("PUT", f"/inventory/{SKU}", sora, goods, if_match=present.etag)
     story.note(f"stock: {in_stock(stock(story))}, at {money(usd(PRICE))}")
 
@@ -140,58 +141,57 @@ def confirm(story: Story, cast: Cast) -> None:
     story.chapter("Ben orders two baskets, and the order is confirmed")
     order = place(story, cast.ben, 2, "pm_card_visa", CONFIRMED, ("CONFIRMED", None), sold=2)
     payment = story.request("GET", f"{order}/payment", cast.ben).body
-    story.note(f"money: none → {payment['status']} {money(payment['amount'])}")
+    story.note(f"payment: {payment['status']} {money(payment['amount'])}")
     captured = (payment["status"], payment["amount"]) == ("CAPTURED", usd(2 * PRICE))
-    story.claim(captured, f"The payment is not captured as it should be: {payment}")
-    hear(story, cast.ben, order, "order.confirmed")
+    story.claim(captured, f"The payment should be captured, and is {payment}")
+    is_notified(story, cast.ben, order, "order.confirmed")
 
 
 def decline(story: Story, cast: Cast) -> None:
-    story.chapter("He orders another with a card that is declined, and all of it is undone")
+    story.chapter("Ben orders another, the card is declined, and every step is undone")
     order = place(story, cast.ben, 1, "pm_card_chargeDeclined", DECLINED, ("REJECTED", "payment_declined"), sold=0)
     payment = story.request("GET", f"{order}/payment", cast.ben).body
-    story.note(f"money: none → {payment['status']}, nothing is held")
-    story.claim(payment["status"] == "DECLINED", f"The payment is not declined: {payment}")
-    hear(story, cast.ben, order, "order.rejected")
+    story.note(f"payment: {payment['status']}, no money is held")
+    story.claim(payment["status"] == "DECLINED", f"The payment should be declined, and is {payment}")
+    is_notified(story, cast.ben, order, "order.rejected")
 
 
 def run_out(story: Story, cast: Cast) -> None:
-    story.chapter("He orders more than there are, and the order is rejected")
+    story.chapter("Ben orders more than there is in stock, and the order is rejected")
     wanted = stock(story)["available"] + 1
     order = place(story, cast.ben, wanted, "pm_card_visa", OUT_OF_STOCK, ("REJECTED", "out_of_stock"), sold=0)
     story.request("GET", f"{order}/payment", cast.ben, expect=(404,))
-    story.note("money: none → none, it was never asked for")
-    hear(story, cast.ben, order, "order.rejected")
+    story.note("payment: none, the order was rejected before it")
+    is_notified(story, cast.ben, order, "order.rejected")
 
 
 def place(
     story: Story, buyer: Person, baskets: int, card: str, steps: list[str], ending: tuple[str, str | None], sold: int
 ) -> str:
-    """Places an order, follows it until it is settled, and checks what has become of it and of the stock; answers
-    its path."""
+    """Places an order, follows it until it is settled, and checks its status and the stock. Returns its path."""
     before = stock(story)
     items = [{"sku": SKU, "quantity": baskets}]
     wanted = {"items": items, "payment_method": card, "expected_total": usd(baskets * PRICE)}
     placed = story.request("POST", "/orders", buyer, wanted, expect=(202,))
     order = placed.body["id"]
     path = f"/orders/{order}"
-    story.note(f"{placed.body['status']}, to be found at {placed.location}")
-    story.claim(placed.body["status"] == "PENDING", f"The order begins as {placed.body['status']}.")
-    story.claim(placed.location == path, f"The order {order} is said to be at {placed.location}.")
+    story.note(f"{placed.body['status']} at {placed.location}")
+    story.claim(placed.body["status"] == "PENDING", f"The order begins as {placed.body['status']} instead of PENDING.")
+    story.claim(placed.location == path, f"The Location of order {order} is {placed.location} instead of {path}.")
     story.settle(order, steps)
 
     settled = story.request("GET", path, buyer).body
     found = settled["status"], settled.get("reason")
-    story.note(" for ".join(filter(None, found)))
+    story.note(": ".join(filter(None, found)))
     story.claim(found == ending, f"The order {order} is {found} instead of {ending}.")
     after = stock(story)
-    story.note(f"stock: {in_stock(before)} → {in_stock(after)}")
+    story.note(f"stock: {'still ' if after == before else f'{in_stock(before)} → '}{in_stock(after)}")
     left = {name: number - (0 if name == "reserved" else sold) for name, number in before.items()}
     story.claim(after == left, f"The stock is {after} instead of {left}.")
     return path
 
 
-def hear(story: Story, buyer: Person, order: str, event: str) -> None:
+def is_notified(story: Story, buyer: Person, order: str, event: str) -> None:
     order_id = order.rsplit("/", 1)[-1]
 
     def told() -> list[dict]:
@@ -220,27 +220,25 @@ def money(amount: dict) -> str:
 
 
 def leave(story: Story, cast: Cast) -> None:
-    story.chapter("Ana leaves, and what was hers goes with her")
+    story.chapter("Ana leaves, and everything she wrote is deleted")
     story.request("DELETE", "/users/me", cast.ana, expect=(202,))
     anas_post, bens_post = f"/posts/{cast.anas_post}", f"/posts/{cast.bens_post}"
-    story.effect("user.deleted", "posts-on-user", "her post is gone", lambda: story.peek(anas_post).status == 404)
+    story.effect("user.deleted", "posts-on-user", "her post is deleted", lambda: story.peek(anas_post).status == 404)
     story.effect(
         "user.deleted",
         "comments-on-user",
-        "her comment on Ben's post is gone",
+        "her comment on Ben's post is deleted",
         lambda: story.peek(f"{bens_post}/comments").body.get("items") == [],
     )
     story.effect(
         "post.deleted",
         "comments-on-post",
-        "the comments on her post are gone",
+        "the comments on her post are deleted",
         lambda: not items(story, f"{anas_post}/comments"),
     )
-    story.effect(
-        "user.deleted", "users-on-user", "she cannot sign in any more", lambda: not can_sign_in(story, cast.ana)
-    )
+    story.effect("user.deleted", "users-on-user", "she can no longer sign in", lambda: not can_sign_in(story, cast.ana))
     story.request("POST", "/posts", cast.ana, {"title": "Still here?", "body": "No."}, expect=(401, 403))
-    story.note("her token has not expired, but it writes nothing any more")
+    story.note("her token has not expired, but it can no longer write")
     story.request("GET", bens_post)
 
 

@@ -1,4 +1,4 @@
-"""What a story is told with: people, requests and effects, each printed as it happens."""
+"""The people, requests and effects of a story, each printed as it happens."""
 
 import secrets
 import time
@@ -10,9 +10,9 @@ import requests
 from rich.markup import escape
 
 from infra.local.operate import saga, token
-from infra.local.operate.token import PATIENCE
+from infra.local.operate.token import EVENT_TIMEOUT
 from infra.local.progress import console, duration
-from infra.local.settings import Trouble
+from infra.local.settings import CommandError
 from infra.local.story.traced import Traced
 
 
@@ -35,7 +35,7 @@ class Answer:
 class Story:
     outputs: dict
     session: requests.Session = field(default_factory=requests.Session)
-    # The steps that changed something.
+    # The requests other than GET.
     traced: list[Traced] = field(default_factory=list)
     title: str = ""
 
@@ -44,7 +44,7 @@ class Story:
         console.print(f"\n[bold]{escape(title)}[/]")
 
     def sign_up(self, name: str) -> Person:
-        """A person as Cognito knows them: signed up, confirmed by the code from the mail, signed in."""
+        """Signs a person up with Cognito, confirms them by the code from the mail, and signs them in."""
         email = f"{name.lower()}-{secrets.token_hex(4)}@example.com"
         began = time.monotonic()
         token.sign_up(self.outputs, email)
@@ -53,7 +53,7 @@ class Story:
         return Person(name, email, access_token)
 
     def make_admin(self, person: Person) -> None:
-        """Puts a person into the group of those who look after the stock; their next token says so."""
+        """Puts a person into the group `admin`, and signs them in again for a token that says so."""
         began = time.monotonic()
         token.make_admin(self.outputs, person.email)
         person.token = token.sign_in(self.outputs, person.email)
@@ -69,7 +69,7 @@ class Story:
         if_none_match: str | None = None,
         expect: tuple[int, ...] = (200,),
     ) -> Answer:
-        """One request through the API, printed; any other status than expected ends the story."""
+        """Sends one request through the API and prints it. A status that is not expected ends the story."""
         began = time.monotonic()
         who = person.name if person else "anyone"
         step = Traced(self.title, who, f"{method} {path}")
@@ -79,33 +79,35 @@ class Story:
         self._line(who, f"{method} {path}", str(answer.status), _since(began))
         if answer.status not in expect:
             wanted = " or ".join(map(str, expect))
-            raise Trouble(f"{method} {path} answered {answer.status} instead of {wanted}: {answer.body}")
+            raise CommandError(f"{method} {path} answered {answer.status} instead of {wanted}: {answer.body}")
         return answer
 
     def effect(self, event: str, consumer: str, what: str, happened: Callable[[], Any]) -> Any:
-        """Waits for what an event brings about, and prints how long that took."""
+        """Waits for an effect of an event, and prints how long that took."""
         began = time.monotonic()
         while not (result := happened()):
-            if time.monotonic() - began > PATIENCE:
-                raise Trouble(f"{what}: not so within {PATIENCE} s of {event}; look at the log of {consumer}.")
+            if time.monotonic() - began > EVENT_TIMEOUT:
+                raise CommandError(
+                    f"“{what}” did not happen within {EVENT_TIMEOUT} s of {event}: see `make logs F={consumer}`."
+                )
             time.sleep(0.1)
         console.print(f"    [magenta]{event}[/] → [cyan]{consumer}[/]: {escape(what)} [dim]({_since(began)})[/]")
         return result
 
     def settle(self, order: str, expected: list[str]) -> None:
-        """Follows an order through its state machine, and prints the steps."""
+        """Follows an order through its state machine, and prints each step."""
         console.print("    [cyan]order-saga[/]")
-        steps = saga.tell(saga.arn(self.outputs["state_machine_arn"], order), indent=6, patience=PATIENCE)
+        steps = saga.follow(saga.arn(self.outputs["state_machine_arn"], order), indent=6, timeout=EVENT_TIMEOUT)
         taken = [str(step) for step in steps]
         self.claim(taken == expected, f"The saga of order {order} took the steps {taken} instead of {expected}.")
 
     def claim(self, so: bool, otherwise: str) -> None:
-        """What the story says has to be so."""
+        """Ends the story if something that it says is not true."""
         if not so:
-            raise Trouble(otherwise)
+            raise CommandError(otherwise)
 
     def peek(self, path: str, person: Person | None = None) -> Answer:
-        """A GET that is repeated until something is seen, and so neither printed nor traced."""
+        """Sends a GET that is repeated until its answer changes, so it is neither printed nor traced."""
         return self._send("GET", path, person, trace=Traced(self.title, "", path).header(sampled=False))
 
     def mails_to(self, email: str, subject: str) -> list[dict]:
@@ -135,7 +137,7 @@ class Story:
                 method, self.outputs["api_url"] + path, json=body, headers=headers, timeout=30
             )
         except requests.RequestException as error:
-            raise Trouble(f"{method} {path} got no answer: {error}") from None
+            raise CommandError(f"{method} {path} got no answer: {error}") from None
         is_json = "json" in answer.headers.get("content-type", "")
         return Answer(
             status=answer.status_code,

@@ -1,4 +1,4 @@
-"""The traces of the steps that a story took."""
+"""The traces of a story's steps."""
 
 import re
 import secrets
@@ -14,13 +14,13 @@ from infra.local.settings import TRACE_URL
 from infra.local.traces import waterfall
 from infra.local.traces.otlp import UUID
 
-# A function sends its spans when its invocation ends, which is soon after its answer.
+# A function sends its spans when its invocation ends, soon after it has answered.
 PATIENCE = 5
 
 
 @dataclass
 class Traced:
-    """A step, and the trace that was begun for it."""
+    """A step, and the trace that it begins."""
 
     chapter: str
     who: str
@@ -28,19 +28,19 @@ class Traced:
     trace_id: str = field(default_factory=lambda: f"{int(time.time()):08x}{secrets.token_hex(12)}")
 
     def header(self, sampled: bool = True) -> str:
-        """X-Amzn-Trace-Id, as a caller sends it that has a span of its own."""
+        """The header X-Amzn-Trace-Id of a caller that has a span of its own."""
         return f"Root={waterfall.xray_id(self.trace_id)};Parent={secrets.token_hex(8)};Sampled={sampled:d}"
 
 
 def show(steps: list[Traced]) -> None:
-    """Prints how to look at the traces, once their first spans have arrived."""
+    """Waits for the traces to arrive, and prints how to look at each."""
     arrived = _await([step.trace_id for step in steps])
     if arrived is None:
         console.print(f"\n[yellow]The receiver of traces does not answer at {TRACE_URL}[/]: `make up` starts it.")
         return
-    console.print(f"\n[bold]Its traces[/], also to be seen at {TRACE_URL}")
+    console.print(f"\n[bold]Traces of the story[/]: make trace ID=<one of these>, or {TRACE_URL}")
     whats = [re.sub(UUID, "{id}", step.what) for step in steps]
-    width = max(map(len, whats), default=0)
+    what_width, who_width = (max(map(len, column), default=0) for column in (whats, [step.who for step in steps]))
     chapter = ""
     for step, what in zip(steps, whats, strict=True):
         if step.chapter != chapter:
@@ -48,20 +48,20 @@ def show(steps: list[Traced]) -> None:
             console.print(f"  [dim]{escape(chapter)}[/]")
         found = arrived.get(step.trace_id)
         spans = waterfall.number(found["spans"], "span") if found else "no span"
-        line = Text(f"    {step.who:<8}{what:<{width}}  make trace ID={waterfall.xray_id(step.trace_id)}  ")
+        line = Text(f"    {step.who:<{who_width}}  {what:<{what_width}}  {waterfall.xray_id(step.trace_id)}  ")
         line.append(spans, "dim" if found else "yellow")
         if found and found["errors"]:
             line.append(f", {waterfall.number(found['errors'], 'error')}", "red")
         console.print(line, soft_wrap=True)
     if missing := len(steps) - len(arrived):
         console.print(
-            f"[yellow]Of {missing} nothing has arrived[/] within {PATIENCE} s: see "
-            + escape(f"{TRACE_URL}/api/receiver for what came, or run `make down` and `make up`.")
+            f"[yellow]{waterfall.number(missing, 'trace')} did not arrive[/] within {PATIENCE} s: "
+            + escape(f"{TRACE_URL}/api/receiver shows what did, `make down` and `make up` restart the receiver.")
         )
 
 
 def _await(trace_ids: list[str]) -> dict[str, dict] | None:
-    """What is known of each that has arrived; None without a receiver."""
+    """The summaries of the traces that arrive in time, by id. None if the receiver does not answer."""
     deadline = time.monotonic() + PATIENCE
     try:
         while True:

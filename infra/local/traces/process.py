@@ -11,7 +11,7 @@ import psutil
 import requests
 
 from infra.local.lifecycle import pids, ports
-from infra.local.settings import ANOTHER_PORT, HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, Trouble
+from infra.local.settings import ANOTHER_PORT, HOST, LOCAL, ROOT, TRACE_FILE, TRACE_PORT, TRACE_URL, CommandError
 
 PID_FILE = LOCAL / "receiver.pid"
 LOG = LOCAL / "receiver.log"
@@ -22,7 +22,7 @@ STOP_SECONDS = 20
 def start() -> None:
     """Brings the receiver up, unless it is."""
     if running():
-        if pids.detail(PID_FILE, "port") == TRACE_PORT and _answers():
+        if pids.read_field(PID_FILE, "port") == TRACE_PORT and _answers():
             return
         stop()
     _port_is_free()
@@ -33,7 +33,7 @@ def start() -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _answers():
         if child.poll() is not None or time.monotonic() > deadline:
-            raise Trouble(f"The receiver of traces does not start: see {LOG}.")
+            raise CommandError(f"The receiver of traces does not start: see {LOG}.")
         time.sleep(0.05)
 
 
@@ -53,7 +53,7 @@ def forget() -> None:
 
 
 def running() -> psutil.Process | None:
-    return pids.recall(PID_FILE)
+    return pids.find(PID_FILE)
 
 
 def _answers() -> bool:
@@ -64,8 +64,8 @@ def _answers() -> bool:
 
 def _port_is_free() -> None:
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
-        if who := ports.taken(TRACE_PORT, kind):
-            raise Trouble(
+        if who := ports.find_listener(TRACE_PORT, kind):
+            raise CommandError(
                 f"{name} port {TRACE_PORT}, where traces are received, is taken by {who}; it is the local cloud's port "
                 f"and one: stop that program, or choose another: MADANG_PORT={ANOTHER_PORT} make up"
             )
