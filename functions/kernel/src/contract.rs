@@ -485,8 +485,11 @@ schema_only! {
     Limit = {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT};
     // A cursor is opaque: clients know only that it is unpadded base64url.
     PageCursor = {"type": "string", "minLength": 1, "pattern": "^[A-Za-z0-9_-]+$"};
-    // With or without quotes, as the header is read.
-    Key = {"type": "string", "pattern": "^([!#-~][!-~]{0,254}|\"[!-~]{1,255}\")$"};
+    // Bare, or a structured field's string, in which a backslash escapes a quote and a backslash.
+    Key = {
+        "type": "string",
+        "pattern": "^([!#-~][!-~]{0,254}|\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$",
+    };
     // Any list of entity tags (RFC 9110, section 13.1.1), although only digits without `W/` can match a version.
     Versions = {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, (W/)?\"[!#-~]*\")*)$"};
     Anything = {"type": "string", "const": "*"};

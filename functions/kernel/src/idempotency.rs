@@ -127,11 +127,17 @@ mod tests {
             IdempotencyKey::parse(b"\"8e03978e-40d5\"").unwrap(),
             IdempotencyKey::parse(b"8e03978e-40d5").unwrap()
         );
+        assert_eq!(
+            IdempotencyKey::parse(br#""a\"b\\c""#).unwrap(),
+            IdempotencyKey::parse(br#"a"b\c"#).unwrap()
+        );
     }
 
     #[test]
     fn an_empty_over_long_or_invisible_key_is_refused() {
-        for bad in ["", "\"\"", "\"", "\"a", "a b", "a\u{7f}", "ключ", &"k".repeat(256)] {
+        for bad in
+            ["", "\"\"", "\"", "\"a", "\"a\"b\"", r#""a\b""#, "a b", "a\u{7f}", "ключ", &"k".repeat(256)]
+        {
             assert_eq!(IdempotencyKey::parse(bad.as_bytes()).unwrap_err().kind, Kind::Unreadable, "{bad:?}");
         }
     }

@@ -450,7 +450,7 @@ mod tests {
         let ProviderError::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else {
             panic!("not broken")
         };
-        let expected = "Stripe answered 400 Bad ProviderRequest: type invalid_request_error, code -, param -";
+        let expected = "Stripe answered 400 Bad Request: type invalid_request_error, code -, param -";
         assert_eq!(cause.to_string(), expected);
     }
 
