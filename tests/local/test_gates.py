@@ -92,7 +92,7 @@ def test_a_step_is_skipped_for_the_known_reason_and_fails_for_any_other():
 
 
 def test_skipped_tests_are_reported_with_their_reason():
-    skipped = python('print("SKIPPED [2] tests/docs/test_readme.py:9: no curl\\n3 passed, 2 skipped in 0.1s")')
+    skipped = python('print("SKIPPED [2] tests/docs/test_pages.py:9: no curl\\n3 passed, 2 skipped in 0.1s")')
     assert run(((Step("pytest", skipped),),)) == {"pytest": "passed, 3 tests, 2 skipped: no curl"}
 
 

@@ -1,5 +1,5 @@
 """The commands in the documents are valid: the recipes, tests, options and files that they name exist. tests/docs runs
-those of README and CONTRIBUTING that need a running system."""
+those of the pages for users and of CONTRIBUTING that need a running system."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Runs the `sh` blocks of README.md, section by section and in order, against the running system. The comment on each
+"""Runs the `sh` blocks of the pages for users, page by page and in order, against the running system. The comment on each
 call states the expected status and words in the response.
 """
 
@@ -17,8 +17,8 @@ import pytest
 
 from infra.local.settings import ENDPOINT, ROOT
 
-# The sections, each with the recipe that has to run until Ctrl-C meanwhile, if there is one.
-SECTIONS = {"Call it": None, "Work on it": "watch"}
+# The pages, each with the recipe that has to run until Ctrl-C meanwhile, if there is one.
+PAGES = {"README.md": None, "docs/calling.md": None, "docs/developing.md": "watch"}
 WRITTEN_ENDPOINT = "http://127.0.0.1:4566"
 FENCED = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Calls of curl or of the function `signed`, but not the definition of that function.
@@ -38,7 +38,7 @@ SLEEP = '#!/bin/sh\nexec "$REAL_SLEEP" $(($1 * 2))\n'
 
 @dataclass
 class Call:
-    """A call of curl in the README, with the expected status and words of the response."""
+    """A call of curl in a page, with the expected status and words of the response."""
 
     text: str
     status: int
@@ -51,15 +51,14 @@ class Answer:
     body: str
 
 
-def blocks(section: str) -> list[str]:
-    readme = (ROOT / "README.md").read_text()
-    return FENCED.findall(readme.partition(f"\n## {section}\n")[2].partition("\n## ")[0])
+def blocks(page: str) -> list[str]:
+    return FENCED.findall((ROOT / page).read_text())
 
 
-def calls(section: str) -> list[Call]:
-    """Every call in a section. A call without an expected status has the status 0."""
+def calls(page: str) -> list[Call]:
+    """Every call in a page. A call without an expected status has the status 0."""
     found = []
-    for block in blocks(section):
+    for block in blocks(page):
         places = [call.start() for call in CALL.finditer(block)]
         for place, following in zip(places, [*places, len(block)][1:], strict=True):
             text = block[place:following]
@@ -102,8 +101,8 @@ def running(recipe: str) -> Iterator[None]:
         process.communicate(timeout=60)
 
 
-def answers(section: str, folder: Path) -> list[Answer]:
-    """Runs a section's commands, which all have to succeed, and returns the responses to its calls."""
+def answers(page: str, folder: Path) -> list[Answer]:
+    """Runs a page's commands, which all have to succeed, and returns the responses to its calls."""
     programs, kept = folder / "programs", folder / "answers"
     for made in (programs, kept):
         made.mkdir()
@@ -116,7 +115,7 @@ def answers(section: str, folder: Path) -> list[Answer]:
         "REAL_CURL": shutil.which("curl"),
         "REAL_SLEEP": shutil.which("sleep"),
     }
-    script = "\n".join(blocks(section)).replace(WRITTEN_ENDPOINT, ENDPOINT)
+    script = "\n".join(blocks(page)).replace(WRITTEN_ENDPOINT, ENDPOINT)
     done = subprocess.run(
         ["bash", "-xeuo", "pipefail", "-c", script],
         cwd=ROOT,
@@ -134,20 +133,20 @@ def read(folder: Path) -> Answer:
     return Answer(int(status), (folder / "body").read_text())
 
 
-@pytest.mark.parametrize("section", SECTIONS)
-def test_a_section_has_calls_and_each_states_its_expected_status(section):
-    assert len(calls(section)) > 3
-    assert [call.text for call in calls(section) if not call.status] == []
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_calls_and_each_states_its_expected_status(page):
+    assert len(calls(page)) > (1 if page == "README.md" else 3)
+    assert [call.text for call in calls(page) if not call.status] == []
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-@pytest.mark.parametrize("section", SECTIONS)
-def test_each_call_gets_the_stated_response(section, tmp_path):
-    recipe = SECTIONS[section]
+@pytest.mark.parametrize("page", PAGES)
+def test_each_call_gets_the_stated_response(page, tmp_path):
+    recipe = PAGES[page]
     with running(recipe) if recipe else nullcontext():
-        answered = answers(section, tmp_path)
-    assert len(answered) == len(calls(section))
-    for call, answer in zip(calls(section), answered, strict=True):
+        answered = answers(page, tmp_path)
+    assert len(answered) == len(calls(page))
+    for call, answer in zip(calls(page), answered, strict=True):
         assert answer.status == call.status, f"{call.text}\n{answer.body}"
         for word in call.words:
             assert word in answer.body, f"{call.text}\n{answer.body}"
