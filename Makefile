@@ -27,7 +27,7 @@ demo: bootstrap ## Play a story through the API, and start the system first if i
 token: bootstrap ## Print an access token, and sign the user up first if necessary: EMAIL=, NAME=, ADMIN=1
 	@$(LOCAL) token --email="$$WANTED_EMAIL" --name="$$WANTED_NAME" --admin="$$WANTED_ADMIN"
 
-trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>, or list the latest (ALL=1: with idle runs)
+trace: bootstrap ## Print the traces of ID=<order, post, trace or request id>, or list the latest (ALL=1: with hidden ones)
 	@$(LOCAL) trace $(if $(ALL),--all) -- "$$WANTED"
 
 logs: bootstrap ## Print log lines: of the function F=, with the id ID=, SINCE=10m, FOLLOW=1, RAW=1

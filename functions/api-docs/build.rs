@@ -1,6 +1,6 @@
 //! Compresses what the function serves, once, so that no request has to.
 
-#![allow(clippy::expect_used, reason = "a build ends this way where its input is not as expected")]
+#![allow(clippy::expect_used, reason = "a build stops if its input is not as expected")]
 
 use std::{
     env, fs,
@@ -12,10 +12,10 @@ use flate2::{Compression, write::GzEncoder};
 use utoipa_swagger_ui_vendored::SWAGGER_UI_VENDORED;
 use zip::{CompressionMethod, ZipArchive};
 
-/// What the page needs of the viewer, and what its licence wants beside it.
+/// The viewer's files that the page needs, with its licence.
 const VIEWER: [&str; 5] =
     ["dist/swagger-ui-bundle.js", "dist/swagger-ui.css", "dist/favicon-32x32.png", "LICENSE", "NOTICE"];
-/// What is ours.
+/// Our own files.
 const OURS: [&str; 3] = ["../../infra/openapi.json", "page/page.css", "page/page.js"];
 
 fn main() {
@@ -30,7 +30,7 @@ fn main() {
         entry.read_to_end(&mut raw).expect(name);
         let compressed = match entry.compression() {
             CompressionMethod::Stored => gzip(&raw),
-            // What a zip holds is a gzip file but for its head and its tail: it need not be compressed again.
+            // A zip entry is a gzip file without head and tail, so it need not be compressed again.
             CompressionMethod::Deflated => {
                 let size = u32::try_from(entry.size()).expect("a small file");
                 let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255];
@@ -56,5 +56,5 @@ fn gzip(content: &[u8]) -> Vec<u8> {
 
 fn write(out: &Path, name: &str, content: &[u8]) {
     let name = Path::new(name).file_name().expect("a name").to_str().expect("plain letters");
-    fs::write(out.join(format!("{name}.gz")), content).expect("the build's folder can be written");
+    fs::write(out.join(format!("{name}.gz")), content).expect("the build's folder is writable");
 }

@@ -1,40 +1,16 @@
-// Opens the documentation page in a real browser, signs in, tries calls and reads what the system really answered.
+// Opens the documentation page in a real browser, signs in, tries calls, reads what the system really answered, and looks
+// at how the page is shown.
 // Usage: node docs.mjs <address of the API> <e-mail> <password> [<picture to leave behind>]
-// Fails on anything that the browser complains of: a console error, a script that throws, a request that fails, something
-// that the page's Content-Security-Policy forbids.
-// The browser is the one that CHROMIUM names, or the one that infra/local/bootstrap has found or installed.
+// Fails on anything that the browser complains of.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
+import {
+  NARROW, assertFits, assertFocusIsSeen, assertFollowsTheme, assertTheme, open as openPage, violations, withBrowser,
+} from "./browser.mjs";
 
 const [api, email, password, picture] = process.argv.slice(2);
-const executablePath = process.env.CHROMIUM || fileURLToPath(new URL("../../.local/browser/chromium", import.meta.url));
-if (!existsSync(executablePath)) throw new Error(`${executablePath} is missing: run infra/local/bootstrap test`);
-// As root, as in CI, Chromium has no sandbox; the rest keeps it from asking its makers for anything. Playwright itself keeps
-// it from /dev/shm, which may be small.
-const args = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"];
-args.push("--disable-background-networking", "--disable-component-update", "--disable-sync");
 
-const browser = await chromium.launch({ executablePath, args, headless: true });
-const complaints = [];
-try {
-  const page = await browser.newPage({ viewport: { width: 1280, height: 1000 } });
-  page.setDefaultTimeout(20_000);
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
-  });
-  page.on("pageerror", (error) => complaints.push(`thrown: ${error.stack}`));
-  page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()} ${request.failure()?.errorText}`));
-  await page.addInitScript(() => {
-    document.addEventListener("securitypolicyviolation", (event) => {
-      console.error(`forbidden by ${event.violatedDirective}: ${event.blockedURI} ${event.sample} at ${event.sourceFile}:${event.lineNumber}`);
-    });
-  });
-  const asked = new Set();
-  page.on("request", (request) => asked.add(new URL(request.url()).origin));
-
-  await page.goto(`${api}/docs`);
+await withBrowser(async (browser) => {
+  const { page, complaints, origins } = await openPage(browser, `${api}/docs`);
   await page.getByText("Posts of users.").waitFor();
 
   // Each call below is made by a click on Execute; what comes back is read from the page.
@@ -81,14 +57,34 @@ try {
   await read.locator('[data-param-name="id"] input').fill(written.body.id);
   assert.deepEqual(await execute(read), { status: 200, body: written.body });
 
+  // The viewer shows the same kind of box for errors and for warnings.
+  assert.equal(await page.locator(".errors-wrapper").count(), 0, "the viewer warns of nothing");
+
+  await page.emulateMedia({ reducedMotion: "reduce" });
+  const moving = await page.evaluate(() => [...document.querySelectorAll("*")].filter((one) => getComputedStyle(one).transitionDuration !== "0s").length);
+  assert.equal(moving, 0, "nothing moves for those who want less motion");
+
+  const { page: opened } = await openPage(browser, `${api}/docs`, { colorScheme: "dark" });
+  await assertTheme(opened, "dark");
+  await opened.close();
+  await assertFollowsTheme(page);
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await violations(page, { rules: ["color-contrast"] }), [], `contrast in the ${colorScheme} theme`);
+    // The rest of the page is the viewer's.
+    assert.deepEqual(await violations(page, { within: "header" }), []);
+  }
+  await page.setViewportSize(NARROW);
+  await assertFits(page);
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.locator("#sign-out").focus();
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Shift+Tab");
+  await assertFocusIsSeen(page);
+
   if (picture) await page.screenshot({ path: picture });
 
-  assert.deepEqual([...asked], [new URL(api).origin], "the page asks this deployment and nobody else");
+  assert.deepEqual([...origins], [new URL(api).origin], "the page asks this deployment and nobody else");
   assert.deepEqual(complaints, []);
   console.log(`The page was opened, signed in on, and three calls were tried: post ${written.body.id}`);
-} catch (error) {
-  console.error(complaints.join("\n"));
-  throw error;
-} finally {
-  await browser.close();
-}
+});

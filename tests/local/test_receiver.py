@@ -20,7 +20,7 @@ from spans import SERVER, new_trace_id, span
 from infra.local.traces import otlp
 
 ROOT = Path(__file__).resolve().parents[2]
-# Long enough for a busy machine; what is awaited takes some 50 ms.
+# Seconds. It usually takes 50 ms, and longer on a busy machine.
 PATIENCE = 20
 
 
@@ -55,7 +55,7 @@ class Receiver:
             return answer.code, json.load(answer)
 
     def trace(self, trace_id, spans):
-        """A trace once that many of its spans have arrived."""
+        """Waits until this many spans of a trace have arrived, and returns it."""
         eventually(lambda: len(self.get(f"/api/traces/{trace_id}")[1].get("spans", [])) == spans)
         return self.get(f"/api/traces/{trace_id}")[1]
 
@@ -72,7 +72,7 @@ class Receiver:
 def eventually(holds):
     deadline = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < deadline, "not so within the time"
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s"
         time.sleep(0.02)
 
 
@@ -82,7 +82,7 @@ def receiver(tmp_path):
         yield receiver
 
 
-def test_a_span_is_answered_with_all_that_it_says(receiver):
+def test_a_span_is_returned_with_all_its_fields(receiver):
     trace_id, linked = new_trace_id(), (new_trace_id(), "53995c3f42cd8ad8")
     parent = "0123456789abcdef"
     attributes = {"order_id": "o-1", "aws__retries": 2, "faas__coldstart": True, "share": 0.5, "names": ["a", "b"]}
@@ -106,7 +106,7 @@ def test_a_span_is_answered_with_all_that_it_says(receiver):
     }
 
 
-def test_every_kind_of_id_finds_the_trace_and_no_other(receiver):
+def test_every_kind_of_id_finds_its_trace_and_no_other(receiver):
     trace_id, order, request = new_trace_id(), str(uuid.uuid4()), str(uuid.uuid4())
     root, datagram = span(trace_id, "POST /orders", 1, 5, order_id=order, faas__invocation_id=request)
     ids = {"post_id": "p-1", "user_id": "u-1", "comment_id": "c-1", "event_id": "e-1", "messaging__message__id": "m-1"}
@@ -122,7 +122,7 @@ def test_every_kind_of_id_finds_the_trace_and_no_other(receiver):
     assert receiver.get(f"/api/traces/{xray}")[1]["trace_id"] == trace_id
 
 
-def test_traces_are_listed_newest_first_with_what_they_began_with(receiver):
+def test_traces_are_listed_newest_first_by_their_first_span(receiver):
     now = time.time()
     older, newer = new_trace_id(now - 60), new_trace_id(now)
     root, sent_last = span(older, "POST /orders", 1, 9, function="orders-place", order_id="o-1")
@@ -134,11 +134,11 @@ def test_traces_are_listed_newest_first_with_what_they_began_with(receiver):
     first |= {"start": start + 60_000_000, "duration": 1000}
     second = {"trace_id": older, "name": "POST /orders", "function": "orders-place", "spans": 2, "errors": 1}
     second |= {"start": start + 1000, "duration": 9000}
-    assert receiver.get("/api/traces") == (200, {"items": [first, second]})
+    assert receiver.get("/api/traces") == (200, {"items": [first, second], "hidden": {}})
     assert receiver.get("/api/traces?id=o-1&limit=1") == (200, {"items": [first]})
 
 
-def test_what_is_not_known_is_not_found(receiver):
+def test_an_unknown_trace_or_path_is_404_and_a_bad_limit_400(receiver):
     assert receiver.get(f"/api/traces/{new_trace_id()}")[0] == 404
     assert receiver.get("/api/nothing")[0] == 404
     assert receiver.get("/api/traces?id=nothing") == (200, {"items": []})
@@ -149,22 +149,22 @@ def test_what_is_not_known_is_not_found(receiver):
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
 
 
-def test_rubbish_does_not_stop_it(receiver):
+def test_malformed_datagrams_do_not_stop_it(receiver):
     trace_id = new_trace_id()
     _, good = span(trace_id, "good")
     begin = otlp.HEADER + otlp.SAMPLED
-    rubbish = [b"", b"\0\xff", os.urandom(1400), otlp.HEADER, begin + b"%%%", begin + b"AAAA", good[:-9], good[20:]]
-    rubbish += [otlp.HEADER + b'{"trace_id": "1-67890abc-0123456789abcdef01234567"}']
-    receiver.send(*rubbish, good)
+    malformed = [b"", b"\0\xff", os.urandom(1400), otlp.HEADER, begin + b"%%%", begin + b"AAAA", good[:-9], good[20:]]
+    malformed += [otlp.HEADER + b'{"trace_id": "1-67890abc-0123456789abcdef01234567"}']
+    receiver.send(*malformed, good)
     assert receiver.trace(trace_id, 1)["spans"][0]["name"] == "good"
-    told = {"datagrams": len(rubbish) + 1, "spans": 1, "rubbish": len(rubbish)}
+    told = {"datagrams": len(malformed) + 1, "spans": 1, "malformed": len(malformed)}
     assert told.items() <= receiver.numbers().items()
 
 
 def test_a_burst_of_2000_spans_is_kept(receiver):
     trace_id = new_trace_id()
     datagrams = [span(trace_id, f"span {place}", place, order_id="o-1")[1] for place in range(2000)]
-    # All at once, unless the system grants a buffer for a hundred only, as Linux may to others than root.
+    # All at once, unless the buffer is small, as Linux grants it to users other than root.
     pause = 0 if receiver.numbers()["buffer"] > 2_000_000 else 0.002
     for begin in range(0, len(datagrams), 20):
         receiver.send(*datagrams[begin : begin + 20])
@@ -176,7 +176,7 @@ def test_a_burst_of_2000_spans_is_kept(receiver):
 def test_a_trace_survives_a_restart(tmp_path):
     trace_id = new_trace_id()
     with Receiver(tmp_path / "spans.sqlite3") as receiver:
-        # Not awaited: what has arrived when it is stopped is kept.
+        # Not awaited, because spans that have arrived are stored before it stops.
         receiver.send(span(trace_id, "before", order_id="o-1")[1])
     with Receiver(tmp_path / "spans.sqlite3") as receiver:
         assert [span["name"] for span in receiver.trace(trace_id, 1)["spans"]] == ["before"]
@@ -196,7 +196,7 @@ def test_the_page_runs_nothing_but_its_own_script(receiver):
     assert "innerHTML" not in page
 
 
-def test_a_page_from_elsewhere_whose_name_was_made_to_lead_here_reads_nothing(receiver):
+def test_a_website_whose_name_leads_here_reads_nothing(receiver):
     for host, status in (("localhost", 200), ("evil.example", 421), (f"evil.example:{receiver.port}", 421)):
         request = urllib.request.Request(f"http://127.0.0.1:{receiver.port}/api/traces", headers={"Host": host})
         try:
@@ -206,17 +206,18 @@ def test_a_page_from_elsewhere_whose_name_was_made_to_lead_here_reads_nothing(re
             assert (refused.code, b"items" in refused.read()) == (status, False), host
 
 
-def test_scheduled_runs_that_found_nothing_are_left_out_of_the_list_and_counted(receiver):
-    idle, request = new_trace_id(), new_trace_id()
+def test_idle_scheduled_runs_and_polls_are_hidden_from_the_list_and_counted(receiver):
+    idle, poll, request = new_trace_id(), new_trace_id(), new_trace_id()
     root, run = span(idle, "schedule", 0, 9, function="orders-reconcile")
     receiver.send(span(idle, "DynamoDB Query", 1, 1, root, "orders-reconcile")[1], run, span(request, "GET /posts")[1])
-    receiver.trace(idle, 2), receiver.trace(request, 1)
+    receiver.send(span(poll, "queue", 0, 1, function="posts-on-user")[1])
+    receiver.trace(idle, 2), receiver.trace(request, 1), receiver.trace(poll, 1)
 
     def listed(path):
         status, body = receiver.get(path)
         assert status == 200
-        return sorted(item["trace_id"] for item in body["items"]), body.get("left_out")
+        return sorted(item["trace_id"] for item in body["items"]), body.get("hidden")
 
-    assert listed("/api/traces") == ([request], 1)
-    assert listed("/api/traces?idle=true") == (sorted([idle, request]), None)
+    assert listed("/api/traces") == ([request], {"scheduled_runs": 1, "polls": 1})
+    assert listed("/api/traces?all=true") == (sorted([idle, poll, request]), None)
     assert listed(f"/api/traces?id={idle}") == ([idle], None)

@@ -1,6 +1,7 @@
 """The ids that `make trace` takes, and the traces that it lists."""
 
 import io
+import re
 import uuid
 
 import pytest
@@ -9,8 +10,8 @@ from spans import new_trace_id, span
 
 from infra.local.operate import trace
 from infra.local.settings import CommandError
-from infra.local.traces import otlp, waterfall
-from infra.local.traces.store import Store
+from infra.local.traces import otlp, receiver, waterfall
+from infra.local.traces.store import HIDDEN, Store
 
 REQUEST = "0b7e6d5c-4a39-4281-9c0d-1e2f3a4b5c6d"
 
@@ -40,6 +41,25 @@ def run_of_the_schedule(calls=1, error=""):
     root, datagram = span(trace_id, "schedule", 0, 9, function="orders-reconcile", error=error)
     called = [span(trace_id, "DynamoDB Query", 1, 1, root, function="orders-reconcile")[1] for _ in range(calls)]
     return [one for sent in [datagram, *called] for one in otlp.spans(sent)]
+
+
+def poll_of_a_queue(*rest):
+    """An invocation with messages; `rest` is what it did in its own trace."""
+    trace_id = new_trace_id()
+    root, datagram = span(trace_id, "queue", 0, 9, function="posts-on-user")
+    done = [span(trace_id, name, 1, 1, root, function="posts-on-user")[1] for name in rest]
+    return [one for sent in [datagram, *done] for one in otlp.spans(sent)]
+
+
+def poll_of_a_stream(*rest, error=""):
+    trace_id = new_trace_id()
+    root, datagram = span(trace_id, "stream", 0, 9, function="posts-relay", error=error)
+    done = [span(trace_id, name, 1, 1, root, function="posts-relay")[1] for name in rest]
+    return [one for sent in [datagram, *done] for one in otlp.spans(sent)]
+
+
+def documentation(error=""):
+    return otlp.spans(span(new_trace_id(), "GET /docs/{file}", function="api-docs", error=error)[1])
 
 
 @pytest.mark.parametrize(
@@ -98,14 +118,20 @@ def test_the_request_id_of_api_gateway_has_an_error_message_of_its_own(store, te
         trace.run(str(uuid.uuid4()))
 
 
-def test_the_list_leaves_out_scheduled_runs_that_found_nothing_and_counts_them(store, told):
+def test_the_list_hides_what_nobody_looks_for_and_counts_it(store, told):
     store.add(request(new_trace_id()))
     for _ in range(trace.LISTED + 1):
         store.add(run_of_the_schedule())
+        store.add(poll_of_a_queue())
+    # A large batch is published in several calls.
+    store.add(poll_of_a_stream("EventBridge PutEvents", "EventBridge PutEvents", "EventBridge PutEvents"))
+    store.add(documentation())
     trace.run("")
-    assert told().count("orders-reconcile schedule") == 0
-    assert told().count("posts-create POST /posts") == 1
-    assert f"without {trace.LISTED + 1} scheduled runs that found nothing to do: make trace ALL=1 shows all" in told()
+    listed = [line for line in told().splitlines() if " 1-" in line]
+    assert len(listed) == 1 and listed[0].endswith("posts-create POST /posts")
+    runs, polls = f"{trace.LISTED + 1} idle scheduled runs", f"{trace.LISTED + 2} queue or stream polls"
+    counts = f"{runs}, {polls}, 1 documentation request"
+    assert f"  {counts} hidden: make trace ALL=1 shows them\n" in told()
 
 
 def test_the_list_has_scheduled_runs_that_found_something_or_failed(store, told):
@@ -113,14 +139,42 @@ def test_the_list_has_scheduled_runs_that_found_something_or_failed(store, told)
     store.add(run_of_the_schedule(error="Failed"))
     trace.run("")
     assert told().count("orders-reconcile schedule") == 2
-    assert "found nothing" not in told()
+    assert "hidden" not in told()
+
+
+def test_the_list_has_polls_and_documentation_requests_that_failed_or_did_something_of_their_own(store, told):
+    store.add(poll_of_a_queue("consume user.created"))
+    store.add(poll_of_a_stream("EventBridge PutEvents", "SQS SendMessage"))
+    store.add(poll_of_a_stream("EventBridge PutEvents", error="Throttled"))
+    store.add(documentation(error="not found"))
+    trace.run("")
+    assert told().count("posts-on-user queue") == 1
+    assert told().count("posts-relay stream") == 2
+    assert told().count("api-docs GET /docs/{file}") == 1
+    assert "hidden" not in told()
 
 
 def test_the_list_has_everything_if_asked(store, told):
     store.add(run_of_the_schedule())
-    trace.run("", idle=True)
-    assert told().count("orders-reconcile schedule") == 1
-    assert "found nothing" not in told()
+    store.add(poll_of_a_queue())
+    store.add(poll_of_a_stream("EventBridge PutEvents"))
+    store.add(documentation())
+    trace.run("", everything=True)
+    assert sum(" 1-" in line for line in told().splitlines()) == 4
+    assert "hidden" not in told()
+
+
+def test_every_kind_of_hidden_trace_has_a_name_in_the_terminal_and_on_the_page():
+    [kinds] = re.findall(r"const KINDS = \{(.*?)\};", receiver.PAGE.read_text())
+    named = dict(re.findall(r'(\w+): "([^"]+)"', kinds))
+    assert named == trace.KINDS and set(named) == set(HIDDEN)
+
+
+def test_without_a_trace_of_a_request_the_list_says_how_to_get_one(store, told):
+    store.add(run_of_the_schedule())
+    trace.run("")
+    assert "No trace of a request yet: `make demo` plays a story that leaves some." in told()
+    assert "1 idle scheduled run hidden" in told()
 
 
 def test_an_idle_run_is_found_by_its_id(store, told):

@@ -1,4 +1,4 @@
-// Shows the API's description, and signs people in with the deployment's user pool, so that calls are made as them.
+// Shows the API's description, and signs people in with the deployment's user pool, so that their calls have a token.
 "use strict";
 
 const TOKEN = "accessToken"; // the security scheme's name in openapi.json
@@ -8,12 +8,21 @@ const signedIn = document.getElementById("signed-in");
 const message = document.getElementById("message");
 
 let viewer;
-let ends; // the timer that notices when a token does
+let expiry; // the timer that ends with the token
+
+// The viewer has a dark theme, but leaves it to the page to turn it on.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", follow);
+follow();
 
 async function show() {
   const spec = await (await fetch("openapi.json")).json();
+  // The viewer supports OpenAPI 3.1's default dialect only, and warns of any other. The description declares JSON Schema
+  // 2020-12, which the default extends by keywords that no schema here uses: without this field the viewer shows the same.
+  delete spec.jsonSchemaDialect;
   for (const operation of Object.values(spec.paths).flatMap(Object.values)) {
-    // The viewer fills fields with examples: one in a field that may be left empty would be sent with every call.
+    // The viewer fills fields with examples. In an optional field an example would be sent with every call.
     for (const parameter of operation.parameters ?? []) if (!parameter.required) delete parameter.example;
   }
   viewer = SwaggerUIBundle({
@@ -22,6 +31,7 @@ async function show() {
     deepLinking: true,
     tryItOutEnabled: true,
     displayRequestDuration: true,
+    syntaxHighlight: { theme: "tomorrow-night" }, // the default's red numbers are hard to read
     validatorUrl: null,
   });
 }
@@ -36,7 +46,7 @@ function say(text, refused) {
   message.classList.toggle("refused", refused);
 }
 
-// Cognito's InitiateAuth, which needs no key: the client is a public one.
+// Cognito's InitiateAuth, which needs no key, because the client is a public one.
 async function signIn(email, password) {
   const answer = await fetch(identity, {
     method: "POST",
@@ -52,7 +62,7 @@ async function signIn(email, password) {
   });
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.message || `Cognito answered ${answer.status}.`);
-  if (!body.AuthenticationResult) throw new Error(`Cognito asks for ${body.ChallengeName} first: answer that elsewhere.`);
+  if (!body.AuthenticationResult) throw new Error(`Cognito asks for ${body.ChallengeName} first: this page cannot answer it.`);
   return body.AuthenticationResult;
 }
 
@@ -66,7 +76,7 @@ form.addEventListener("submit", async (event) => {
     document.getElementById("who").textContent = email.value;
     form.hidden = true;
     signedIn.hidden = false;
-    ends = setTimeout(() => signOut("The token has run out: calls go to this deployment as anybody."), ExpiresIn * 1000);
+    expiry = setTimeout(() => signOut("The token has expired: sign in again to call as yourself."), ExpiresIn * 1000);
     say(`Calls are made as you until ${until}.`, false);
   } catch (error) {
     say(error.message, true);
@@ -76,11 +86,11 @@ form.addEventListener("submit", async (event) => {
 });
 
 function signOut(text) {
-  clearTimeout(ends);
+  clearTimeout(expiry);
   viewer.authActions.logout([TOKEN]);
   form.hidden = false;
   signedIn.hidden = true;
   say(text, false);
 }
 
-document.getElementById("sign-out").addEventListener("click", () => signOut("Calls go to this deployment as anybody."));
+document.getElementById("sign-out").addEventListener("click", () => signOut("You are not signed in any more."));

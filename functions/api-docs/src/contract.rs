@@ -13,7 +13,7 @@ use crate::{
 
 /// An OpenAPI document.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Description {
     /// The version of the specification.
     #[schemars(regex(pattern = r"^3\.1\.\d+$"))]
@@ -23,13 +23,13 @@ struct Description {
 /// The name of a file of the page.
 #[derive(JsonSchema)]
 #[schemars(inline, extend("enum" = FILES.iter().map(|file| file.name).collect::<Vec<_>>()))]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct FileName(String);
 
 /// A file's content.
 #[derive(JsonSchema)]
 #[schemars(inline)]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Text(String);
 
 const KNOWN: &str = "The `ETag` of the version that the client has.";

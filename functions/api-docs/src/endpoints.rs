@@ -1,6 +1,6 @@
 //! The HTTP endpoints.
 
-#![allow(clippy::unused_async, reason = "handlers are, whether they have to wait or not")]
+#![allow(clippy::unused_async, reason = "handlers are async, whether they wait or not")]
 
 use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use http::{HeaderMap, HeaderValue, header};
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_compressed_goes_to_those_who_take_it() {
+    fn gzip_goes_to_clients_that_accept_it() {
         for accepted in ["gzip", "gzip, deflate, br", "br;q=1.0, GZIP;q=0.8", "*", "*;q=0, gzip"] {
             assert!(takes_gzip(accepted), "{accepted}");
         }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_the_client_has_is_known_by_any_spelling() {
+    fn a_tag_that_the_client_has_is_recognized_in_any_form() {
         let has = |named: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::IF_NONE_MATCH, HeaderValue::from_bytes(named.as_bytes()).unwrap());

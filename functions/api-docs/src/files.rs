@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_is_whole_and_smaller_than_it_was() {
+    fn every_file_can_be_decompressed_and_is_smaller_compressed() {
         for file in FILES.iter().chain([&OPENAPI]) {
             let plain = file.plain().unwrap();
             assert!(!plain.is_empty(), "{}", file.name);
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_of_the_content() {
+    fn every_file_has_a_version_of_its_own() {
         let mut versions: Vec<String> = FILES.iter().map(File::version).collect();
         versions.sort();
         versions.dedup();

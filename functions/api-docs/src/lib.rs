@@ -5,7 +5,7 @@
 //! | [`files`] | the served files, compressed at build time |
 //! | [`page`] | the page, with the settings of this deployment |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | `contract` | what the endpoints promise; behind the feature `contract` |
+//! | `contract` | the contract of the endpoints; behind the feature `contract` |
 
 #[cfg(feature = "contract")]
 pub mod contract;

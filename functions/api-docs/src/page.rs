@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_knows_where_to_sign_in_and_may_ask_nobody_else() {
+    fn the_page_may_send_requests_only_to_this_api_and_the_user_pool() {
         let page = Page::new("abc", "https://cognito-idp.eu-west-1.amazonaws.com");
         assert!(page.html.contains(r#"data-client="abc""#));
         assert!(page.html.contains(r#"data-identity="https://cognito-idp.eu-west-1.amazonaws.com""#));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn no_script_or_style_stands_in_the_page_or_comes_from_elsewhere() {
+    fn no_script_or_style_is_inline_or_from_another_origin() {
         let Page { html, policy } = Page::new("abc", "https://cognito-idp.eu-west-1.amazonaws.com");
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"));
         assert!(!policy.contains("unsafe"));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_says_cannot_end_an_attribute() {
+    fn a_setting_cannot_end_an_attribute() {
         let page = Page::new("\"><script>", "https://a");
         assert!(page.html.contains("data-client=\"&quot;>&lt;script>\""), "{}", page.html);
     }

@@ -12,6 +12,8 @@ from infra.local.traces import process, waterfall
 from infra.local.traces.store import Store
 
 LISTED = 20
+# How the kinds of hidden traces are called.
+KINDS = {"scheduled_runs": "idle scheduled run", "polls": "queue or stream poll", "docs": "documentation request"}
 SHOWN = 5
 MAX_FOUND = 100
 # The format of API Gateway's request id. The emulator puts a random one into each response.
@@ -19,7 +21,7 @@ GATEWAY_ID = re.compile(r"(?<![\w+/])[\w+/]{15}=(?!=)", re.ASCII)
 USAGE = "make trace ID=<order, post, trace or request id, or the `instance` of a problem>"
 
 
-def run(wanted: str, idle: bool = False) -> None:
+def run(wanted: str, everything: bool = False) -> None:
     """Reads the file, so that it works while the local cloud is down."""
     if not TRACE_FILE.exists():
         raise CommandError("No trace is stored: the system has not run here yet. `make demo` creates some.")
@@ -30,7 +32,7 @@ def run(wanted: str, idle: bool = False) -> None:
         if wanted:
             _show(store, wanted)
         else:
-            _latest(store, idle)
+            _latest(store, everything)
     finally:
         store.close()
 
@@ -68,16 +70,19 @@ def _show(store: Store, wanted: str) -> None:
         console.print("\nThe trace receiver is not running. `make up` starts it.", style="dim")
 
 
-def _latest(store: Store, idle: bool) -> None:
-    traces = store.latest(LISTED, idle)
-    left_out = 0 if idle else store.idle()
-    if not traces and not left_out:
+def _latest(store: Store, everything: bool) -> None:
+    traces = store.latest(LISTED, everything)
+    hidden = {} if everything else store.hidden()
+    if not traces and not hidden:
         raise CommandError("No span has arrived yet: a request through the API makes some, and `make demo` many.")
-    console.print(f"The latest traces, of {waterfall.number(store.count(), 'span')} kept:")
-    _table(reversed(traces))
-    if left_out:
-        runs = waterfall.number(left_out, "scheduled run")
-        console.print(f"\n  without {runs} that found nothing to do: make trace ALL=1 shows all", style="dim")
+    if traces:
+        console.print(f"The latest traces, of {waterfall.number(store.count(), 'span')} kept:")
+        _table(reversed(traces))
+    else:
+        console.print("No trace of a request yet: `make demo` plays a story that leaves some.", markup=False)
+    if hidden:
+        kinds = ", ".join(waterfall.number(count, KINDS[kind]) for kind, count in hidden.items())
+        console.print(f"\n  {kinds} hidden: make trace ALL=1 shows them", style="dim")
     console.print(f"\n  {USAGE}", markup=False)
 
 

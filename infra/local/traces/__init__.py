@@ -1,1 +1,1 @@
-"""What stands in for X-Ray on one machine: a receiver of spans, where they are kept, and ways to look at them."""
+"""Stands in for X-Ray on one machine: receives spans, stores them, and shows them."""

@@ -1,4 +1,4 @@
-"""Reads what functions send to the X-Ray daemon: a header line, then OTLP in base64, in one datagram."""
+"""Reads the datagrams that functions send to the X-Ray daemon: a header line, then OTLP in base64."""
 
 import base64
 import math
@@ -9,31 +9,31 @@ from typing import Any
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 HEADER = b'{"format":"json","version":1}\n'
-SAMPLED = b"T1S"  # before the spans of a sampled trace; those of others are not for keeping
+SAMPLED = b"T1S"  # precedes the spans of a sampled trace; others are not kept
 KINDS = ("internal", "internal", "server", "client", "producer", "consumer")
 STATUSES = ("unset", "ok", "error")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 LONGEST_ID = 200
 
 
-class Rubbish(ValueError):
-    """A datagram that holds no spans."""
+class Malformed(ValueError):
+    """A datagram that is not the spans of a sampled trace."""
 
 
 def spans(datagram: bytes) -> list[dict[str, Any]]:
-    """The spans of a datagram as the API answers them."""
+    """The spans of a datagram, in the form that the API returns."""
     header, _, body = datagram.partition(b"\n")
     if not header.startswith(b"{") or not body.startswith(SAMPLED):
-        raise Rubbish("not a header and sampled spans")
+        raise Malformed("not a header and sampled spans")
     try:
         request = ExportTraceServiceRequest.FromString(base64.b64decode(body[len(SAMPLED) :], validate=True))
-    except Exception as error:  # protobuf names no class of its own for all that can be wrong
-        raise Rubbish(str(error)) from None
+    except Exception as error:  # protobuf has no error class for everything that can be wrong
+        raise Malformed(str(error)) from None
     return list(_spans(request))
 
 
 def ids(span: dict[str, Any]) -> Iterator[str]:
-    """By what a span can be found: each attribute that is an id by its name or by its looks."""
+    """The ids by which a span can be found: attributes that are named like an id, and UUIDs."""
     for name, value in span["attributes"].items():
         for text in value if isinstance(value, list) else [value]:
             named = name.endswith(("_id", ".id")) or name == "id"
@@ -46,8 +46,8 @@ def _spans(request: ExportTraceServiceRequest) -> Iterator[dict[str, Any]]:
         function = str(_attributes(group.resource.attributes).get("service.name", "unknown"))
         for span in (span for scope in group.scope_spans for span in scope.spans):
             if len(span.trace_id) != 16 or len(span.span_id) != 8:
-                raise Rubbish("a span without ids")
-            # Both ends rounded down, so that what lies within another span still does.
+                raise Malformed("a span without ids")
+            # Both ends are rounded down, so that a span still lies within its parent.
             start, end = span.start_time_unix_nano // 1000, span.end_time_unix_nano // 1000
             yield {
                 "trace_id": span.trace_id.hex(),
@@ -83,7 +83,7 @@ def _value(value: Any) -> Any:
         case "bool_value":
             return value.bool_value
         case "double_value":
-            # JSON has no name for the others.
+            # JSON has neither NaN nor infinity.
             return value.double_value if math.isfinite(value.double_value) else str(value.double_value)
         case "array_value":
             return [_value(one) for one in value.array_value.values]

@@ -1,4 +1,4 @@
-"""The receiver as a process: start, find, stop."""
+"""Starts, finds and stops the receiver's process."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ STOP_SECONDS = 20
 
 
 def start() -> None:
-    """Brings the receiver up, unless it is."""
+    """Starts the receiver, unless it runs already."""
     if running():
         if pids.read_field(PID_FILE, "port") == TRACE_PORT and _answers():
             return
@@ -38,7 +38,7 @@ def start() -> None:
 
 
 def stop() -> None:
-    """What has arrived is kept first."""
+    """Stops the receiver, which first stores the spans that have arrived."""
     if process := running():
         process.terminate()
         try:
@@ -66,6 +66,6 @@ def _port_is_free() -> None:
     for kind, name in ((socket.SOCK_STREAM, "TCP"), (socket.SOCK_DGRAM, "UDP")):
         if who := ports.find_listener(TRACE_PORT, kind):
             raise CommandError(
-                f"{name} port {TRACE_PORT}, where traces are received, is taken by {who}; it is the local cloud's port "
-                f"and one: stop that program, or choose another: MADANG_PORT={ANOTHER_PORT} make up"
+                f"{name} port {TRACE_PORT} is taken by {who}, but traces are received there, at the port after that of "
+                f"the local cloud: stop that program, or choose another port: MADANG_PORT={ANOTHER_PORT} make up"
             )

@@ -1,6 +1,6 @@
-"""Stands in for the X-Ray daemon: keeps the spans that arrive by UDP, and shows them by HTTP on the same port.
+"""Stands in for the X-Ray daemon: stores the spans that arrive by UDP, and serves them by HTTP on the same port.
 
-A process of its own, started by cloud.start(): `python -m infra.local.traces.receiver <host> <port> <file>`."""
+It is a process of its own, started by `cloud.start()`: `python -m infra.local.traces.receiver <host> <port> <file>`."""
 
 import json
 import queue
@@ -24,22 +24,22 @@ from infra.local.traces.store import Store, trace_id
 
 HOSTS = ("127.0.0.1", "localhost")
 PAGE = Path(__file__).with_name("page.html")
-# For bursts. The system grants what it allows, which for others than root may hold a hundred datagrams only.
+# For bursts. Linux grants users other than root less, by default enough for a hundred datagrams.
 RECEIVE_BUFFER = 8 * 1024 * 1024
 MOST_WAITING_BYTES = 64 * 1024 * 1024
-# A commit holds what arrived in this time: one span at a time would cost ten times as much.
+# One commit stores the spans of this time. A commit per span would cost ten times as much.
 GATHER_SECONDS = 0.05
 LARGEST_BATCH = 1000
 BURST = 100
 MOST_ITEMS = 1000
-SO_RCVBUFFORCE = 33  # Linux, root only
+SO_RCVBUFFORCE = 33  # needs root; Linux only
 
 
 class Receiver:
     def __init__(self, host: str, port: int, file: Path) -> None:
         self.file = file
-        self.datagrams = self.spans = self.rubbish = self.overrun = 0
-        # Each is counted by one thread alone.
+        self.datagrams = self.spans = self.malformed = self.overrun = 0
+        # Each is changed by one thread only.
         self._put_bytes = self._taken_bytes = 0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, port))
@@ -49,26 +49,26 @@ class Receiver:
         self._writer = threading.Thread(target=self._write)
 
     def start(self) -> None:
-        Store(self.file).close()  # a file that cannot be used shows now
+        Store(self.file).close()  # fails now if the file cannot be used
         threading.Thread(target=self._receive, daemon=True).start()
         self._writer.start()
 
     def stop(self) -> None:
-        """Keeps what has arrived until now."""
+        """Stores the spans that have arrived, and ends."""
         time.sleep(GATHER_SECONDS)
         self._waiting.put(None)
         self._writer.join()
 
     def numbers(self) -> dict[str, int | None]:
-        """Since the start; lost is what the system dropped before it could be read, where it tells."""
+        """Counts since the start. `lost`: datagrams dropped before they were read; None if the system does not say."""
         dropped = _dropped(self.port)
         lost = None if dropped is None else dropped + self.overrun
-        told = {"datagrams": self.datagrams, "spans": self.spans, "rubbish": self.rubbish, "lost": lost}
+        told = {"datagrams": self.datagrams, "spans": self.spans, "malformed": self.malformed, "lost": lost}
         buffer = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         return told | {"waiting": self._waiting.qsize(), "buffer": buffer}
 
     def _receive(self) -> None:
-        """Nothing but emptying the socket, so that bursts are not lost."""
+        """Does nothing but empty the socket, so that bursts are not lost."""
         while True:
             datagram = self._socket.recv(65536)
             self.datagrams += 1
@@ -91,7 +91,7 @@ class Receiver:
             self._taken_bytes += sum(map(len, datagrams))
             self._keep(store, datagrams)
             if len(datagrams) >= BURST and (now_lost := self.numbers()["lost"] or 0) > lost:
-                _log(f"{now_lost - lost} datagrams lost: they came faster than they could be read")
+                _log(f"{now_lost - lost} datagrams lost: they came faster than they were read")
                 lost = now_lost
             if ended:
                 break
@@ -102,15 +102,15 @@ class Receiver:
         for datagram in datagrams:
             try:
                 spans += otlp.spans(datagram)
-            except otlp.Rubbish as rubbish:
-                self.rubbish += 1
-                if self.rubbish <= 10:
-                    _log(f"a datagram of {len(datagram)} bytes is passed over: {rubbish}")
+            except otlp.Malformed as malformed:
+                self.malformed += 1
+                if self.malformed <= 10:
+                    _log(f"a datagram of {len(datagram)} bytes is ignored: {malformed}")
         try:
             store.add(spans)
             self.spans += len(spans)
-        except Exception as error:  # a full disk, say: the spans that come once there is room again are kept
-            _log(f"{len(spans)} spans could not be kept: {error}")
+        except Exception as error:  # the disk is full, for example: later spans may find room again
+            _log(f"{len(spans)} spans could not be stored: {error}")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -119,9 +119,12 @@ class Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_GET(self) -> None:
-        # A page from elsewhere whose name was made to lead here has that name.
+        # A website can make its own name lead here (DNS rebinding); its requests still carry that name.
         if self.headers.get("host", "").lower().partition(":")[0] not in HOSTS:
-            self._answer(HTTPStatus.MISDIRECTED_REQUEST, json.dumps({"detail": "This is no host of that name."}))
+            self._answer(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                json.dumps({"detail": "This is no host of that name: use 127.0.0.1 or localhost."}),
+            )
             return
         try:
             url = urlsplit(self.path)
@@ -140,22 +143,24 @@ class Handler(BaseHTTPRequestHandler):
             case ["api", "receiver"]:
                 self._answer(HTTPStatus.OK, json.dumps(self.receiver.numbers()))
             case _:
-                self._not_found("There is nothing here.")
+                self._not_found("No such path.")
 
     def _traces(self, query: dict[str, str]) -> None:
         limit = query.get("limit", "20")
         if not re.fullmatch(r"[0-9]{1,4}", limit) or not 1 <= int(limit) <= MOST_ITEMS:
-            self._answer(HTTPStatus.BAD_REQUEST, json.dumps({"detail": f"limit is 1 to {MOST_ITEMS}."}))
+            self._answer(
+                HTTPStatus.BAD_REQUEST, json.dumps({"detail": f"limit must be a number from 1 to {MOST_ITEMS}."})
+            )
             return
         store = Store(self.receiver.file)
         try:
             if "id" in query:
                 answer: dict[str, Any] = {"items": store.find(query["id"], int(limit))}
             else:
-                idle = query.get("idle") == "true"
-                answer = {"items": store.latest(int(limit), idle)}
-                if not idle and (left_out := store.idle()):
-                    answer["left_out"] = left_out
+                everything = query.get("all") == "true"
+                answer = {"items": store.latest(int(limit), everything)}
+                if not everything:
+                    answer["hidden"] = store.hidden()
         finally:
             store.close()
         self._answer(HTTPStatus.OK, json.dumps(answer))
@@ -169,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
         if spans:
             self._answer(HTTPStatus.OK, f'{{"trace_id": "{wanted}", "spans": [{",".join(spans)}]}}')
         else:
-            self._not_found("No span of such a trace has arrived.")
+            self._not_found("No span of this trace has arrived.")
 
     def _not_found(self, detail: str) -> None:
         self._answer(HTTPStatus.NOT_FOUND, json.dumps({"detail": detail}))
@@ -191,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def policy(page: str) -> str:
-    """What the page may do, whatever a span says: run its own script, in its own style, and ask its own server."""
+    """The page's Content-Security-Policy: it may run its own script, use its own style, and ask its own server."""
     [script], [style] = (re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
     script, style = (f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in (script, style))
     own = f"script-src {script}; style-src {style}; connect-src 'self'; img-src data:"
@@ -205,12 +210,12 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     host, port, file = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    # The thread that empties the socket has to get its turn.
+    # The thread that empties the socket must not wait long for its turn.
     sys.setswitchinterval(0.001)
     server = Server((host, port), Handler)
     receiver = Handler.receiver = Receiver(host, server.server_port, file)
     receiver.start()
-    # Not from within the handler: shutdown() waits for the loop that it would interrupt.
+    # In a thread of its own, because shutdown() waits for the loop that the signal interrupts.
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
     _log(f"listening on {host}:{receiver.port}, spans go to {file}")
     server.serve_forever(poll_interval=0.1)
@@ -222,12 +227,12 @@ def _enlarge(udp: socket.socket) -> None:
         with suppress(PermissionError):
             udp.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
             return
-    with suppress(OSError):  # macOS refuses what is too much instead of granting less
+    with suppress(OSError):  # macOS refuses too large a buffer instead of granting a smaller one
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 def _dropped(port: int) -> int | None:
-    """Datagrams that found the socket's buffer full."""
+    """How many datagrams found the socket's buffer full."""
     try:
         lines = Path("/proc/net/udp").read_text().splitlines()[1:]
     except OSError:

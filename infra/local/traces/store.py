@@ -1,4 +1,4 @@
-"""Where spans are kept: an SQLite file that one process writes and any may read."""
+"""Stores spans in an SQLite file that one process writes and any process may read."""
 
 import json
 import re
@@ -9,16 +9,26 @@ from typing import Any
 from infra.local.traces import otlp
 
 MOST_SPANS = 200_000
-# A scheduled run that finds nothing to do: it asks once what there is, and that is all. One that finds something reads
-# it, too. There is such a trace every minute.
-IDLE = "name = 'schedule' and spans <= 2 and errors = 0"
+# Traces that nobody looks for, by kind. They are most of what arrives, so lists hide them unless asked.
+HIDDEN = {
+    # There is one every minute. It queries once and finds nothing; a run that finds something has more spans.
+    "scheduled_runs": "name = 'schedule' and spans <= 2 and errors = 0",
+    # An invocation that Lambda begins when it has polled a queue or a stream. What it does with each message is in the
+    # trace of the request that the message came from. One that does something in its own trace is not hidden: it had
+    # a message without a trace, or a relay set a record aside.
+    "polls": """errors = 0 and (name = 'queue' and spans = 1 or name = 'stream' and not exists (
+        select 1 from spans as other where other.trace_id = traces.trace_id
+        and json_extract(other.span, '$.name') not in ('stream', 'EventBridge PutEvents')))""",
+    # A browser that opens the page at /docs makes half a dozen.
+    "docs": "function = 'api-docs' and errors = 0",
+}
 XRAY_ID = re.compile(r"\b1-([0-9a-f]{8})-([0-9a-f]{24})\b")
 TRACEPARENT = re.compile(r"\b00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}\b")
-# Comes along when an id is copied from JSON, from a header or from a sentence.
+# Often copied along with an id from JSON, a header or a sentence.
 AROUND = " \t\r\n\"'`“”,;:.()[]{}<>"
 
-# `arrived` counts traces in the order of their first spans: what arrived first is forgotten first, whatever its clock
-# says. The function and name of a trace are those of its first span; a parent is sent after its children.
+# `arrived` numbers traces in the order in which their first spans arrived. The lowest is deleted first, because clocks
+# may be wrong. A trace has the function and name of its earliest span, which arrives after its children.
 SCHEMA = """
 create table if not exists traces (
     arrived integer primary key, trace_id text not null unique, function text not null, name text not null,
@@ -48,16 +58,16 @@ class Store:
         self._database = sqlite3.connect(path, timeout=10)
         self._database.row_factory = sqlite3.Row
         self._database.execute("pragma journal_mode = wal")
-        # A crash of the machine may cost the last spans, never the file.
+        # A crash of the machine may lose the last spans, but never damages the file.
         self._database.execute("pragma synchronous = normal")
         self._database.executescript(SCHEMA)
-        self._kept: int | None = None  # counted when something is added
+        self._kept: int | None = None  # counted when the first span is added
 
     def close(self) -> None:
         self._database.close()
 
     def add(self, spans: list[dict[str, Any]]) -> None:
-        """Keeps the spans, in one transaction; one that is there already changes nothing."""
+        """Stores the spans in one transaction. A span that is stored already changes nothing."""
         added = 0
         with self._database as database:
             for span in spans:
@@ -88,7 +98,7 @@ class Store:
         return dict(row) if row else None
 
     def find(self, text: str, limit: int) -> list[dict[str, Any]]:
-        """The traces, newest first, that have an id: their own in any form, or one that a span bears."""
+        """The traces with an id, newest first: the trace's own in any form, or one of a span's."""
         wanted = candidates(text)
         for candidate in wanted:
             if found := self.summary(trace_id(candidate)):
@@ -100,22 +110,24 @@ class Store:
         )
         return [dict(row) for row in rows]
 
-    def latest(self, limit: int, idle: bool = False) -> list[dict[str, Any]]:
-        """The newest traces, with those of idle scheduled runs only if they are asked for."""
-        wanted = "" if idle else f"where not ({IDLE})"
+    def latest(self, limit: int, everything: bool = False) -> list[dict[str, Any]]:
+        """The newest traces, those that lists hide only if everything is asked for."""
+        wanted = "" if everything else "where " + " and ".join(f"not ({kind})" for kind in HIDDEN.values())
         rows = self._database.execute(f"{SUMMARY} {wanted} order by start desc limit ?", (limit,))
         return [dict(row) for row in rows]
 
-    def idle(self) -> int:
-        """How many traces are of scheduled runs that found nothing to do."""
-        return self._database.execute(f"select count(*) from traces where {IDLE}").fetchone()[0]
+    def hidden(self) -> dict[str, int]:
+        """How many traces lists hide, by kind; nothing of a kind that has none."""
+        query = "select count(*) from traces where "
+        counts = {kind: self._database.execute(query + condition).fetchone()[0] for kind, condition in HIDDEN.items()}
+        return {kind: count for kind, count in counts.items() if count}
 
     def count(self) -> int:
-        """How many spans there are."""
+        """How many spans are stored."""
         return self._database.execute("select coalesce(sum(spans), 0) from traces").fetchone()[0]
 
     def _forget_oldest(self, kept: int) -> int:
-        """Down to nine tenths, so that not every span that comes costs one that goes; answers how many are left."""
+        """Deletes the oldest traces until a tenth is free, so that it runs rarely. Returns how many spans are left."""
         oldest = self._database.execute("select trace_id, spans from traces order by arrived").fetchall()
         for trace_id, spans in oldest:
             if kept <= self._most_spans * 9 // 10:
@@ -127,15 +139,15 @@ class Store:
 
 
 def candidates(text: str) -> list[str]:
-    """What may be meant by a text with an id in it, the likeliest first: as it is, without the quotes and punctuation
-    that came along when it was copied, and the UUID in it, as in `urn:uuid:…`, a path or a line of JSON."""
+    """The ids that a text may stand for, the likeliest first: the text itself, the text without quotes and punctuation
+    around it, and the UUID in it, as in `urn:uuid:…`, a path or a line of JSON."""
     bare = text.strip().strip(AROUND)
     uuids = [found[0].lower() for found in otlp.UUID.finditer(bare)]
     return list(dict.fromkeys([text.strip(), bare, bare.lower(), *uuids[:1]]))
 
 
 def trace_id(text: str) -> str:
-    """A trace's id in 32 hex digits, from itself, from X-Ray's form, or from a header that has it."""
+    """A trace's id as 32 hex digits, read from that form, from X-Ray's, or from a trace header."""
     text = text.lower()
     if found := XRAY_ID.search(text):
         return "".join(found.groups())

@@ -1,4 +1,4 @@
-"""A trace as a waterfall of text: the tree of its spans, and when each ran."""
+"""Prints a trace as a waterfall: the tree of its spans, and a bar for the time of each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rich.text import Text
 PLAIN_WIDTH = 140
 SHORTEST_BAR = 24
 COLOURS = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green", "bright_magenta")
-# An idle stretch is drawn no longer than this part of the time in which something ran.
+# An idle stretch is drawn no longer than this fraction of the time in which something ran.
 IDLE = 1 / 8
 
 Span = dict[str, Any]
@@ -22,13 +22,13 @@ Span = dict[str, Any]
 class Row:
     span: Span
     branches: str  # drawn before the span
-    below: str  # drawn before what is said about it
-    function: str | None  # where it differs from the parent's
-    detached: bool  # its parent is not here, and it is not the first
+    below: str  # drawn before the remarks about it
+    function: str | None  # None if it is the parent's
+    detached: bool  # its parent is missing, and it is not the first
 
 
 class Axis:
-    """Moments as columns. Consumers wait for their turn: idle stretches are shortened so that the rest can be seen."""
+    """Maps times to columns. Idle stretches, in which consumers wait for their turn, are shortened."""
 
     def __init__(self, spans: list[Span], width: int) -> None:
         busy = list(_busy(spans))
@@ -57,7 +57,7 @@ class Axis:
 
 
 def show(console: Console, spans: list[Span], linked: Callable[[str], str | None] = lambda _: None) -> None:
-    """Prints a trace. `linked` answers what another trace is, if it is known."""
+    """Prints a trace. `linked` names another trace by its id, or returns None if it is not stored."""
     width = console.width if console.is_terminal else PLAIN_WIDTH
     first = min(span["start"] for span in spans)
     functions = list(dict.fromkeys(span["function"] for span in spans))
@@ -80,7 +80,7 @@ def show(console: Console, spans: list[Span], linked: Callable[[str], str | None
 
 
 def tree(spans: list[Span]) -> Iterator[Row]:
-    """Parents before children, and those in the order of their starts."""
+    """Yields parents before their children, and children in the order of their starts."""
     here = {span["span_id"] for span in spans}
     children: dict[str | None, list[Span]] = {}
     for span in sorted(spans, key=lambda span: (span["start"], -span["duration"])):
@@ -88,7 +88,7 @@ def tree(spans: list[Span]) -> Iterator[Row]:
         children.setdefault(parent, []).append(span)
     tops = children.get(None, [])
     seen: set[str] = set()
-    # What is its own ancestor hangs on nothing; it is shown all the same.
+    # Spans that are each other's ancestors have no top; they are shown all the same.
     for top in [*tops, *spans]:
         first = not seen
         waiting = [(top, "", "", None)]
@@ -116,7 +116,7 @@ def length(microseconds: int) -> str:
 
 
 def title(function: str, name: str) -> str:
-    """A span's name with its function, which it may begin with itself."""
+    """A span's name after its function, unless the name begins with it."""
     return _clean(name if name.startswith(function) else f"{function} {name}")
 
 
@@ -175,7 +175,7 @@ def _remarks(row: Row, linked: Callable[[str], str | None]) -> Iterator[Text]:
 
 
 def reason(span: Span) -> str:
-    """What a span that failed says about it."""
+    """Why a span failed."""
     attributes = [span["attributes"], *(event["attributes"] for event in span["events"])]
     kinds = [found[name] for found in attributes for name in ("error.type", "exception.type") if name in found]
     messages = [found["exception.message"] for found in attributes if "exception.message" in found]
@@ -187,7 +187,7 @@ def reason(span: Span) -> str:
 
 
 def _busy(spans: list[Span]) -> Iterator[tuple[int, int]]:
-    """The stretches in which at least one span ran."""
+    """Yields the stretches in which at least one span ran."""
     begun = ended = None
     for start, end in sorted((span["start"], span["start"] + span["duration"]) for span in spans):
         if begun is None or ended is None:
@@ -202,7 +202,7 @@ def _busy(spans: list[Span]) -> Iterator[tuple[int, int]]:
 
 
 def _clean(text: str) -> str:
-    """On one line, and nothing in it that a terminal would obey."""
+    """The text on one line and without control characters, which a terminal would obey."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 

@@ -1,6 +1,9 @@
-//! `GET /docs` in a real browser.
+//! The pages in a real browser: `GET /docs`, and the local page of traces.
 
-use system_tests::System;
+use system_tests::{
+    System,
+    shop::{CARD, shop},
+};
 
 use super::{PASSWORD, javascript, node, run};
 
@@ -12,4 +15,15 @@ async fn a_developer_can_sign_in_and_try_calls_on_the_docs_page_without_browser_
     let output = run(&node(), &arguments, &javascript("browser"));
     assert!(output.contains("three calls were tried"), "{output}");
     assert_eq!(ara.get("/users/me").await.body["name"], "Ara", "the page's call has not changed the profile");
+}
+
+#[tokio::test]
+async fn a_developer_finds_an_orders_trace_on_the_page_of_traces_and_reads_it_by_the_keyboard() {
+    let system = System::connect().await;
+    let (buyer, sku) = shop(&system, 1).await;
+    let order = buyer.orders(&sku, 1, CARD).await;
+    assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
+    let arguments = ["traces.mjs", system.output("trace_url"), &order.to_string()];
+    let said = run(&node(), &arguments, &javascript("browser"));
+    assert!(said.contains("was found among the latest traces"), "{said}");
 }
