@@ -35,7 +35,7 @@ pub fn operations() -> Vec<Operation> {
     seen_by_others.as_object_mut().map(|fields| fields.remove("email"));
     vec![
         operation!("users-register", "POST", "/users", endpoints::register)
-            .named("registerUser", "Register")
+            .named("registerUser", "Create the caller's profile")
             .about(
                 "Creates the caller's profile. Its id is the token's `sub`, its e-mail address the verified one in the \
                  user pool. A repeat returns the existing profile.",
@@ -69,7 +69,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<UserView>(200, "The changed profile.", renamed)
             .with(&[Header::ETag]),
         operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
-            .named("deleteUser", "Leave")
+            .named("deleteUser", "Delete the caller's profile")
             .about("The profile is deleted at once; posts, comments, notifications and the login are deleted a moment later.")
             .with_profile()
             .refuses(&[Kind::Conflict])
