@@ -1,5 +1,5 @@
-"""Runs the `sh` blocks of the pages for users, page by page and in order, against the running system. The comment on each
-call states the expected status and words in the response.
+"""Runs the `sh` blocks of the pages for users, page by page and in order, against the running system. The comment on
+each call states the expected status and words in the response.
 """
 
 import os
