@@ -3,7 +3,7 @@
 use events::{PostEvent, UserEvent};
 use kernel::clock::Timestamp;
 use runtime::{
-    serve::queue::{ConsumerError, Delivery, Outcome},
+    serve::queue::{self, ConsumerError, Delivery, Outcome},
     table::List,
     users::user_copies::{self, Author},
 };
@@ -28,7 +28,7 @@ pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Res
             UserEvent::Deleted(_) => delete_all(comments, delivery, &list).await,
         }
     };
-    delivery.follow_up(copied, work).await
+    queue::follow_up(copied, work).await
 }
 
 /// Keeps a copy of which posts exist and who wrote them; deletes a deleted post's comments.
@@ -42,7 +42,7 @@ pub async fn on_post(comments: &Comments, delivery: &Delivery<PostEvent>) -> Res
             PostEvent::Deleted(_) => delete_all(comments, delivery, &list).await,
         }
     };
-    delivery.follow_up(copied, work).await
+    queue::follow_up(copied, work).await
 }
 
 async fn delete_all<P>(

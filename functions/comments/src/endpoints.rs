@@ -76,7 +76,7 @@ pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Pro
     if !comment.may_be_deleted_by(caller, post_author_id) {
         return Err(Problem::forbidden("comment"));
     }
-    request.match_if_sent(comment.version)?;
+    request.check_match(comment.version)?;
     let event = comment.delete(Timestamp::now());
     comments.delete(&record, event).await?;
     Ok(Reply::no_content())

@@ -2,7 +2,7 @@
 
 use events::UserEvent;
 use runtime::{
-    serve::queue::{ConsumerError, Delivery, Outcome},
+    serve::queue::{self, ConsumerError, Delivery, Outcome},
     users::user_copies,
 };
 
@@ -11,5 +11,5 @@ use crate::store::Orders;
 /// Keeps a copy of who has a profile. A deleted user's orders are kept, because they are business records.
 pub async fn on_user(orders: &Orders, delivery: &Delivery<UserEvent>) -> Result<Outcome, ConsumerError> {
     let copied = user_copies::apply(orders.table(), &delivery.event).await?;
-    delivery.follow_up(copied, async { Ok(Outcome::Applied) }).await
+    queue::follow_up(copied, async { Ok(Outcome::Applied) }).await
 }

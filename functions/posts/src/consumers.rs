@@ -3,7 +3,7 @@
 use events::UserEvent;
 use kernel::clock::Timestamp;
 use runtime::{
-    serve::queue::{ConsumerError, Delivery, Outcome},
+    serve::queue::{self, ConsumerError, Delivery, Outcome},
     users::user_copies::{self, Author},
 };
 
@@ -30,5 +30,5 @@ pub async fn on_user(posts: &Posts, delivery: &Delivery<UserEvent>) -> Result<Ou
             }
         }
     };
-    delivery.follow_up(copied, work).await
+    queue::follow_up(copied, work).await
 }

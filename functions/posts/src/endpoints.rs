@@ -98,7 +98,7 @@ pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let (caller, id) = (request.caller()?, request.id("id")?);
     let record = posts.find_own(id, caller.id).await?;
     let post = &record.aggregate.post;
-    request.match_if_sent(post.version)?;
+    request.check_match(post.version)?;
     let event = post.delete(Timestamp::now());
     posts.delete(&record, event).await?;
     Ok(Reply::no_content())

@@ -21,7 +21,7 @@ pub(crate) struct ServiceView<'a> {
 
 /// `PUT /registry/{service}/instances/{id}`: registers an instance, or changes its addresses.
 pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
-    request.signed()?;
+    request.require_signature()?;
     let service = registration::service(request.parameter("service"))?;
     let id = registration::instance_id(request.parameter("id"))?;
     let instance = registration::instance(id, request.json()?)?;
@@ -32,7 +32,7 @@ pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, P
 
 /// `DELETE /registry/{service}/instances/{id}`: deregisters an instance. One that does not exist counts as deregistered.
 pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply, Problem> {
-    request.signed()?;
+    request.require_signature()?;
     let service = registration::service(request.parameter("service"))?;
     let id = registration::instance_id(request.parameter("id"))?;
 
@@ -42,7 +42,7 @@ pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply,
 
 /// `GET /registry/{service}`: the healthy instances, from which callers choose.
 pub async fn resolve(cloud_map: &CloudMap, request: &Request) -> Result<Reply, Problem> {
-    request.signed()?;
+    request.require_signature()?;
     let service = registration::service(request.parameter("service"))?;
 
     let mut instances = cloud_map.discover(service).await?;

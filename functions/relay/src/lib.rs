@@ -58,7 +58,7 @@ impl Head {
 /// The event of a record, with its JSON; `None` if it has none; an error if the outbox does not hold an event.
 fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
     let Ok(Image { outbox }) = record.new_image() else { return Ok(None) };
-    let published = record.old::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
+    let published = record.old_image::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
     if published {
         return Ok(None);
     }

@@ -7,7 +7,8 @@ use lambda_runtime::Context;
 /// The time left to an invocation that has no deadline: the time-out that the templates give an endpoint.
 const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 
-/// The time by which an invocation must be done, because Lambda ends it then. Every entry point hands it down.
+/// The time by which an invocation must be done, because Lambda ends it then. Endpoints, consumers,
+/// steps and schedules pass it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
@@ -29,9 +30,9 @@ impl Deadline {
         self.0.saturating_duration_since(Instant::now())
     }
 
-    /// The time-out of a part of the work: at most `longest`, and so that `reserved` is left for the rest.
-    pub fn time_out(self, longest: Duration, reserved: Duration) -> Duration {
-        longest.min(self.time_left().saturating_sub(reserved))
+    /// The time-out of a part of the work: at most `max`, and short enough to leave `reserved` for the rest.
+    pub fn time_out(self, max: Duration, reserved: Duration) -> Duration {
+        max.min(self.time_left().saturating_sub(reserved))
     }
 }
 
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_has_the_time_that_lambda_gives_it_and_an_endpoints_time_out_if_that_has_passed() {
+    fn a_deadline_is_lambdas_or_ten_seconds_if_that_has_passed() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let left = Deadline::of(&invocation(now + 60 * SECOND)).time_left();
         assert!(left > 50 * SECOND && left <= 60 * SECOND, "{left:?}");

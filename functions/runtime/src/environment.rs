@@ -4,7 +4,7 @@ use std::env;
 
 use thiserror::Error;
 
-/// A setting that is missing in the template.
+/// A required environment variable that is not set.
 #[derive(Debug, Error)]
 #[error("the environment variable {0} is missing or empty: see the function's template")]
 pub struct Missing(&'static str);

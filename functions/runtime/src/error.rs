@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_written_with_its_causes_the_outermost_first() {
+    fn an_error_is_followed_by_its_causes() {
         let error = Unavailable(io::Error::other("connection refused"));
         assert_eq!(chain(&error), "the table is not available: connection refused");
     }

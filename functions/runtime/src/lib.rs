@@ -1,20 +1,20 @@
 //! The Lambda and AWS side of every function: a file in `src/bin/` connects what it needs from here with
 //! the service's own code and hands over.
 //!
-//! | module | what it faces |
+//! | module | what it connects to |
 //! |---|---|
 //! | [`serve`] | Lambda: HTTP endpoints, consumers, streams, steps of a saga, schedules |
 //! | [`table`] | a service's DynamoDB table: items, aggregates with their events, copies of other services' data |
 //! | [`aws`] | the other AWS services: event bus, queues, Cloud Map, user pool, mail, state machine, secrets |
 //! | [`services`] | the other services of the system: finding and calling them |
-//! | [`telemetry`] | whoever operates it: traces, log lines, metrics |
-//! | [`users`] | the users service: the one module that knows an entity of this system by name |
+//! | [`telemetry`] | the operator: traces, log lines, metrics |
+//! | [`users`] | the users service: a client, and copies of users |
 //! | [`environment`] | the settings that a template gives a function |
 //! | [`deadline`] | the time by which work must be done |
-//! | [`error`] | errors in the log |
-//! | [`retry`] | how often, and after what pause |
+//! | [`error`] | how an error is logged |
+//! | [`retry`] | retries and their pauses |
 //!
-//! A function's `main` hands what connects and serves to [`run`]; each `serve` function ends only when Lambda ends the process.
+//! A function's `main` passes to [`run`] a future that connects and then serves; serving ends when Lambda ends the process.
 
 pub mod aws;
 pub mod deadline;
@@ -33,8 +33,8 @@ pub use lambda_runtime::Error;
 
 use crate::error::chain;
 
-/// Runs a function: what every `main` does. It ends when Lambda ends the process, or if the function cannot start, for
-/// example because a setting is missing: then a log line has the cause.
+/// Runs a function; every `main` calls it. If the function cannot start, for example because a setting is missing, it logs the
+/// cause and returns a failure.
 pub fn run(function: impl Future<Output = Result<(), Error>>) -> ExitCode {
     telemetry::start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

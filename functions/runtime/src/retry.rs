@@ -13,8 +13,7 @@ pub fn pauses(first: Duration, count: usize) -> impl Backoff {
     longest.build().map(|pause| pause.mul_f64(fastrand::f64()))
 }
 
-/// The retries of one piece of work, for loops whose attempts change what the next one works on. backon's own adapter takes
-/// work that borrows nothing mutable.
+/// Retries for a loop whose attempts change state. backon's own adapter does not accept work that borrows mutably.
 pub struct Retries(Box<dyn Backoff>);
 
 impl Retries {

@@ -141,7 +141,7 @@ pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 
 /// `GET /internal/users/{id}`, for other services (IAM).
 pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
-    request.signed()?;
+    request.require_signature()?;
     let profile = live(profiles, request.id("id")?).await?.ok_or_else(|| Problem::not_found("user"))?;
     Reply::ok(&user(profile))
 }

@@ -1,7 +1,8 @@
 //! A change of many items because of one event: deleting all comments of a deleted post.
 //!
-//! The work is done page by page. Before the function's time runs out, it stops and returns its [`Progress`], which a new message
-//! carries to the next invocation ([`queue`](super::queue)). A function that is killed repeats at most the work of one invocation.
+//! The work is done page by page. Before the function's time runs out, the cascade stops and returns its [`Progress`], which a new
+//! message carries to the next invocation ([`queue`](super::queue)). If the function is killed, at most the work of one invocation
+//! is repeated.
 //! After the first pass over the items a second one follows, for items that were written during the first.
 
 use std::time::Duration;
@@ -14,22 +15,22 @@ use crate::{
     table::{self, Key, List, Row, Table},
 };
 
-/// A cascade hands the rest over to another invocation if less time than this is left.
-const HAND_OVER: Duration = Duration::from_secs(5);
+/// The time kept back: with less left, another invocation goes on.
+const RESERVED_TIME: Duration = Duration::from_secs(5);
 /// The pause between the two passes of a cascade, in seconds. Longer than an endpoint's time-out (10 s) plus the lag of an
 /// index, so that the second pass finds items that were written during the first.
 const SECOND_PASS_AFTER: i32 = 30;
 /// The number of items that a cascade reads at once.
-const CASCADE_PAGE: u32 = 100;
+const PAGE: u32 = 100;
 /// Maximum number of items that a cascade changes concurrently.
-const CASCADE_WIDTH: usize = 16;
+const WIDTH: usize = 16;
 
 /// The progress of a cascade over many items.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 for the first pass over the items, 1 for the second.
     pub pass: u32,
-    /// The sort key of the last item that was changed in this pass.
+    /// The position of the last item that was changed in this pass.
     pub after: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Progress {
 }
 
 /// Goes through a list from where an earlier invocation stopped, and applies a change to each item. `apply` must be idempotent.
-/// Returns how far it came if there is more to do.
+/// Returns its progress if there is more to do, otherwise `None`.
 pub async fn run(
     table: &Table,
     list: &List,
@@ -51,16 +52,16 @@ pub async fn run(
     apply: impl AsyncFn(Key) -> Result<(), table::Error>,
 ) -> Result<Option<Progress>, table::Error> {
     loop {
-        let rows = table.page::<Row>(list, progress.after.as_deref(), CASCADE_PAGE).await?;
+        let rows = table.page::<Row>(list, progress.after.as_deref(), PAGE).await?;
         let end = rows.end().map(str::to_owned);
         let work = stream::iter(rows.into_items()).map(|row| apply(row.key));
-        work.buffer_unordered(CASCADE_WIDTH).try_collect::<()>().await?;
+        work.buffer_unordered(WIDTH).try_collect::<()>().await?;
         match end {
             Some(end) => progress.after = Some(end),
             None if progress.pass == 0 => return Ok(Some(Progress { pass: 1, after: None })),
             None => return Ok(None),
         }
-        if deadline.time_left() < HAND_OVER {
+        if deadline.time_left() < RESERVED_TIME {
             return Ok(Some(progress));
         }
     }

@@ -10,7 +10,7 @@ use std::{env, fs, future::pending, path::PathBuf, process};
 /// The fault of one invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
     /// `before`: fails before it takes effect.
     Before,

@@ -1,7 +1,7 @@
 //! Serves a consumer: events from the bus, through a rule and an SQS queue.
 //!
-//! A message leaves the queue only when its effect is durable. A failed attempt is retried after a pause that doubles, with
-//! jitter. A message that can never succeed, or that failed five times, is moved to the dead-letter queue, with the reason in
+//! A message is deleted only once its effect is durable. A failed attempt is retried after a random pause whose maximum doubles. A
+//! message that can never succeed, or that failed five times, is moved to the dead-letter queue, with the reason in
 //! the message attribute `reason`. The queue's own redrive policy is the last resort, for a function that dies before it can
 //! report anything.
 //!
@@ -20,7 +20,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::{Deserialize, de::DeserializeOwned};
 use thiserror::Error as ThisError;
 
-use super::cascade::{self, Progress};
+use super::{
+    RETRYABLE,
+    cascade::{self, Progress},
+};
 use crate::{
     aws::{
         self,
@@ -38,10 +41,11 @@ use crate::{
 
 /// Maximum deliveries of a message: the queue's `maxReceiveCount`.
 const MAX_DELIVERIES: u32 = 5;
-/// Maximum pause before a failed message is delivered again, in seconds.
-const LONGEST_PAUSE: u32 = 60;
 /// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
+
+/// The message system attribute in which SQS carries the trace.
+const TRACE_HEADER: &str = "AWSTraceHeader";
 
 /// Why an event was not applied.
 #[derive(Debug, ThisError)]
@@ -79,30 +83,18 @@ pub enum Outcome {
     Continues(Progress),
 }
 
-/// An event as it was delivered.
+/// An event, and what its message and invocation add.
 #[derive(Debug)]
 pub struct Delivery<P> {
     /// The event.
     pub event: CloudEvent<P>,
     /// The progress of its cascade, if it has one.
     pub progress: Progress,
-    /// When the function's time is over.
+    /// The time by which the invocation must be done.
     pub deadline: Deadline,
 }
 
 impl<P> Delivery<P> {
-    /// Does what follows from an event that was applied to a copy, unless the copy is from a later event already.
-    pub async fn follow_up(
-        &self,
-        copied: Copied,
-        work: impl Future<Output = Result<Outcome, ConsumerError>>,
-    ) -> Result<Outcome, ConsumerError> {
-        match copied {
-            Copied::Latest => work.await,
-            Copied::Outdated => Ok(Outcome::AlreadyApplied),
-        }
-    }
-
     /// Applies a change to every item of a list, in several messages if need be: [`cascade::run`].
     pub async fn cascade(
         &self,
@@ -115,18 +107,26 @@ impl<P> Delivery<P> {
     }
 }
 
-/// The message that an EventBridge rule sends: its own envelope around ours.
+/// Does the work that follows an update of a copy, unless the copy is from a later event.
+pub async fn follow_up(
+    copied: Copied,
+    work: impl Future<Output = Result<Outcome, ConsumerError>>,
+) -> Result<Outcome, ConsumerError> {
+    match copied {
+        Copied::Latest => work.await,
+        Copied::Outdated => Ok(Outcome::AlreadyApplied),
+    }
+}
+
+/// EventBridge's envelope around a `CloudEvent`.
 #[derive(Deserialize)]
 struct BusEvent<P> {
     #[serde(rename = "detail-type")]
     event_type: String,
-    /// When the bus accepted the event, in whole seconds.
+    /// When the bus accepted the event, in whole seconds, so that a lag is up to a second too long.
     time: Timestamp,
     detail: CloudEvent<P>,
 }
-
-/// The message system attribute in which SQS carries the trace.
-const TRACE_HEADER: &str = "AWSTraceHeader";
 
 struct Queue {
     consumer: String,
@@ -202,7 +202,7 @@ impl Queue {
         &self,
         unit: &Unit,
         message: &SqsMessage,
-        published: &Published,
+        published: &BusMetadata,
         delivery: &Delivery<P>,
         handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, ConsumerError>,
     ) -> bool {
@@ -210,7 +210,9 @@ impl Queue {
         // Boxed, so that the function's future does not contain the handler's.
         let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local().await;
         let result = match applied.unwrap_or_else(|_| Err(ConsumerError::retryable("the handler panicked"))) {
-            Ok(Outcome::Continues(progress)) => self.send_on(message, &progress).await.map(|()| "continues"),
+            Ok(Outcome::Continues(progress)) => {
+                self.continue_later(message, &progress).await.map(|()| "continues")
+            }
             Ok(Outcome::Applied) => Ok("applied"),
             Ok(Outcome::AlreadyApplied) => Ok("already applied"),
             Err(error) => Err(error),
@@ -218,7 +220,7 @@ impl Queue {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
-                // The rest of a cascade is late by design.
+                // Only for the first message: the rest of a cascade is delayed on purpose.
                 if delivery.progress == Progress::default() {
                     CONSUMER_LAG.record_for(self.consumer.clone(), published.at.elapsed());
                 }
@@ -234,8 +236,8 @@ impl Queue {
                     return self.give_up(unit, message, &reason).await;
                 }
                 CONSUMER_FAILURES.increment_for(self.consumer.clone());
-                unit.fail("Transient");
-                tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %error, "will be tried again");
+                unit.fail(RETRYABLE);
+                tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %error, "failed; will be retried");
                 self.pause(message, deliveries).await;
                 true
             }
@@ -250,7 +252,7 @@ impl Queue {
         match self.dead_letters.send(body(message), reason).await {
             Ok(()) => {
                 DEAD_LETTERS.increment_for(self.consumer.clone());
-                tracing::error!(message_id, "given up: the dead-letter queue has the message and the reason");
+                tracing::error!(message_id, "moved to the dead-letter queue with the reason");
                 false
             }
             Err(error) => {
@@ -258,7 +260,7 @@ impl Queue {
                 tracing::error!(
                     message_id,
                     cause,
-                    "the dead-letter queue does not take the message: it stays"
+                    "could not be moved to the dead-letter queue; it stays in the queue"
                 );
                 true
             }
@@ -266,7 +268,7 @@ impl Queue {
     }
 
     /// Sends the rest of a cascade as a new message to the function's own queue.
-    async fn send_on(&self, message: &SqsMessage, progress: &Progress) -> Result<(), ConsumerError> {
+    async fn continue_later(&self, message: &SqsMessage, progress: &Progress) -> Result<(), ConsumerError> {
         let send = async {
             let attribute = dead_letters::text(serde_json::to_string(progress)?)?;
             self.client
@@ -283,10 +285,9 @@ impl Queue {
         send.await.map_err(ConsumerError::Retryable)
     }
 
-    /// Has a failed message delivered again after a pause, not after the whole visibility time-out.
+    /// Shortens a failed message's visibility time-out to a random pause, whose maximum is 2, 4, 8, then 16 seconds.
     async fn pause(&self, message: &SqsMessage, deliveries: u32) {
-        let longest = LONGEST_PAUSE.min(1 << deliveries.min(10));
-        let seconds = fastrand::i32(1..=i32::try_from(longest).unwrap_or(1));
+        let seconds = fastrand::i32(1..=1 << deliveries.min(MAX_DELIVERIES));
         let changed = self
             .client
             .change_message_visibility()
@@ -297,13 +298,13 @@ impl Queue {
             .await;
         if let Err(error) = changed {
             // Then it is delivered again after the visibility time-out.
-            tracing::warn!(cause = chain(&error), "the pause could not be set");
+            tracing::warn!(cause = chain(&error), "could not change the visibility time-out");
         }
     }
 }
 
-/// The bus's envelope of an event.
-struct Published {
+/// The fields of that envelope that are needed after parsing.
+struct BusMetadata {
     event_type: String,
     at: Timestamp,
 }
@@ -319,7 +320,7 @@ fn body(message: &SqsMessage) -> &str {
 fn read<P: DeserializeOwned>(
     message: &SqsMessage,
     deadline: Deadline,
-) -> Result<(Published, Delivery<P>), String> {
+) -> Result<(BusMetadata, Delivery<P>), String> {
     let BusEvent { event_type, time, detail } =
         serde_json::from_str(body(message)).map_err(|error| error.to_string())?;
     let progress = message
@@ -328,7 +329,7 @@ fn read<P: DeserializeOwned>(
         .and_then(|attribute| attribute.string_value.as_deref())
         .map_or_else(|| Ok(Progress::default()), serde_json::from_str)
         .map_err(|error| format!("progress: {error}"))?;
-    Ok((Published { event_type, at: time }, Delivery { event: detail, progress, deadline }))
+    Ok((BusMetadata { event_type, at: time }, Delivery { event: detail, progress, deadline }))
 }
 
 /// The number of deliveries of the message, this one included.

@@ -21,7 +21,7 @@ where
             // Boxed, so that the function's future does not contain the handler's.
             let result = handler(&state, deadline).boxed_local().await;
             match &result {
-                Ok(()) => tracing::info!("ran"),
+                Ok(()) => tracing::info!("done"),
                 Err(error) => {
                     unit.fail("Failed");
                     tracing::error!(cause = chain(error.as_ref()), "failed");

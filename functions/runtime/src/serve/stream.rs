@@ -27,7 +27,7 @@ impl StreamRecord {
     }
 
     /// The item before the change, if there was one and it has the attributes of `T`.
-    pub fn old<T: DeserializeOwned>(&self) -> Option<T> {
+    pub fn old_image<T: DeserializeOwned>(&self) -> Option<T> {
         serde_dynamo::from_item(self.old.clone()).ok()
     }
 
@@ -38,7 +38,8 @@ impl StreamRecord {
 }
 
 /// Handles records until Lambda ends the process. `handler` gets a batch in the stream's order and returns the sequence
-/// numbers of those that failed. Lambda delivers again from the lowest of them on.
+/// numbers of those that failed. Lambda redelivers the batch from the lowest of
+/// them on.
 pub async fn serve<S, H>(state: S, handler: H) -> Result<(), Error>
 where
     H: AsyncFn(&S, Vec<StreamRecord>) -> Vec<String>,

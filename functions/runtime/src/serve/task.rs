@@ -1,7 +1,7 @@
 //! Serves a step of the order saga: a task of the state machine.
 //!
 //! A step succeeds, refuses (with a [`Refusal`]'s name, which the state machine knows), or fails and is retried. Steps must be
-//! idempotent and right in any order, because a time-out does not tell whether the step took effect.
+//! idempotent and correct in any order, because after a time-out it is unknown whether the step took effect.
 
 use std::{error, panic::AssertUnwindSafe, time::Instant};
 
@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use thiserror::Error as ThisError;
 
+use super::RETRYABLE;
 #[cfg(debug_assertions)]
 use super::faults::Fault;
 use crate::{
@@ -23,9 +24,6 @@ use crate::{
         metrics::{STEP_FAILURES, STEP_TIME},
     },
 };
-
-/// The error's public name if a retry may succeed.
-const RETRYABLE: &str = "Transient";
 
 /// Why a step did not succeed.
 #[derive(Debug, ThisError)]
@@ -73,7 +71,7 @@ pub struct Done {}
 pub struct Task<I> {
     /// The input from the state machine.
     pub input: I,
-    /// When the function's time is over.
+    /// The time by which the invocation must be done.
     pub deadline: Deadline,
 }
 

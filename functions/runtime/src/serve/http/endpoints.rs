@@ -46,7 +46,7 @@ pub struct Endpoints<S> {
 }
 
 impl<S: 'static> Endpoints<S> {
-    /// Without an endpoint yet.
+    /// No endpoints yet: add them with [`Self::on`].
     pub fn new(state: S) -> Self {
         Self { state: Rc::new(state), paths: Router::new() }
     }
@@ -54,7 +54,7 @@ impl<S: 'static> Endpoints<S> {
     /// Adds an endpoint, with the method and path of the template's route.
     ///
     /// # Panics
-    /// If two paths of one function conflict, so that the first start shows it.
+    /// If two paths of one function conflict: a mistake that the first start should reveal.
     #[must_use]
     pub fn on<H>(mut self, method: &'static str, path: &'static str, handler: H) -> Self
     where
@@ -117,8 +117,8 @@ impl<S: 'static> Endpoints<S> {
         let found = self.find(&method, &path);
         let route = found.as_ref().map_or("-", |(endpoint, _)| endpoint.path);
         let name = format!("{method} {route}");
-        let cause = request.headers().get(XRAY_HEADER).and_then(|header| header.to_str().ok());
-        let origin = cause.and_then(from_xray_header);
+        let header = request.headers().get(XRAY_HEADER).and_then(|header| header.to_str().ok());
+        let origin = header.and_then(from_xray_header);
         telemetry::invocation(&context, telemetry::Kind::Server, &name, origin, async |unit| {
             let start = Instant::now();
             let instance = format!("urn:uuid:{}", context.request_id);
@@ -126,8 +126,8 @@ impl<S: 'static> Endpoints<S> {
                 Ok((endpoint, parameters)) => {
                     let request = Request::new(request, parameters, Deadline::of(&context));
                     annotate(unit, &path);
-                    // Last: the trace of a request about another user is annotated with the caller's id.
-                    if let Some(caller) = request.known_caller() {
+                    // Last, because it overwrites the `user_id` of a path such as `/users/{id}`.
+                    if let Some(caller) = request.optional_caller() {
                         unit.annotate("user_id", caller.id.to_string());
                     }
                     let answer = (endpoint.handler)(Rc::clone(&self.state), Rc::new(request));

@@ -1,7 +1,7 @@
 //! Verifies access tokens under `cargo lambda watch`, which has no authorizer.
 //!
-//! On AWS and on the local cloud the API's authorizer verifies the token before a function runs. This takes its place, so
-//! that a request without a valid token is refused here as well. A signature (`SigV4`) is required but not verified, because
+//! On AWS and on the local cloud the API's authorizer verifies the token before a function runs. This module replaces it,
+//! so that a request without a valid token is refused here too. A signature (`SigV4`) is required but not verified, because
 //! only the emulator knows the keys; no other machine can reach the port. All this exists in debug builds only, and does
 //! nothing unless `make watch` has set `LOCAL_JWKS`, `JWT_ISSUER` and `JWT_AUDIENCE`.
 

@@ -30,7 +30,8 @@
 //! # drop(endpoints);
 //! ```
 //!
-//! Every error, a panic included, becomes a problem document here, so that API Gateway never has to word one.
+//! Every error, a panic included, becomes a problem document here, so that API Gateway never returns an error of
+//! its own for it.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -109,7 +109,7 @@ impl Reply {
         if let Some(body) = &body {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(body.media_type));
         }
-        // Answers can contain personal data: nobody may cache them, unless the handler says otherwise.
+        // Answers can contain personal data: they must not be cached, unless the handler says otherwise.
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let mut response = ApiGatewayV2httpResponse::default();
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_text_is_handed_over_in_base64_and_kept_as_long_as_the_handler_says() {
+    fn a_binary_body_is_base64_and_keeps_the_handlers_cache_control() {
         let reply = Reply::content("image/png", [0x89, 0x50])
             .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let answer = serde_json::to_value(reply.into_response()).unwrap();

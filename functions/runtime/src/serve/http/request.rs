@@ -21,7 +21,8 @@ use uuid::Uuid;
 use super::local_authorizer;
 use crate::deadline::Deadline;
 
-/// The maximum size of a body, in bytes: 64 KiB of text are at most 384 KiB of JSON, if every byte is escaped.
+/// The maximum size of a body, in bytes. The longest text, 64 KiB, is at most 384 KiB of JSON, if every byte is escaped; the rest is
+/// headroom.
 const MAX_BODY: usize = 512 * 1024;
 
 /// The caller of a request, verified by the API's authorizer.
@@ -72,23 +73,23 @@ pub(super) type Parameters = Vec<(String, String)>;
 impl Request {
     /// A request with the parameters of its path.
     pub(super) fn new(inner: lambda_http::Request, parameters: Parameters, deadline: Deadline) -> Self {
-        Self { caller: caller(&inner), signed: is_signed(&inner), inner, parameters, deadline }
+        Self { caller: read_caller(&inner), signed: is_signed(&inner), inner, parameters, deadline }
     }
 
     /// The caller, if there is one.
-    pub(super) fn known_caller(&self) -> Option<&Caller> {
+    pub(super) fn optional_caller(&self) -> Option<&Caller> {
         self.caller.as_ref()
     }
 
-    /// The caller; 401 without an access token, and with an ID token.
+    /// The caller; 401 without an access token. An ID token is not one.
     pub fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(|| {
-            let detail = "send an access token, not an ID token: Authorization: Bearer <token>";
+            let detail = "send an access token (an ID token is not accepted): Authorization: Bearer <token>";
             Problem::new(Kind::Unauthenticated, detail)
         })
     }
 
-    /// The caller, who must be a member of a group of the user pool; 403 for others.
+    /// The caller; 403 unless they are in this group of the user pool.
     pub fn require_group(&self, group: &str) -> Result<&Caller, Problem> {
         let caller = self.caller()?;
         if caller.groups.iter().any(|member_of| member_of == group) {
@@ -104,7 +105,7 @@ impl Request {
 
     /// 401 unless an AWS principal signed the request (SigV4) and API Gateway verified the signature. The route requires that
     /// too, but security should not depend on one line of a template.
-    pub fn signed(&self) -> Result<(), Problem> {
+    pub fn require_signature(&self) -> Result<(), Problem> {
         if self.signed {
             Ok(())
         } else {
@@ -122,7 +123,7 @@ impl Request {
             .map_err(|_| Problem::new(Kind::NotFound, format!("the {name} in the path is not a UUID")))
     }
 
-    /// The parameter `name` of the path, which the endpoint's path must have.
+    /// The parameter `name` of the path; empty if the endpoint's path has no such parameter.
     pub fn parameter(&self, name: &str) -> &str {
         let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
         found.map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -185,7 +186,7 @@ impl Request {
         Ok(body)
     }
 
-    /// The idempotency key, if the client sent one.
+    /// The idempotency key, if the client sent one; 400 if it is malformed.
     pub fn idempotency_key(&self) -> Result<Option<IdempotencyKey>, Problem> {
         self.headers()
             .get(idempotency::HEADER)
@@ -198,22 +199,23 @@ impl Request {
         precondition::require_match(self.headers(), version)
     }
 
-    /// Checks `If-Match` if the client sent it, for operations that do not require it.
-    pub fn match_if_sent(&self, version: u64) -> Result<(), Problem> {
+    /// Checks `If-Match` if the client sent it, for operations that do not require it: 412 if it names other versions only.
+    pub fn check_match(&self, version: u64) -> Result<(), Problem> {
         if self.headers().contains_key(header::IF_MATCH) { self.require_match(version) } else { Ok(()) }
     }
 
-    /// Whether the request may create something, but not replace it: `If-None-Match: *`.
+    /// Whether the request may create something, but not replace it: `If-None-Match: *`. 400 for any other value, 412 with
+    /// `If-Match`.
     pub fn creates_only(&self) -> Result<bool, Problem> {
         precondition::creates_only(self.headers())
     }
 
-    /// When the function's time is over.
+    /// The time by which the invocation must be done.
     pub fn deadline(&self) -> Deadline {
         self.deadline
     }
 }
-/// The statements of the API's authorizer about a request.
+/// What the API's authorizer has verified about the request.
 fn authorizer(request: &lambda_http::Request) -> Option<&ApiGatewayRequestAuthorizer> {
     match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref(),
@@ -231,13 +233,13 @@ fn is_signed(request: &lambda_http::Request) -> bool {
 }
 
 /// The caller, as verified by the authorizer.
-fn caller(request: &lambda_http::Request) -> Option<Caller> {
+fn read_caller(request: &lambda_http::Request) -> Option<Caller> {
     let claims = authorizer(request).and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
     #[cfg(debug_assertions)]
     if claims.is_none() {
         let claims = local_authorizer::verify(request.headers())?;
         let claims: HashMap<String, String> =
-            claims.into_iter().map(|(name, value)| (name, as_gateway_writes(&value))).collect();
+            claims.into_iter().map(|(name, value)| (name, as_gateway_claim(&value))).collect();
         return Caller::from_claims(|name| claims.get(name).map(String::as_str));
     }
     claims.and_then(|claims| Caller::from_claims(|name| claims.get(name).map(String::as_str)))
@@ -245,11 +247,11 @@ fn caller(request: &lambda_http::Request) -> Option<Caller> {
 
 /// A claim as API Gateway passes it: text, with the items of an array between brackets.
 #[cfg(debug_assertions)]
-fn as_gateway_writes(claim: &Value) -> String {
+fn as_gateway_claim(claim: &Value) -> String {
     match claim {
         Value::String(text) => text.clone(),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(as_gateway_writes).collect::<Vec<_>>().join(" "))
+            format!("[{}]", items.iter().map(as_gateway_claim).collect::<Vec<_>>().join(" "))
         }
         other => other.to_string(),
     }
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     #[cfg(debug_assertions)]
-    fn a_token_read_here_has_the_claims_that_api_gateway_would_hand_over() {
+    fn local_claims_have_api_gateways_form() {
         for (claim, expected) in [
             (json!("access"), "access"),
             (json!(["admin", "editors"]), "[admin editors]"),
@@ -310,12 +312,12 @@ mod tests {
             (json!(1_700_000_000), "1700000000"),
             (json!(true), "true"),
         ] {
-            assert_eq!(as_gateway_writes(&claim), expected);
+            assert_eq!(as_gateway_claim(&claim), expected);
         }
     }
 
     #[test]
-    fn a_group_lets_its_members_in_refuses_others_and_asks_strangers_to_sign_in() {
+    fn a_group_admits_members_and_refuses_others_with_403_or_401() {
         let admin = request_by(Some(caller_with(Some("[editors admin]"))));
         assert_eq!(admin.require_group("admin").unwrap().id.to_string(), ARA);
         let other = request_by(Some(caller_with(Some("[administrators]"))));
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_the_path_is_text_and_an_id_only_where_it_is_one() {
+    fn a_path_parameter_is_an_id_only_if_it_is_a_uuid() {
         let request = request_by(None);
         assert_eq!(request.parameter("sku"), "TEA-01");
         assert_eq!(request.id("sku").unwrap_err().kind, Kind::NotFound);
