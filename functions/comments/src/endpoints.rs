@@ -29,7 +29,7 @@ pub async fn create(
     let creation = CreationRequest::new(caller.id, &endpoint, key.as_ref(), &body);
 
     let (post, copy) = comments.post_and_user(post_id, caller.id).await?;
-    let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
+    let (author, author_sequence) = user_copies::resolve_author(copy, caller, users, request).await?;
     let post = (post_id, post.author_id);
     let write = |now| Comment::write(creation.id(), post, author.clone(), body.clone(), now);
     let (comment, event) = write(Timestamp::now());

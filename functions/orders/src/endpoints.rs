@@ -103,7 +103,7 @@ pub async fn place(
     let draft = Draft::read(request.json()?)?;
     let creation = CreationRequest::new(caller.id, "POST /orders", key.as_ref(), &draft);
 
-    user_copies::author(orders.user(caller.id).await?, caller, users, request).await?;
+    user_copies::resolve_author(orders.user(caller.id).await?, caller, users, request).await?;
     let place = |now| Order::place(creation.id(), caller.id, draft.clone(), now);
     let (order, event) = place(Timestamp::now());
     let order = match orders.create(&creation, order, event).await? {

@@ -26,7 +26,7 @@ pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) ->
     let creation = CreationRequest::new(caller.id, "POST /posts", key.as_ref(), &draft);
 
     let copy = posts.user(caller.id).await?;
-    let (author, author_sequence) = user_copies::author(copy, caller, users, request).await?;
+    let (author, author_sequence) = user_copies::resolve_author(copy, caller, users, request).await?;
     let write = |now| Post::write(creation.id(), author.clone(), draft.clone(), now);
     let (post, event) = write(Timestamp::now());
     let post = match posts.create(&creation, post, author_sequence, event).await? {

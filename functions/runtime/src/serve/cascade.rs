@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     deadline::Deadline,
-    table::{self, Key, List, Row, Table},
+    table::{self, IndexEntry, Key, List, Table},
 };
 
 /// The time kept back: with less left, another invocation goes on.
@@ -52,9 +52,9 @@ pub async fn run(
     apply: impl AsyncFn(Key) -> Result<(), table::Error>,
 ) -> Result<Option<Progress>, table::Error> {
     loop {
-        let rows = table.page::<Row>(list, progress.after.as_deref(), PAGE).await?;
-        let end = rows.end().map(str::to_owned);
-        let work = stream::iter(rows.into_items()).map(|row| apply(row.key));
+        let entries = table.page::<IndexEntry>(list, progress.after.as_deref(), PAGE).await?;
+        let end = entries.end().map(str::to_owned);
+        let work = stream::iter(entries.into_items()).map(|entry| apply(entry.key));
         work.buffer_unordered(WIDTH).try_collect::<()>().await?;
         match end {
             Some(end) => progress.after = Some(end),

@@ -1,6 +1,6 @@
 //! Calls to other services: one client, two transports.
 //!
-//! Both get one entity by its id, and both have three answers: the entity, that it does not exist, and that the service is
+//! Both get one entity by its id, with three outcomes: the entity, that it does not exist, and that the service is
 //! unavailable ([`Unavailable`], with every attempt, for the operator).
 //!
 //! | | by HTTP | by RPC |
@@ -10,16 +10,16 @@
 //! | it exists | 200 | `{"<name>": …}` |
 //! | it does not | 404 as a problem document | `{"<name>": null}` |
 //!
-//! A call ends before the caller's own time is over. Reading is safe to repeat, so a failed attempt is retried at most twice,
+//! A call ends before the caller's deadline. Reading is safe to repeat, so a failed attempt is retried at most twice,
 //! on another instance if there is one, after a pause of random length ("full jitter":
-//! <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>). A refusal (4xx) is not retried. Nor is
-//! 429, which asks callers to come back later: the caller's own client does.
+//! <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>). A 4xx is not retried, 429
+//! included: that is left to whatever retries the caller (its client, its queue, the state machine).
 //!
 //! A client for another entity needs only its description: see [`User`](crate::users::User).
 
 use std::{
     marker::PhantomData,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -82,7 +82,7 @@ pub trait Entity: DeserializeOwned {
     fn id(&self) -> Uuid;
 }
 
-/// A service did not answer, or its answer makes no sense.
+/// The entity could not be read: the service was not found, did not answer in time, refused, or answered with something else.
 #[derive(Debug, ThisError)]
 #[error("the service {service} is not available")]
 pub struct Unavailable {
@@ -118,20 +118,20 @@ enum Transport {
 
 impl Transport {
     fn rpc(config: &SdkConfig) -> Self {
-        // Retries are made here, in one place for both transports.
+        // [`Client::get`] retries, for both transports alike.
         let config = aws::traced!(aws_sdk_lambda, config).retry_config(RetryConfig::disabled());
         Self::Rpc(aws_sdk_lambda::Client::from_conf(config.build()))
     }
 }
 
 /// Why one attempt failed.
-struct Failed {
+struct AttemptError {
     reason: String,
     retryable: bool,
 }
 
-impl Failed {
-    /// A failure that may succeed on retry, or on another instance.
+impl AttemptError {
+    /// A failure after which a retry, perhaps on another instance, may succeed.
     fn retryable(reason: impl Into<String>) -> Self {
         Self { reason: reason.into(), retryable: true }
     }
@@ -142,15 +142,47 @@ impl Failed {
     }
 }
 
-/// What is recorded during a call.
+/// What has happened so far in a call. Shared, because an attempt that a time-out ends cannot return anything.
 #[derive(Default)]
-struct Notes {
-    /// The attempts that have failed.
+struct CallLog(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    /// The attempts that have failed: the address and the reason of each.
     failed: Vec<String>,
-    /// The present attempt.
-    under_way: Option<String>,
+    /// The address of the current attempt.
+    target: Option<String>,
     /// The instances that were called.
     called: Vec<String>,
+}
+
+impl CallLog {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        // No code panics while it holds the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The current attempt calls an instance at this address.
+    fn begin(&self, instance: &Instance, target: String) {
+        let mut entries = self.entries();
+        entries.called.push(instance.id.clone());
+        entries.target = Some(target);
+    }
+
+    /// The current attempt has failed.
+    fn fail(&self, reason: &str) {
+        let mut entries = self.entries();
+        let target = entries.target.take().map(|target| format!("{target}: ")).unwrap_or_default();
+        entries.failed.push(format!("{target}{reason}"));
+    }
+
+    fn called(&self) -> Vec<String> {
+        self.entries().called.clone()
+    }
+
+    fn into_attempts(self) -> Attempts {
+        Attempts(self.0.into_inner().unwrap_or_else(PoisonError::into_inner).failed)
+    }
 }
 
 impl<T: Entity> Client<T> {
@@ -169,7 +201,8 @@ impl<T: Entity> Client<T> {
         Self { directory, transport, entity: PhantomData }
     }
 
-    /// The entity with this id, or `None` if it does not exist. It answers in time for the caller, whose work must be done by `deadline`.
+    /// The entity with this id, or `None` if it does not exist. Returns early enough for the caller to
+    /// finish by `deadline`.
     pub async fn get(&self, id: Uuid, deadline: Deadline) -> Result<Option<T>, Unavailable> {
         let by = match self.transport {
             Transport::Http { .. } => "HTTP",
@@ -177,98 +210,88 @@ impl<T: Entity> Client<T> {
         };
         let outcome = |found: &Result<_, _>| found.is_err().then(|| "unavailable".to_owned());
         let name = format!("{} by {by}", T::SERVICE);
-        let found = telemetry::in_span(&name, outcome, self.ask(id, deadline)).await;
+        let found = telemetry::in_span(&name, outcome, self.get_with_retries(id, deadline)).await;
         if found.is_err() {
             CALL_FAILURES.increment_for(T::SERVICE);
         }
         found
     }
 
-    async fn ask(&self, id: Uuid, deadline: Deadline) -> Result<Option<T>, Unavailable> {
-        let wait = deadline.time_out(CALL_TIMEOUT, RESERVED_TIME);
-        let notes = Mutex::new(Notes::default());
-        let note = |change: &mut dyn FnMut(&mut Notes)| {
-            // No code panics while it holds the lock.
-            change(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
-        };
+    async fn get_with_retries(&self, id: Uuid, deadline: Deadline) -> Result<Option<T>, Unavailable> {
+        let time_limit = deadline.time_out(CALL_TIMEOUT, RESERVED_TIME);
+        let log = CallLog::default();
         let attempt = async || {
-            let result = timeout(ATTEMPT_TIMEOUT, self.attempt(id, &notes)).await.unwrap_or_else(|_| {
-                Err(Failed::retryable(format!("no answer within {} ms", ATTEMPT_TIMEOUT.as_millis())))
+            let result = timeout(ATTEMPT_TIMEOUT, self.attempt(id, &log)).await.unwrap_or_else(|_| {
+                Err(AttemptError::retryable(format!("no answer within {} ms", ATTEMPT_TIMEOUT.as_millis())))
             });
-            if let Err(failure) = &result {
+            if let Err(error) = &result {
                 self.directory.invalidate(T::SERVICE);
-                note(&mut |notes| {
-                    let place = notes.under_way.take();
-                    let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-                    notes.failed.push(format!("{place}{}", failure.reason));
-                });
+                log.fail(&error.reason);
             }
             result
         };
-        let answer = async {
-            if wait.is_zero() {
-                return Err(Failed::permanent(""));
+        if time_limit.is_zero() {
+            log.fail("no time was left for the call");
+        } else {
+            let retries = pauses(FIRST_PAUSE, MAX_RETRIES);
+            let call = attempt.retry(retries).when(|error: &AttemptError| error.retryable);
+            match timeout(time_limit, call).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(_)) => {}
+                Err(_) => log.fail(&format!("the call timed out after {} ms", time_limit.as_millis())),
             }
-            attempt.retry(pauses(FIRST_PAUSE, MAX_RETRIES)).when(|failure: &Failed| failure.retryable).await
-        };
-        match timeout(wait, answer).await {
-            Ok(Ok(found)) => return Ok(found),
-            Ok(Err(_)) if !wait.is_zero() => {}
-            _ => note(&mut |notes| {
-                let place = notes.under_way.take();
-                let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-                notes.failed.push(format!("{place}the {} ms for the call are over", wait.as_millis()));
-            }),
         }
-        let notes = notes.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Err(Unavailable { service: T::SERVICE, attempts: Attempts(notes.failed) })
+        Err(Unavailable { service: T::SERVICE, attempts: log.into_attempts() })
     }
 
-    async fn attempt(&self, id: Uuid, notes: &Mutex<Notes>) -> Result<Option<T>, Failed> {
+    async fn attempt(&self, id: Uuid, log: &CallLog) -> Result<Option<T>, AttemptError> {
         let instances = self.directory.resolve(T::SERVICE).await.map_err(|error| match error {
-            ResolveError::NotFound(_) => Failed::permanent(error.to_string()),
-            ResolveError::Unavailable(_) => Failed::retryable(error.to_string()),
+            ResolveError::NotFound(_) => AttemptError::permanent(error.to_string()),
+            ResolveError::Unavailable(_) => AttemptError::retryable(error.to_string()),
         })?;
-        let begin = |instance: &Instance, place: String| {
-            let mut notes = notes.lock().unwrap_or_else(PoisonError::into_inner);
-            notes.called.push(instance.id.clone());
-            notes.under_way = Some(place);
-        };
-        let called = || notes.lock().unwrap_or_else(PoisonError::into_inner).called.clone();
         let found = match &self.transport {
             Transport::Http { connector, config } => {
-                let (instance, url) = choose(&instances, &called(), |instance| instance.url.as_deref())
-                    .ok_or_else(|| Failed::permanent(format!("no instance of {} has a URL", T::SERVICE)))?;
-                let place = format!("GET {}{id} at {url} (instance {})", T::PATH, instance.id);
-                begin(instance, place);
+                let (instance, url) = choose(&instances, &log.called(), |instance| instance.url.as_deref())
+                    .ok_or_else(|| {
+                    AttemptError::permanent(format!("no instance of {} has a URL", T::SERVICE))
+                })?;
+                log.begin(instance, format!("GET {}{id} at {url} (instance {})", T::PATH, instance.id));
+                // Another instance may have a valid address.
                 let base: BaseUrl =
-                    url.parse().map_err(|error| Failed::retryable(format!("the URL {error}")))?;
+                    url.parse().map_err(|error| AttemptError::retryable(format!("the URL {error}")))?;
                 let request = signed(config, &format!("{base}{}{id}", T::PATH)).await.map_err(|error| {
-                    Failed::retryable(format!("it could not be signed: {}", chain(error.as_ref())))
+                    AttemptError::retryable(format!(
+                        "the request could not be signed: {}",
+                        chain(error.as_ref())
+                    ))
                 })?;
                 get::<T>(connector, request).await?
             }
             Transport::Rpc(lambda) => {
                 let (instance, arn) =
-                    choose(&instances, &called(), |instance| instance.function_arn.as_deref()).ok_or_else(
-                        || Failed::permanent(format!("no instance of {} has a function", T::SERVICE)),
-                    )?;
-                begin(instance, format!("Invoke {arn} (instance {})", instance.id));
+                    choose(&instances, &log.called(), |instance| instance.function_arn.as_deref())
+                        .ok_or_else(|| {
+                            AttemptError::permanent(format!(
+                                "no instance of {} has a function ARN",
+                                T::SERVICE
+                            ))
+                        })?;
+                log.begin(instance, format!("Invoke {arn} (instance {})", instance.id));
                 let arn: FunctionArn =
-                    arn.parse().map_err(|error| Failed::retryable(format!("the function {error}")))?;
+                    arn.parse().map_err(|error| AttemptError::retryable(format!("the function {error}")))?;
                 invoke::<T>(lambda, &arn, id).await?
             }
         };
         match found {
-            Some(thing) if thing.id() != id => {
-                Err(Failed::retryable(format!("the answer is about another {}", T::NAME)))
+            Some(entity) if entity.id() != id => {
+                Err(AttemptError::retryable(format!("the response has another {}", T::NAME)))
             }
             found => Ok(found),
         }
     }
 }
 
-/// A random instance that has the address that the transport needs; one that was not called yet, if there is one.
+/// A random instance with an address for the transport, preferably one that has not been called.
 fn choose<'a>(
     instances: &'a [Instance],
     called: &[String],
@@ -280,10 +303,13 @@ fn choose<'a>(
     if new.is_empty() { fastrand::choice(usable) } else { fastrand::choice(new).copied() }
 }
 
-async fn get<T: Entity>(connector: &SharedHttpConnector, request: HttpRequest) -> Result<Option<T>, Failed> {
-    let answer = connector.call(request).await.map_err(|error| Failed::retryable(chain(&error)))?;
+async fn get<T: Entity>(
+    connector: &SharedHttpConnector,
+    request: HttpRequest,
+) -> Result<Option<T>, AttemptError> {
+    let answer = connector.call(request).await.map_err(|error| AttemptError::retryable(chain(&error)))?;
     let status = StatusCode::from_u16(answer.status().as_u16())
-        .map_err(|_| Failed::retryable("the answer has no HTTP status"))?;
+        .map_err(|_| AttemptError::retryable("the answer has no HTTP status"))?;
     let media_type = answer.headers().get(header::CONTENT_TYPE.as_str()).unwrap_or_default();
     let is_problem = media_type.starts_with(problem::MEDIA_TYPE);
     match status {
@@ -292,32 +318,36 @@ async fn get<T: Entity>(connector: &SharedHttpConnector, request: HttpRequest) -
             // Not serde_json's own message, which could quote the answer.
             serde_json::from_slice(&body)
                 .map(Some)
-                .map_err(|_| Failed::retryable(format!("200 with something that is no {}", T::NAME)))
+                .map_err(|_| AttemptError::retryable(format!("200, but the body is not a {}", T::NAME)))
         }
         StatusCode::NOT_FOUND if is_problem => {
             let body: Value = serde_json::from_slice(&read(answer.into_body()).await?).unwrap_or_default();
             if body["type"] == Kind::NotFound.uri() {
                 Ok(None)
             } else {
-                Err(Failed::permanent("404 with another problem than that there is none"))
+                Err(AttemptError::permanent("404, but with another problem than not-found"))
             }
         }
         // A gateway without such a route answers 404 too, but then the address is wrong and not the id.
         StatusCode::NOT_FOUND => {
-            Err(Failed::permanent("404, and not from the service: is the address the right one?"))
+            Err(AttemptError::permanent("404, but not from the service: check the address"))
         }
-        status if status.is_client_error() => Err(Failed::permanent(format!("refused with {status}"))),
-        status => Err(Failed::retryable(format!("answered {status}"))),
+        status if status.is_client_error() => Err(AttemptError::permanent(format!("refused with {status}"))),
+        status => Err(AttemptError::retryable(format!("answered {status}"))),
     }
 }
 
-async fn read(body: SdkBody) -> Result<Vec<u8>, Failed> {
+async fn read(body: SdkBody) -> Result<Vec<u8>, AttemptError> {
     let mut body = ByteStream::new(body);
     let mut read = Vec::new();
     while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(|error| Failed::retryable(format!("the answer broke off: {error}")))?;
+        let bytes =
+            bytes.map_err(|error| AttemptError::retryable(format!("the response was cut off: {error}")))?;
         if read.len() + bytes.len() > MAX_ANSWER {
-            return Err(Failed::retryable(format!("the answer has more than {} KiB", MAX_ANSWER / 1024)));
+            return Err(AttemptError::retryable(format!(
+                "the response is larger than {} KiB",
+                MAX_ANSWER / 1024
+            )));
         }
         read.extend_from_slice(&bytes);
     }
@@ -343,7 +373,7 @@ async fn signed(config: &SdkConfig, url: &str) -> Result<HttpRequest, Error> {
     let signable = SignableRequest::new("GET", url, accept.into_iter(), SignableBody::Bytes(&[]))?;
     let (instructions, _) = sign(signable, &parameters)?.into_parts();
     instructions.apply_to_request_http1x(&mut request);
-    // Not signed, because AWS services on the way rewrite it.
+    // Added after signing, because AWS services on the way rewrite it.
     if let Some(header) = xray_header() {
         request.headers_mut().insert(XRAY_HEADER, header.try_into()?);
     }
@@ -354,23 +384,23 @@ async fn invoke<T: Entity>(
     lambda: &aws_sdk_lambda::Client,
     function: &FunctionArn,
     id: Uuid,
-) -> Result<Option<T>, Failed> {
-    let question = Blob::new(json!({"id": id}).to_string());
-    let answer = lambda.invoke().function_name(function.as_str()).payload(question).send().await;
+) -> Result<Option<T>, AttemptError> {
+    let input = Blob::new(json!({"id": id}).to_string());
+    let answer = lambda.invoke().function_name(function.as_str()).payload(input).send().await;
     let answer = answer.map_err(|error| {
         let refused = error.raw_response().is_some_and(|answer| answer.status().is_client_error());
-        Failed { reason: chain(&error), retryable: !refused }
+        AttemptError { reason: chain(&error), retryable: !refused }
     })?;
     if let Some(error) = answer.function_error {
-        return Err(Failed::retryable(format!("the function failed: {error}")));
+        return Err(AttemptError::retryable(format!("the function failed: {error}")));
     }
     let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
     // Not serde_json's own message, which could quote the answer.
-    let rubbish = || Failed::retryable(format!("answered something that is no {}", T::NAME));
-    let mut answer: Map<String, Value> = serde_json::from_slice(&payload).map_err(|_| rubbish())?;
-    // Missing is not null: a function that does not know the question has not said that the entity does not exist.
-    let thing = answer.remove(T::NAME).ok_or_else(rubbish)?;
-    serde_json::from_value(thing).map_err(|_| rubbish())
+    let malformed = || AttemptError::retryable(format!("the output is not a {}", T::NAME));
+    let mut answer: Map<String, Value> = serde_json::from_slice(&payload).map_err(|_| malformed())?;
+    // Missing is not null: a function that does not understand the input would also omit the field.
+    let entity = answer.remove(T::NAME).ok_or_else(malformed)?;
+    serde_json::from_value(entity).map_err(|_| malformed())
 }
 
 #[cfg(test)]
@@ -477,10 +507,7 @@ mod tests {
         }
     }
 
-    #[allow(
-        clippy::unnecessary_wraps,
-        reason = "it is what a server does about a request, which may be nothing"
-    )]
+    #[allow(clippy::unnecessary_wraps, reason = "answers of a `Server` are optional")]
     fn answer(status: &str, media_type: &str, body: &str) -> Option<String> {
         let length = body.len();
         Some(format!(
@@ -596,10 +623,10 @@ mod tests {
             (answer("500 Internal Server Error", "application/json", "{}"), "answered 500"),
             (answer("503 Service Unavailable", "text/html", "<h1>"), "answered 503"),
             (answer("302 Found", "text/html", ""), "answered 302"),
-            (answer("200 OK", "application/json", "rubbish"), "200 with something that is no post"),
-            (answer("200 OK", "application/json", ""), "200 with something that is no post"),
-            (answer("200 OK", "application/json", &rubbish), "200 with something that is no post"),
-            (answer("200 OK", "application/json", &another), "the answer is about another post"),
+            (answer("200 OK", "application/json", "rubbish"), "200, but the body is not a post"),
+            (answer("200 OK", "application/json", ""), "200, but the body is not a post"),
+            (answer("200 OK", "application/json", &rubbish), "200, but the body is not a post"),
+            (answer("200 OK", "application/json", &another), "the response has another post"),
             (Some("SSH-2.0-OpenSSH_9.6\r\n".to_owned()), "invalid HTTP"),
             (Some("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_owned()), "no answer within 1500 ms"),
             (Some(String::new()), "connection"),
@@ -609,6 +636,7 @@ mod tests {
             let reason = reason(http(Arc::clone(&directory) as _).get(ID, Deadline::after(PLENTY)).await);
             assert!(reason.contains(told), "{told}: {reason}");
             let place = format!("GET /posts/{ID} at {} (instance 0): ", server.url);
+            // The call's time-out leaves time for fewer than three attempts.
             if told.starts_with("no answer") {
                 continue;
             }
@@ -618,15 +646,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_does_not_end_is_not_read_to_the_end() {
+    async fn a_response_over_256_kib_is_an_error() {
         let endless = format!("[{}", "0,".repeat(MAX_ANSWER));
         let server = Server::start(move |_| answer("200 OK", "application/json", &endless));
         let reason = reason(http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await);
-        assert!(reason.contains("the answer has more than 256 KiB"), "{reason}");
+        assert!(reason.contains("the response is larger than 256 KiB"), "{reason}");
     }
 
     #[tokio::test]
-    async fn silence_ends_with_the_callers_time() {
+    async fn a_silent_service_is_given_up_before_the_callers_deadline() {
         let server = Server::start(|_| None);
         let start = Instant::now();
         let reason = reason(
@@ -635,15 +663,16 @@ mod tests {
                 .await,
         );
         assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
-        let told = reason.strip_suffix(" ms for the call are over").unwrap();
-        let milliseconds: u64 = told.rsplit(' ').next().unwrap().parse().unwrap();
+        let limit =
+            reason.strip_suffix(" ms").and_then(|reason| reason.rsplit_once("the call timed out after "));
+        let milliseconds: u64 = limit.unwrap().1.parse().unwrap();
         assert!((200..=300).contains(&milliseconds), "{reason}");
         assert!(reason.contains(&server.url), "{reason}");
 
         let start = Instant::now();
         let reason = reason_of_none_left(&server).await;
         assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
-        assert_eq!(reason, "the 0 ms for the call are over");
+        assert_eq!(reason, "no time was left for the call");
         assert_eq!(server.requests().len(), 1);
     }
 
@@ -652,7 +681,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_is_broken_off_and_asked_again_within_four_seconds() {
+    async fn a_silent_attempt_times_out_and_is_retried_within_four_seconds() {
         let server = Server::start(|number| if number == 0 { None } else { post() });
         assert_eq!(http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await.unwrap(), Some(spring()));
         let silent = Server::start(|_| None);
@@ -660,11 +689,11 @@ mod tests {
         let reason = reason(http(at(&[&silent.url])).get(ID, Deadline::after(PLENTY)).await);
         assert!(start.elapsed() < CALL_TIMEOUT + Duration::from_millis(200), "{:?}", start.elapsed());
         assert_eq!(reason.matches("no answer within 1500 ms").count(), 2, "{reason}");
-        assert!(reason.ends_with("the 4000 ms for the call are over"), "{reason}");
+        assert!(reason.ends_with("the call timed out after 4000 ms"), "{reason}");
     }
 
     #[tokio::test]
-    async fn a_repeat_goes_to_another_instance() {
+    async fn a_retry_goes_to_another_instance() {
         let (down, up) = (Server::start(|_| answer("500 Oh", "text/plain", "")), Server::start(|_| post()));
         let client = http(at(&[&down.url, &up.url]));
         for _ in 0..20 {
@@ -724,7 +753,7 @@ mod tests {
         for payload in ["{}", "null", "", "[]", r#"{"post": {"id": 1}}"#, r#"{"message": "hello"}"#] {
             let server = Server::start(move |_| answer("200 OK", "application/json", payload));
             let reason = reason(rpc(&server).get(ID, Deadline::after(PLENTY)).await);
-            let expected = format!("Invoke {ARN} (instance 0): answered something that is no post");
+            let expected = format!("Invoke {ARN} (instance 0): the output is not a post");
             assert_eq!(reason, [expected.as_str(); 3].join("; "), "{payload}");
         }
     }

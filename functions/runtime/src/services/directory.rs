@@ -13,10 +13,11 @@
 //! An answer of Cloud Map is used for [`TIME_TO_LIVE`]. If it is older than [`REFRESH_AFTER`], it is still used while a new one is
 //! fetched in the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map
 //! does not respond, the last good answer is used for another [`TIME_TO_LIVE`], with a retry in the background every
-//! [`RETRY_AFTER`]. If a caller reports that an instance does not work, a new answer is fetched at once.
+//! [`RETRY_AFTER`]. If a caller reports that an instance does not work, a new answer is fetched at once, but at most
+//! once a second.
 //!
-//! No library does this. moka, the obvious one, drops a value when it expires, but here a value must be able to outlive its
-//! time, and be refreshed shortly before. Nothing runs between calls, because Lambda freezes a function then. So a map and
+//! No library does this. moka drops a value when it expires, but here an expired value is still needed if Cloud Map does not respond,
+//! and a value is refreshed shortly before it expires. Nothing runs between calls, because Lambda freezes a function then. So a map and
 //! three points in time are enough.
 
 use std::{
@@ -57,7 +58,7 @@ pub trait Directory: fmt::Debug + Send + Sync {
     /// The instances of a service that can be called.
     fn resolve<'a>(&'a self, service: &'a str) -> BoxFuture<'a, Result<Instances, ResolveError>>;
 
-    /// Reports that an instance did not work: the next answer should be a new one.
+    /// Reports that an instance did not work, so that the next call fetches a new answer.
     fn invalidate(&self, service: &str);
 }
 
@@ -67,7 +68,7 @@ pub enum ResolveError {
     /// It has no instance that can be called; the text says where it was looked up.
     #[error("{0}")]
     NotFound(String),
-    /// The directory itself does not work, and has never answered before.
+    /// The directory itself does not work, and no earlier answer is cached.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -185,7 +186,7 @@ impl Directory for Dynamic {
                 Cached::Fresh(instances) => Ok(instances),
                 Cached::Stale(instances) => {
                     let (directory, service) = (self.clone(), service.to_owned());
-                    // Runs beside the present call. If Lambda freezes it, it goes on during the next one.
+                    // Runs beside the current call. If Lambda freezes it, it goes on during the next one.
                     tokio::spawn(telemetry::beside(async move { drop(directory.ask(&service).await) }));
                     Ok(instances)
                 }
@@ -200,7 +201,7 @@ impl Directory for Dynamic {
     }
 }
 
-/// The known addresses of services, and how old they are. Without clock and I/O.
+/// The known addresses of services, and how old they are. Pure: the time is a parameter.
 #[derive(Debug, Default)]
 struct Cache(HashMap<String, Entry>);
 
@@ -279,7 +280,7 @@ mod tests {
         Arc::from([Instance { id: "a".to_owned(), url: Some(url.to_owned()), function_arn: None }])
     }
 
-    /// A cache with an answer for users that is an hour old, and the present time.
+    /// A cache with a fresh answer for users, and the time at which it was stored.
     fn given_an_answer() -> (Cache, Instant) {
         let (mut cache, now) = (Cache::default(), Instant::now() + Duration::from_hours(1));
         cache.put("users", at("https://one.example"), now);
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_was_kept_expires_if_nobody_uses_it() {
+    fn a_kept_answer_expires_if_it_is_not_used() {
         let (mut cache, now) = given_an_answer();
         cache.keep("users", now);
         assert_eq!(cache.get("users", now + TIME_TO_LIVE), Cached::Missing);

@@ -19,7 +19,7 @@ use crate::{retry::Retries, telemetry::traceparent};
 /// message for 14 days and the bus delivers within one.
 pub const TOMBSTONE_LIFE: i64 = 30 * 24 * 60 * 60;
 
-/// Maximum retries of a cascade to delete an item that changes concurrently.
+/// Maximum retries of [`Table::bury_latest`] if the item changes concurrently.
 const BURY_RETRIES: usize = 2;
 /// Maximum pause before the first of them; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,8 +1,9 @@
 //! Creates an aggregate once per idempotency key.
 //!
 //! The aggregate's id is derived from the key ([`CreationRequest`]), so that a repeated request finds what the first one created.
-//! The item has the digest of that request, and its tombstone keeps it: another request with the same key is refused, and a
-//! repeat gets the answer of the first request, even if the aggregate has been changed or deleted since.
+//! The item stores the digest of that request, and so does its tombstone. A repeat gets the first request's answer, even if the
+//! aggregate was changed or deleted since; another request with the same key is refused. Thirty days after a deletion the
+//! tombstone, and with it the key, is forgotten.
 
 use kernel::{
     clock::Timestamp,
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Error, Key, Table, Written, aggregate::Stored};
 
-/// What a request can create.
+/// An aggregate that a request can create once.
 pub trait Creatable {
     /// When it was created.
     fn created_at(&self) -> Timestamp;
@@ -45,15 +46,15 @@ pub enum Creation<T> {
     Done(T),
     /// It was created before, at this time, by the same request with the same idempotency key.
     Repeated(Timestamp),
-    /// Another request with the same idempotency key created something else.
+    /// The key was used before by another request, or by one whose digest is unknown.
     KeyReused,
 }
 
 impl<T> Creation<T> {
-    /// Turns what was created into something else.
-    pub fn map<U>(self, turn: impl FnOnce(T) -> U) -> Creation<U> {
+    /// Converts what was created.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Creation<U> {
         match self {
-            Self::Done(created) => Creation::Done(turn(created)),
+            Self::Done(created) => Creation::Done(convert(created)),
             Self::Repeated(first) => Creation::Repeated(first),
             Self::KeyReused => Creation::KeyReused,
         }
@@ -79,7 +80,7 @@ impl<T: Creatable> Created<T> {
 }
 
 impl<T: Creatable> Stored<Created<T>> {
-    /// The result of a request that finds this under the id that it derived.
+    /// The result of a request if this item already has its id.
     fn creation<U>(&self, request: &CreationRequest) -> Creation<U> {
         let origin = match self {
             Self::Live(created) => Some(created.origin()),
@@ -110,7 +111,7 @@ impl Table {
             Written::Done => Ok(Creation::Done(created.aggregate)),
             Written::ConditionFailed(Some(present)) => Ok(present.creation(request)),
             Written::ConditionFailed(None) => {
-                Err(Error::Broken("a failed condition without its item".into()))
+                Err(Error::Broken("DynamoDB did not return the item that failed the condition".into()))
             }
         }
     }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_gets_the_time_of_the_first_request_even_after_a_change_or_a_deletion() {
+    fn a_repeat_gets_the_first_time_even_after_a_change_or_deletion() {
         let first = request("attic");
         let created = given_a_room_by(&first);
         let renamed = created.with(Room { name: "Loft".to_owned(), ..created.aggregate.clone() });
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tombstone_without_its_request_lets_no_request_repeat() {
+    fn a_tombstone_without_an_origin_refuses_every_request() {
         let present: Stored<Created<Room>> =
             Stored::Deleted(Tombstone { version: 2, origin: None, expires_at: 0 });
         assert_eq!(present.creation::<Room>(&request("attic")), Creation::KeyReused);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Error, Item};
 
-/// `#name → name` for each attribute of an expression.
+/// The placeholders of an expression: see [`names`].
 pub(super) type Names = HashMap<String, String>;
 
 /// The condition of a write: a condition expression and its values.
@@ -65,7 +65,7 @@ impl Condition {
     }
 }
 
-/// An update that depends on the present attributes: an update expression and its values.
+/// An update that depends on the current attributes: an update expression and its values.
 #[derive(Clone, Debug)]
 pub struct Update(Condition);
 
@@ -87,7 +87,7 @@ impl Update {
     }
 
     /// The expression, with its names and values and those of its condition.
-    pub(super) fn guarded(self, condition: &Condition) -> (String, Names, Item) {
+    pub(super) fn into_parts(self, condition: &Condition) -> (String, Names, Item) {
         let names = self.0.names().chain(condition.names()).collect();
         let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
         (self.0.expression, names, values)

@@ -1,6 +1,6 @@
 //! Reads and writes a service's DynamoDB table.
 //!
-//! One table per service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not an error. Reads of
+//! One table per service, keys `pk` and `sk`, items as `serde` types. A classify condition is an answer, not an error. Reads of
 //! the table are strongly consistent; reads of a global index cannot be.
 //!
 //! | module | what it does |
@@ -36,7 +36,7 @@ use thiserror::Error;
 
 pub use self::{
     expression::{Condition, Scalar, Update},
-    query::{Found, List, Row},
+    query::{Found, IndexEntry, List},
     transaction::{Transacted, Write},
 };
 use crate::{aws, environment, retry::Retries};
@@ -76,8 +76,8 @@ impl From<serde_dynamo::Error> for Error {
     }
 }
 
-/// Whether an SDK's error can be retried.
-fn failed<E>(error: SdkError<E>) -> Error
+/// The SDK's error, classified by whether a retry may succeed.
+fn classify<E>(error: SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + error::Error + Send + Sync + 'static,
 {
@@ -135,7 +135,7 @@ pub enum Written<T> {
 }
 
 impl<T> Written<T> {
-    /// Turns a failed condition into an error of the caller's choice.
+    /// Turns a classify condition into an error of the caller's choice.
     pub fn done_or<E>(self, condition_failed: impl FnOnce() -> E) -> Result<(), E> {
         match self {
             Self::Done => Ok(()),
@@ -196,7 +196,7 @@ impl Table {
             .consistent_read(true)
             .send()
             .await
-            .map_err(failed)?;
+            .map_err(classify)?;
         Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
     }
 
@@ -219,13 +219,13 @@ impl Table {
         Ok(Items(found))
     }
 
-    /// Reads items with one `BatchGetItem`, and returns the keys of those that are left: if DynamoDB lacks capacity, it leaves
-    /// keys unprocessed, in an answer that is a success.
+    /// Reads items with one `BatchGetItem`, and returns the keys of those that are left: if capacity is short, DynamoDB
+    /// returns success with unprocessed keys.
     async fn get_some(&self, keys: Vec<Item>, found: &mut HashMap<Key, Item>) -> Result<Vec<Item>, Error> {
         let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
         let wanted = wanted.map_err(|error| Error::Broken(error.into()))?;
         let request = self.client.batch_get_item().request_items(&self.name, wanted);
-        let answer = request.send().await.map_err(failed)?;
+        let answer = request.send().await.map_err(classify)?;
         for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
             let key: Key = serde_dynamo::from_item(item.clone())?;
             found.insert(key, item);
@@ -246,7 +246,7 @@ impl Table {
             .table_name(&self.name)
             .set_item(Some(to_item(item)?))
             .set_expression_attribute_names(Some(condition.names().collect()))
-            .set_expression_attribute_values(some(condition.values.into_iter().collect()))
+            .set_expression_attribute_values(non_empty(condition.values.into_iter().collect()))
             .condition_expression(condition.expression)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .send()
@@ -256,7 +256,7 @@ impl Table {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
                 condition_failed(check.item.clone())
             }
-            _ => Err(failed(error)),
+            _ => Err(classify(error)),
         }
     }
 
@@ -284,7 +284,7 @@ impl Table {
             .set_key(Some(key.into_item()))
             .update_expression(expression)
             .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(some(values.chain(condition.values).collect()))
+            .set_expression_attribute_values(non_empty(values.chain(condition.values).collect()))
             .condition_expression(condition.expression)
             .return_values(ReturnValue::None)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
@@ -295,7 +295,7 @@ impl Table {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
                 condition_failed(check.item.clone())
             }
-            _ => Err(failed(error)),
+            _ => Err(classify(error)),
         }
     }
 
@@ -306,7 +306,7 @@ impl Table {
         update: Update,
         condition: Condition,
     ) -> Result<Updated<T>, Error> {
-        let (expression, names, values) = update.guarded(&condition);
+        let (expression, names, values) = update.into_parts(&condition);
         let request = self
             .client
             .update_item()
@@ -314,7 +314,7 @@ impl Table {
             .set_key(Some(key.into_item()))
             .update_expression(expression)
             .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(some(values))
+            .set_expression_attribute_values(non_empty(values))
             .condition_expression(condition.expression)
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(OnFailure::AllOld);
@@ -333,7 +333,7 @@ impl Table {
                     return Ok(Updated::ConditionFailed(present));
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) if retries.wait().await => {}
-                _ => return Err(failed(error)),
+                _ => return Err(classify(error)),
             }
         }
     }
@@ -346,7 +346,7 @@ impl Table {
             .set_key(Some(key.into_item()))
             .send()
             .await
-            .map_err(failed)?;
+            .map_err(classify)?;
         Ok(())
     }
 }
@@ -359,11 +359,11 @@ fn to_item(item: &impl Serialize) -> Result<Item, Error> {
 }
 
 /// `None` for an empty map, which DynamoDB refuses.
-fn some(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, AttributeValue>> {
+fn non_empty(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, AttributeValue>> {
     (!values.is_empty()).then_some(values)
 }
 
-/// The answer to a failed condition, with the present item that DynamoDB returned.
+/// The answer to a classify condition, with the present item that DynamoDB returned.
 fn condition_failed<T: DeserializeOwned>(present: Option<Item>) -> Result<Written<T>, Error> {
     Ok(Written::ConditionFailed(present.map(serde_dynamo::from_item).transpose()?))
 }

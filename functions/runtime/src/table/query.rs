@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::{
 use kernel::page::{Page, PageRequest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Error, Item, Key, Table, failed};
+use super::{Error, Item, Key, Table, classify};
 
 /// A whole list: the items of one partition of an index, in the order of its sort key.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct List {
     pub index: &'static str,
     /// The partition key's attribute and value.
     pub partition: (&'static str, String),
-    /// The sort key's attribute, which is text. An item's value is its position in the list.
+    /// The sort key's attribute, a string. Its value is the item's position in the list.
     pub sort: &'static str,
     /// Whether the order is descending.
     pub newest_first: bool,
@@ -48,12 +48,12 @@ impl<T> Found<T> {
         self.items.iter().map(|(_, item)| item)
     }
 
-    /// The items, in order.
+    /// Consumes the page and returns its items, in order.
     pub fn into_items(self) -> impl ExactSizeIterator<Item = T> {
         self.items.into_iter().map(|(_, item)| item)
     }
 
-    /// Keeps at most `count` items. The rest of them is on the next page.
+    /// Keeps at most `count` items. The next page begins after them.
     #[must_use]
     pub fn limit(mut self, count: usize) -> Self {
         if self.items.len() > count {
@@ -63,7 +63,7 @@ impl<T> Found<T> {
         self
     }
 
-    /// Keeps the items before the first that is not `wanted`, at which the list ends.
+    /// Keeps the items before the first that is not `wanted`, and ends the list there.
     #[must_use]
     pub fn take_while(mut self, wanted: impl Fn(&T) -> bool) -> Self {
         if let Some(first) = self.items.iter().position(|(_, item)| !wanted(item)) {
@@ -73,16 +73,16 @@ impl<T> Found<T> {
         self
     }
 
-    /// Turns each item into another, or drops it. The page ends where it ended.
-    pub fn filter_map<U>(self, mut turn: impl FnMut(T) -> Option<U>) -> Found<U> {
+    /// Converts or drops each item. The end of the page stays the same.
+    pub fn filter_map<U>(self, mut convert: impl FnMut(T) -> Option<U>) -> Found<U> {
         let items = self.items.into_iter();
-        let items = items.filter_map(|(position, item)| Some((position, turn(item)?))).collect();
+        let items = items.filter_map(|(position, item)| Some((position, convert(item)?))).collect();
         Found { items, end: self.end }
     }
 
-    /// Turns each item into another.
-    pub fn map<U>(self, mut turn: impl FnMut(T) -> U) -> Found<U> {
-        self.filter_map(|item| Some(turn(item)))
+    /// Converts each item.
+    pub fn map<U>(self, mut convert: impl FnMut(T) -> U) -> Found<U> {
+        self.filter_map(|item| Some(convert(item)))
     }
 
     /// The page as the API shows it, for the request that asked for it.
@@ -94,15 +94,15 @@ impl<T> Found<T> {
 
 /// An item's entry in an index that has only keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
+pub struct IndexEntry {
     /// The item's key in the table.
     #[serde(flatten)]
     pub key: Key,
 }
 
 impl Table {
-    /// Reads a page of a list: up to `limit` items after the position `after`. There can be fewer and still more after them,
-    /// because DynamoDB ends a page at 1 MB.
+    /// Reads a page of a list: up to `limit` items after the position `after`. A page can be shorter although the
+    /// list goes on, because DynamoDB ends a page at 1 MB.
     pub async fn page<T: DeserializeOwned>(
         &self,
         list: &List,
@@ -110,13 +110,13 @@ impl Table {
         limit: u32,
     ) -> Result<Found<T>, Error> {
         let answer = self
-            .request(list, after)
-            // One more than the limit, to know whether there are more without a cursor to an empty page.
+            .query(list, after)
+            // One more than the limit, so that no cursor leads to an empty page.
             .limit(i32::try_from(limit).unwrap_or(i32::MAX).saturating_add(1))
             .scan_index_forward(!list.newest_first)
             .send()
             .await
-            .map_err(failed)?;
+            .map_err(classify)?;
         let items = answer.items.unwrap_or_default().into_iter().map(|item| {
             let position = position(list, &item)?;
             Ok((position, serde_dynamo::from_item(item)?))
@@ -125,22 +125,22 @@ impl Table {
         Ok(Found::new(items, answer.last_evaluated_key.is_some()).limit(limit as usize))
     }
 
-    /// Reads a page of a list whose index has only keys: the items themselves, strongly consistent. Those that were removed
-    /// after the index was read are left out.
+    /// Reads a page of a list whose index has only keys, and then the items themselves, strongly consistently. Items that are gone by
+    /// then are left out.
     pub async fn page_of_items<T: DeserializeOwned>(
         &self,
         list: &List,
         after: Option<&str>,
         limit: u32,
     ) -> Result<Found<T>, Error> {
-        let rows = self.page::<Row>(list, after, limit).await?;
-        let keys: Vec<Key> = rows.items().map(|row| row.key.clone()).collect();
+        let entries = self.page::<IndexEntry>(list, after, limit).await?;
+        let keys: Vec<Key> = entries.items().map(|entry| entry.key.clone()).collect();
         let mut items = self.batch_get(&keys).await?;
         let mut found = Vec::with_capacity(keys.len());
-        for (position, row) in rows.items {
-            found.extend(items.take(&row.key)?.map(|item| (position, item)));
+        for (position, entry) in entries.items {
+            found.extend(items.take(&entry.key)?.map(|item| (position, item)));
         }
-        Ok(Found { items: found, end: rows.end })
+        Ok(Found { items: found, end: entries.end })
     }
 
     /// Counts the items of a list after a position.
@@ -148,8 +148,8 @@ impl Table {
         let mut count = 0;
         let mut start = None;
         loop {
-            let request = self.request(list, after).select(Select::Count).set_exclusive_start_key(start);
-            let answer = request.send().await.map_err(failed)?;
+            let request = self.query(list, after).select(Select::Count).set_exclusive_start_key(start);
+            let answer = request.send().await.map_err(classify)?;
             count += u64::try_from(answer.count).unwrap_or_default();
             start = answer.last_evaluated_key;
             if start.is_none() {
@@ -158,13 +158,13 @@ impl Table {
         }
     }
 
-    fn request(&self, list: &List, after: Option<&str>) -> QueryFluentBuilder {
+    fn query(&self, list: &List, after: Option<&str>) -> QueryFluentBuilder {
         let request = self
             .client
             .query()
             .table_name(&self.name)
             .index_name(list.index)
-            // Global indexes, whose partition is not the table's, offer no consistent read.
+            // Only a local index, whose partition key is the table's, can be read consistently.
             .consistent_read(list.partition.0 == "pk")
             .expression_attribute_names("#partition", list.partition.0)
             .expression_attribute_values(":partition", AttributeValue::S(list.partition.1.clone()));
@@ -185,7 +185,9 @@ impl Table {
 fn position(list: &List, item: &Item) -> Result<String, Error> {
     let position = item.get(list.sort).and_then(|value| value.as_s().ok());
     position.cloned().ok_or_else(|| {
-        Error::Broken(format!("an item of the index {} has no text in {}", list.index, list.sort).into())
+        Error::Broken(
+            format!("an item of the index {} has no string attribute {}", list.index, list.sort).into(),
+        )
     })
 }
 
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_leaves_the_rest_to_the_next_page() {
+    fn a_limit_moves_the_rest_to_the_next_page() {
         assert_eq!(numbers(&found(&[1, 2, 3], false).limit(2)), (vec![1, 2], Some("at 2")));
         assert_eq!(numbers(&found(&[1, 2], false).limit(2)), (vec![1, 2], None));
         assert_eq!(numbers(&found(&[1], true).limit(2)), (vec![1], Some("at 1")));
@@ -225,13 +227,13 @@ mod tests {
     }
 
     #[test]
-    fn a_page_whose_last_items_were_removed_still_ends_where_it_ended() {
+    fn dropping_items_does_not_move_the_end_of_a_page() {
         let odd = found(&[1, 2, 3, 4], true).filter_map(|number| (number % 2 == 1).then_some(number));
         assert_eq!(numbers(&odd), (vec![1, 3], Some("at 4")));
     }
 
     #[test]
-    fn the_next_cursor_leads_behind_the_end_of_the_page() {
+    fn the_next_cursor_starts_after_the_end_of_the_page() {
         let request = PageRequest::read("numbers", None, None).unwrap();
         let page = found(&[1, 2], true).into_page(&request);
         assert_eq!(page.items, [1, 2]);

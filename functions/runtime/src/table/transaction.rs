@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
 };
 use serde::Serialize;
 
-use super::{Condition, Error, Key, Table, Update, failed, some, to_item};
+use super::{Condition, Error, Key, Table, Update, classify, non_empty, to_item};
 
 /// DynamoDB's reason for a write whose condition did not hold.
 const CONDITION_FAILED: &str = "ConditionalCheckFailed";
@@ -31,7 +31,7 @@ impl Table {
             .table_name(&self.name)
             .set_item(Some(to_item(item)?))
             .set_expression_attribute_names(Some(condition.names().collect()))
-            .set_expression_attribute_values(some(condition.values.into_iter().collect()))
+            .set_expression_attribute_values(non_empty(condition.values.into_iter().collect()))
             .condition_expression(condition.expression)
             .build()
             .map_err(|error| Error::Broken(error.into()))?;
@@ -40,13 +40,13 @@ impl Table {
 
     /// An update of an item if the condition holds, as part of a transaction.
     pub fn transact_update(&self, key: Key, update: Update, condition: Condition) -> Result<Write, Error> {
-        let (expression, names, values) = update.guarded(&condition);
+        let (expression, names, values) = update.into_parts(&condition);
         let update = UpdateItem::builder()
             .table_name(&self.name)
             .set_key(Some(key.into_item()))
             .update_expression(expression)
             .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(some(values))
+            .set_expression_attribute_values(non_empty(values))
             .condition_expression(condition.expression)
             .build()
             .map_err(|error| Error::Broken(error.into()))?;
@@ -60,13 +60,14 @@ impl Table {
         let Err(error) = result else { return Ok(Transacted::Done) };
         let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
         else {
-            return Err(failed(error));
+            return Err(classify(error));
         };
         let codes: Vec<&str> =
             cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect();
-        let of_conditions: Vec<usize> = (0..codes.len()).filter(|i| codes[*i] == CONDITION_FAILED).collect();
-        if !of_conditions.is_empty() {
-            Ok(Transacted::ConditionsFailed(of_conditions))
+        let failed_conditions: Vec<usize> =
+            (0..codes.len()).filter(|i| codes[*i] == CONDITION_FAILED).collect();
+        if !failed_conditions.is_empty() {
+            Ok(Transacted::ConditionsFailed(failed_conditions))
         } else if codes.contains(&"ValidationError") {
             Err(Error::Broken(error.into()))
         } else {

@@ -32,7 +32,7 @@ use super::{EXPORTED, Kind, XRAY_HEADER, context::as_xray_header, fail};
 #[derive(Debug)]
 pub(crate) struct AwsCalls;
 
-/// The span of the present call.
+/// The span of the current call.
 #[derive(Debug)]
 struct Call {
     span: Span,

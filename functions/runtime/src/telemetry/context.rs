@@ -42,17 +42,17 @@ pub(super) fn as_xray_header(span: &SpanContext) -> Option<String> {
     span_context_to_string(span)
 }
 
-/// The present trace context.
+/// The current trace context.
 pub(super) fn current() -> SpanContext {
     if TRACING { Context::current().span().span_context().clone() } else { SpanContext::NONE }
 }
 
-/// The present trace context, as a header `X-Amzn-Trace-Id`.
+/// The current trace context, as a header `X-Amzn-Trace-Id`.
 pub(crate) fn xray_header() -> Option<String> {
     as_xray_header(&current())
 }
 
-/// The present trace context, as a W3C `traceparent`: for events and for the saga.
+/// The current trace context, as a W3C `traceparent`: for events and for the saga.
 pub fn traceparent() -> Option<String> {
     if !TRACING {
         return None;

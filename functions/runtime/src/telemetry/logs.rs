@@ -1,7 +1,8 @@
 //! Logs: one JSON object per line on standard output, which Lambda sends to CloudWatch Logs.
 //!
-//! A line has `timestamp`, `level`, `message`, `function`, `request_id` and `trace_id`, what is being worked on (`name`:
-//! an `invocation` or one `event` of it, then with the event's fields), and its own fields. No bodies, tokens, names or addresses: ids say enough.
+//! A line has `timestamp`, `level`, `message`, `function`, `request_id` and `trace_id`, what is being worked on (`name`: an
+//! `invocation` or one `event` of it, then with the event's fields), and its own fields. No bodies, tokens, names or addresses: log
+//! ids instead.
 //!
 //! | good | bad |
 //! |---|---|
@@ -20,7 +21,7 @@ use tracing_subscriber::{
 
 use super::LOGGED;
 
-/// The crates whose lines are written at every level that `LOG_LEVEL` asks for. Of libraries only warnings and errors are,
+/// The crates whose lines are written at every level that `LOG_LEVEL` asks for. Libraries write only warnings and errors,
 /// because finer lines of the AWS SDK contain requests and answers, and so personal data.
 const OURS: [&str; 11] = [
     "comments",

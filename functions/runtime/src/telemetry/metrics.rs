@@ -37,7 +37,7 @@ pub const CLIENT_ERRORS: Count = Count::by("ClientErrors", "endpoint");
 pub const SERVER_ERRORS: Count = Count::by("ServerErrors", "endpoint");
 /// One run of a step of the saga, by step (`payments-authorize`).
 pub const STEP_TIME: Time = Time::by("StepTime", "step");
-/// Runs of a step that failed and will be retried, by step.
+/// Attempts of a step that failed, without refusals, by step.
 pub const STEP_FAILURES: Count = Count::by("StepFailures", "step");
 /// From a change to its event on the bus, by publishing service.
 pub const RELAY_LAG: Time = Time::by("RelayLag", "service");
@@ -54,7 +54,7 @@ pub const DEAD_LETTERS: Count = Count::by("DeadLetters", "consumer");
 pub const EMAILS_SENT: Count = Count::new("EmailsSent");
 /// E-mails that the mail service did not accept; they will be retried.
 pub const EMAILS_FAILED: Count = Count::new("EmailsFailed");
-/// Calls to another service without an answer, by the service that was called.
+/// Calls to another service that failed, by that service.
 pub const CALL_FAILURES: Count = Count::by("CallFailures", "service");
 
 impl Count {

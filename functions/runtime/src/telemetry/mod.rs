@@ -56,7 +56,7 @@ const LOGGED: &str = "log";
 pub(crate) const TRACING: bool = !cfg!(feature = "without-tracing");
 
 tokio::task_local! {
-    /// The span of the present unit of work, whose fields are added to each of its log lines.
+    /// The span of the current unit of work, whose fields are added to each of its log lines.
     static LOGGED_SPAN: Span;
 }
 
@@ -159,7 +159,7 @@ impl Unit {
         Self { exported, logged }
     }
 
-    /// The work on one event of a batch, as part of the present invocation: in the event's own trace, with a link to the
+    /// The work on one event of a batch, as part of the current invocation: in the event's own trace, with a link to the
     /// invocation, as X-Ray models a batch. An event without a trace context is in the invocation's trace.
     pub(crate) fn of_batch(
         kind: Kind,
@@ -281,7 +281,7 @@ fn fail(span: &Span, reason: impl Into<Cow<'static, str>>) {
     span.set_status(Status::error(reason));
 }
 
-/// Annotates the present exported span with an id, by which its trace can be found. Ids only, because a trace must not have
+/// Annotates the current exported span with an id, by which its trace can be found. Ids only, because a trace must not have
 /// personal data.
 pub fn annotate(key: &'static str, id: impl Display) {
     let context = opentelemetry::Context::current();

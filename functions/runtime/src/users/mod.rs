@@ -1,4 +1,4 @@
-//! The users service as the other services see it. Everything else in this crate knows no entity of this system.
+//! The users service as the other services see it.
 //!
 //! | module | what it does |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! A service's own copy of the users' names, kept current by the users' events.
 //!
-//! So no call to another service is needed to show a name or to refuse a deleted user. Only if a user's `user.created` has not
-//! arrived yet, the users service is called.
+//! Showing a name or refusing a deleted user therefore needs no call. The users service is called only if `user.created` has not
+//! arrived yet.
 
 use events::UserEvent;
 use kernel::{event::CloudEvent, problem::Problem};
@@ -81,7 +81,7 @@ pub async fn rename(table: &Table, item: Key, author: &Author, sequence: u64) ->
 }
 
 /// The caller as an author, with the version of the profile; 403 without a profile.
-pub async fn author(
+pub async fn resolve_author(
     copy: Option<UserCopy>,
     caller: &Caller,
     users: &UsersClient,

@@ -25,7 +25,7 @@ async fn a_faulty_instance_makes_users_unavailable_in_time_and_with_a_reason() {
     let faults: [(&str, Refusal); 4] = [
         ("answered 500 Internal Server Error", Refusal { status: 500, body: json!({}) }),
         ("answered 503 Service Unavailable", Refusal { status: 503, body: json!({}) }),
-        ("200 with something that is no user", Refusal { status: 200, body: json!("rubbish") }),
+        ("200, but the body is not a user", Refusal { status: 200, body: json!("rubbish") }),
         ("refused with 403 Forbidden", Refusal { status: 403, body: json!({"message": "Forbidden"}) }),
     ];
     with_copy(&system, "orders-validate-user", namespace.changes(), async |copy| {
@@ -48,7 +48,7 @@ async fn a_faulty_instance_makes_users_unavailable_in_time_and_with_a_reason() {
         let reason = assert_unavailable(copy, &input).await;
         assert!(begin.elapsed() < IN_TIME, "{:?}", begin.elapsed());
         assert!(reason.contains("no answer within 1500 ms"), "{reason}");
-        assert!(reason.contains("for the call are over"), "{reason}");
+        assert!(reason.contains("the call timed out after"), "{reason}");
     })
     .await;
 }
@@ -125,7 +125,7 @@ async fn a_correct_static_address_needs_no_cloud_map_and_a_wrong_one_is_named() 
         ("http://127.0.0.1:1", "refused"),
         ("users", "the URL must begin with https://"),
         (no_such_api.as_str(), "refused with 403 Forbidden"),
-        (&gateway.url, "404, and not from the service: is the address the right one?"),
+        (&gateway.url, "404, but not from the service: check the address"),
         ("", "neither USERS_URL nor USERS_LOOKUP is in the function's environment"),
     ] {
         with_copy(&system, "orders-validate-user", fixed(url), async |copy| {

@@ -101,7 +101,7 @@ impl<S: 'static> Endpoints<S> {
                 let start = Instant::now();
                 // Boxed, so that the function's future does not contain the handler's.
                 let result = call(&self.state, payload).boxed_local().await;
-                tell_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
+                record_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
                 result.map_err(Error::from)
             })
             .await
@@ -139,14 +139,14 @@ impl<S: 'static> Endpoints<S> {
             if let Some(made) = result.as_ref().ok().and_then(Reply::location) {
                 annotate(unit, made);
             }
-            tell_outcome(unit, &method, route, result.as_ref().map(Reply::status), start);
+            record_outcome(unit, &method, route, result.as_ref().map(Reply::status), start);
             let mut answer = match result {
                 Ok(reply) => reply.into_response(),
                 Err(problem) => problem_response(&problem, &instance),
             };
-            let place = telemetry::traceparent().and_then(|place| HeaderValue::try_from(place).ok());
-            if let Some(place) = place {
-                answer.headers.insert(TRACE_RESPONSE, place);
+            let traceparent = telemetry::traceparent().and_then(|value| HeaderValue::try_from(value).ok());
+            if let Some(traceparent) = traceparent {
+                answer.headers.insert(TRACE_RESPONSE, traceparent);
             }
             answer
         })
@@ -183,7 +183,7 @@ fn ids(path: &str) -> impl Iterator<Item = (String, &str)> {
 }
 
 /// Writes one line per request, at a level that depends on the outcome, and records the outcome in the trace and the metrics.
-fn tell_outcome(
+fn record_outcome(
     unit: &Unit,
     method: &str,
     route: &str,
