@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thing_is_asked_for_by_one_signed_request() {
+    async fn an_entity_is_requested_by_one_signed_get() {
         let server = Server::start(|_| post());
         let found = http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await.unwrap();
         assert_eq!(found, Some(spring()));
@@ -588,7 +588,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_404_that_is_the_services_own_is_none() {
+    async fn a_404_from_the_service_means_that_the_entity_does_not_exist() {
         let problem = Problem::not_found("post").to_json("urn:uuid:1").to_string();
         let server = Server::start(move |_| answer("404 Not Found", problem::MEDIA_TYPE, &problem));
         assert_eq!(http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await.unwrap(), None);
@@ -596,17 +596,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_404_of_a_gateway_is_a_wrong_address_and_not_a_missing_thing() {
+    async fn a_404_from_the_gateway_is_a_wrong_address() {
         let server =
             Server::start(|_| answer("404 Not Found", "application/json", r#"{"message":"Not Found"}"#));
         let reason = reason(http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await);
-        assert!(reason.contains("is the address the right one?"), "{reason}");
+        assert!(reason.contains("not from the service: check the address"), "{reason}");
         assert!(reason.contains(&server.url), "{reason}");
         assert_eq!(server.requests().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_refusal_is_not_repeated() {
+    async fn a_4xx_is_not_retried() {
         for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "429 Too Many Requests"] {
             let server = Server::start(move |_| answer(status, "application/json", "{}"));
             let reason = reason(http(at(&[&server.url])).get(ID, Deadline::after(PLENTY)).await);
@@ -616,7 +616,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_out_of_order_is_asked_three_times_and_all_of_it_is_told() {
+    async fn a_failing_service_is_tried_again_and_each_attempt_is_reported() {
         let rubbish = json!({"id": ID}).to_string();
         let another = json!({"id": Uuid::from_u128(8), "title": "Autumn"}).to_string();
         for (faulty, told) in [
@@ -670,14 +670,11 @@ mod tests {
         assert!(reason.contains(&server.url), "{reason}");
 
         let start = Instant::now();
-        let reason = reason_of_none_left(&server).await;
+        let client = http(at(&[&server.url]));
+        let reason = self::reason(client.get(ID, Deadline::after(RESERVED_TIME)).await);
         assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
         assert_eq!(reason, "no time was left for the call");
         assert_eq!(server.requests().len(), 1);
-    }
-
-    async fn reason_of_none_left(server: &Server) -> String {
-        reason(http(at(&[&server.url])).get(ID, Deadline::after(RESERVED_TIME)).await)
     }
 
     #[tokio::test]
@@ -704,7 +701,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_are_used_again() {
+    async fn connections_are_reused() {
         let server = Server::start(|_| post());
         let client = http(at(&[&server.url]));
         for _ in 0..10 {
@@ -714,7 +711,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_is_none_and_one_where_nobody_listens_are_named() {
+    async fn an_invalid_or_unreachable_address_is_reported() {
         for url in ["ht!tp://posts", "posts", "http://posts.example"] {
             let reason = reason(http(at(&[url])).get(ID, Deadline::after(PLENTY)).await);
             assert!(reason.contains(&format!("at {url} (instance 0): the URL must be")), "{reason}");
@@ -725,7 +722,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_that_nobody_knows_is_not_asked_for_again_and_a_silent_directory_is() {
+    async fn an_unknown_service_is_not_retried_but_a_failing_directory_is() {
         for (unresolved, times) in [
             (ResolveError::NotFound("Cloud Map has no service posts".to_owned()), 1),
             (ResolveError::Unavailable("Cloud Map does not answer".to_owned()), 3),
@@ -743,7 +740,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn by_rpc_null_is_none_and_a_missing_field_is_rubbish() {
+    async fn by_rpc_null_means_not_found_and_a_missing_field_is_an_error() {
         let post = json!({"post": {"id": ID, "title": "Spring"}}).to_string();
         for (payload, expected) in [(post.as_str(), Some(spring())), (r#"{"post": null}"#, None)] {
             let payload = answer("200 OK", "application/json", payload);
@@ -759,7 +756,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn by_rpc_a_refusal_is_not_repeated_and_a_failure_is() {
+    async fn by_rpc_a_4xx_is_not_retried_and_a_failure_is() {
         let refused = r#"{"__type": "AccessDeniedException", "Message": "not authorized"}"#;
         let server = Server::start(move |_| answer("403 Forbidden", "application/json", refused));
         let reason = reason(rpc(&server).get(ID, Deadline::after(PLENTY)).await);
