@@ -204,7 +204,7 @@ def is_documented_in_words(error):
         # A cursor is valid only for the list that returned it.
         (pointer == "/cursor" and detail == "is not a next_cursor of this list")
         # An item must not occur twice.
-        or detail == "is in the order already; give its quantity once"
+        or detail == "is in the order already; list each SKU once"
         # The limit is in bytes, but JSON Schema counts characters.
         or detail.endswith("bytes of UTF-8")
         # A SKU must not consist of dots only.

@@ -57,7 +57,7 @@ impl Comment {
         (comment, event)
     }
 
-    /// Changes it.
+    /// Changes the text.
     #[must_use]
     pub fn edit(self, body: Body, now: Timestamp) -> (Self, CloudEvent<CommentEvent>) {
         let comment = Self { body, updated_at: now, version: self.version + 1, ..self };
@@ -66,7 +66,7 @@ impl Comment {
         (comment, event)
     }
 
-    /// Deletes it.
+    /// Deletes the comment.
     pub fn delete(&self, now: Timestamp) -> CloudEvent<CommentEvent> {
         CloudEvent::new(self.id, self.version + 1, now, CommentEvent::Deleted(self.changed()))
     }
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_tells_the_post_its_author_and_the_beginning_of_the_text() {
+    fn writing_publishes_the_post_its_author_and_the_beginning_of_the_text() {
         let long = "한".repeat(200);
         let (comment, event) =
             Comment::write(Uuid::from_u128(2), POST, author(), body(&long), Timestamp::now());
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_the_text_and_adds_one_to_the_version() {
+    fn an_edit_changes_the_text_and_increments_the_version() {
         let before = given_a_comment();
         let now = before.created_at.plus_seconds(5);
         let (after, event) = before.clone().edit(body("Not I."), now);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn its_author_and_the_posts_author_may_delete_it_and_nobody_else() {
+    fn only_its_author_and_the_posts_author_may_delete_it() {
         let comment = given_a_comment();
         assert!(comment.may_be_deleted_by(comment.author.id, None));
         assert!(comment.may_be_deleted_by(POST.1, Some(POST.1)));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_is_the_last_version() {
+    fn deleting_increments_the_version() {
         let comment = given_a_comment();
         let event = comment.delete(Timestamp::now());
         assert_eq!((event.sequence, event.payload), (2, CommentEvent::Deleted(comment.changed())));

@@ -31,7 +31,7 @@ pub async fn on_user(comments: &Comments, delivery: &Delivery<UserEvent>) -> Res
     queue::follow_up(copied, work).await
 }
 
-/// Keeps a copy of which posts exist and who wrote them; deletes a deleted post's comments.
+/// Updates the copy of the post; deletes a deleted post's comments.
 pub async fn on_post(comments: &Comments, delivery: &Delivery<PostEvent>) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
     let copied = comments.apply_post(event).await?;

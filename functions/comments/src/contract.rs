@@ -17,7 +17,7 @@ use crate::{
 /// The body for creating and for changing a comment.
 #[derive(JsonSchema)]
 #[schemars(rename = "CommentText")]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct CommentText {
     /// The text.
     body: Body,
@@ -37,7 +37,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("comments-create", "POST", "/posts/{id}/comments", endpoints::create)
             .named("createComment", "Comment on a post")
-            .about("A post that was created a moment ago can be unknown here for a second: 404 until then.")
+            .about("A new post can be unknown to comments for about a second; until then the answer is 404.")
             .with_profile()
             .creates()
             .refuses(&[Kind::Conflict])

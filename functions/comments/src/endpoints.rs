@@ -62,9 +62,9 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
         return Err(Problem::forbidden("comment"));
     }
     request.require_match(comment.version)?;
-    let read = comment.version;
+    let version_read = comment.version;
     let (comment, event) = comment.edit(body, Timestamp::now());
-    comments.save(read, &comment, event).await?;
+    comments.save(version_read, &comment, event).await?;
     Ok(Reply::ok(&comment)?.etag(comment.version))
 }
 

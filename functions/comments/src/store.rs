@@ -108,7 +108,7 @@ impl Comments {
         &self.table
     }
 
-    /// The copies of a post and of a user; 404 if there is none of the post.
+    /// The copies of a post and of a user; 404 if the post is unknown or deleted.
     pub async fn post_and_user(
         &self,
         post: Uuid,
@@ -120,7 +120,7 @@ impl Comments {
         Ok((existing(items.take(&post)?)?, user))
     }
 
-    /// 404 if there is no copy of the post.
+    /// 404 if the post is unknown or deleted.
     pub async fn require_post(&self, post: Uuid) -> Result<(), Problem> {
         existing(self.table.get(post_key(post)).await?).map(drop)
     }
@@ -160,10 +160,10 @@ impl Comments {
         Ok(creation.map(|record| record.comment))
     }
 
-    /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
+    /// Writes an edit of version `version_read`; 412 if that is no longer the current version.
     pub async fn save(
         &self,
-        read: u64,
+        version_read: u64,
         comment: &Comment,
         event: CloudEvent<CommentEvent>,
     ) -> Result<(), Problem> {
@@ -175,7 +175,7 @@ impl Comments {
         }
         let Comment { id, post_id, body, updated_at, version, .. } = comment;
         let edited = Edited { body, updated_at: *updated_at, version: *version };
-        self.table.save(key(*post_id, *id), read, &edited, event).await?.done_or(precondition::stale)
+        self.table.save(key(*post_id, *id), version_read, &edited, event).await?.done_or(precondition::stale)
     }
 
     /// Deletes a comment; 409 if another request changed it at the same time.
@@ -201,7 +201,7 @@ impl Comments {
         List { index: "by_author", partition, sort: "created", newest_first: false }
     }
 
-    /// Updates the copy of a post from an event, unless it is from a later one already.
+    /// Updates the copy of a post from an event, unless the copy is from a later event.
     pub async fn apply_post(&self, event: &CloudEvent<PostEvent>) -> Result<Copied, table::Error> {
         self.table.put_copy(post_key(event.subject), &PostCopy::of(event), event.sequence).await
     }
@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deleted_post_stays_known_as_deleted_until_no_event_about_it_can_arrive() {
+    fn a_deleted_post_is_kept_as_deleted_until_no_event_about_it_can_arrive() {
         let (id, author_id) = (Uuid::from_u128(1), Uuid::from_u128(7));
         let now = Timestamp::from_microsecond(0);
         let created = PostTitled { id, author_id, title: "Spring".to_owned() };

@@ -19,17 +19,16 @@ pub async fn list(inventory: &Inventory, request: &Request) -> Result<Reply, Pro
 
 /// `GET /inventory/{sku}`.
 pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
-    // No item has an id that is not a SKU.
+    // What is not a SKU cannot be the id of an item.
     let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
     let item = inventory.find(&sku).await?;
     Ok(Reply::ok(&item)?.etag(item.version))
 }
 
-/// `PUT /inventory/{sku}`, by administrators: lists an item with `If-None-Match: *`, changes one with
-/// `If-Match`.
+/// `PUT /inventory/{sku}`, by administrators: lists an item with `If-None-Match: *`, changes one with `If-Match`.
 pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
     request.require_group("admin")?;
-    // Browsers resolve `.` and `..` in a path, so that they could never reach such an item.
+    // Browsers resolve `.` and `..` in a path, so they could never reach such an item.
     let sku = Sku::parse(request.parameter("sku")).filter(|sku| !sku.as_str().chars().all(|c| c == '.'));
     let sku = sku.ok_or_else(|| {
         let detail = "must be 1 to 64 letters, digits, dots, underscores and hyphens, and not dots alone";

@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`stock`] | stock items, and what each movement does to them; no I/O |
+//! | [`stock`] | stock items, and how each movement changes them; no I/O |
 //! | [`reservation`] | the decisions that the order saga asks for: reserve, release, commit; no I/O |
 //! | [`store`] | stock items and reservations in the table |
 //! | [`endpoints`] | the HTTP endpoints |

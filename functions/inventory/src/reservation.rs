@@ -1,7 +1,7 @@
 //! The reservation of an order: decided without I/O, from the records in the table.
 //!
-//! Each decision is idempotent, and right in any order: "already done" is an answer, and releasing a reservation that was never
-//! made leaves a tombstone, which refuses it if it comes late.
+//! Each decision is idempotent, and correct in any order: "already done" is a result, and releasing a reservation that was never
+//! made leaves a tombstone, so that a late reservation is refused.
 
 use events::{InventoryEvent, Item, OrderItems, PricedItem};
 use kernel::{
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::stock::{Movement, StockItem};
 
-/// The items of an order: at least one, no more than [`Basket::MAX`], none of them twice.
+/// The items of an order: 1 to [`Basket::MAX`], each SKU once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "Vec<Item>")]
 pub struct Basket(Vec<Item>);
@@ -32,15 +32,15 @@ impl Basket {
 }
 
 impl TryFrom<Vec<Item>> for Basket {
-    type Error = &'static str;
+    type Error = String;
 
     fn try_from(items: Vec<Item>) -> Result<Self, Self::Error> {
         let twice =
-            items.iter().enumerate().any(|(place, item)| items[..place].iter().any(|it| it.sku == item.sku));
+            items.iter().enumerate().any(|(index, item)| items[..index].iter().any(|it| it.sku == item.sku));
         if items.is_empty() || items.len() > Self::MAX {
-            Err("an order has 1 to 50 items")
+            Err(format!("an order has 1 to {} items", Self::MAX))
         } else if twice {
-            Err("an order has each SKU once")
+            Err("an order has each SKU once".to_owned())
         } else {
             Ok(Self(items))
         }
@@ -49,7 +49,7 @@ impl TryFrom<Vec<Item>> for Basket {
 
 /// The part of an order that inventory needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
-pub struct Order {
+pub struct ReserveInput {
     /// The order's id.
     pub order_id: Uuid,
     /// The ordered items.
@@ -61,16 +61,16 @@ pub struct Order {
 /// The reserved items, and their price.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Promise {
-    /// The items, at the prices of the time of the reservation.
+    /// The items, at their prices when they were reserved.
     pub lines: Vec<PricedItem>,
-    /// The total.
+    /// The total price.
     pub total: Money,
 }
 
 /// The status of a reservation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "UPPERCASE")]
-pub enum State {
+pub enum Status {
     /// The items are reserved for the order.
     Held(Promise),
     /// The items have left the stock.
@@ -87,11 +87,11 @@ pub enum State {
 pub struct Reservation {
     /// The order.
     pub order_id: Uuid,
-    /// 1 when it is created, one more with each change.
+    /// 1 at first, increased by each change.
     pub version: u64,
     /// Its status.
     #[serde(flatten)]
-    pub state: State,
+    pub status: Status,
 }
 
 /// Items that are moved together, all of them or none.
@@ -108,7 +108,7 @@ pub struct Moved {
 pub struct Transition {
     /// The reservation after the transaction, which replaces the version before it.
     pub reservation: Reservation,
-    /// The movement of stock; `None` if the reservation is released before it was made.
+    /// The movement of stock; `None` if nothing was reserved before the release.
     pub moved: Option<Moved>,
 }
 
@@ -129,13 +129,13 @@ impl Reservation {
     ///
     /// `stock` has the ordered items that exist.
     pub fn reserve(
-        present: Option<&Self>,
+        existing: Option<&Self>,
         stock: &[StockItem],
-        order: &Order,
+        order: &ReserveInput,
     ) -> Result<(Promise, Option<Transition>), Refusal> {
-        match present.map(|reservation| &reservation.state) {
-            Some(State::Held(promise) | State::Committed(promise)) => return Ok((promise.clone(), None)),
-            Some(State::Released { .. }) => return Err(Refusal::Cancelled),
+        match existing.map(|reservation| &reservation.status) {
+            Some(Status::Held(promise) | Status::Committed(promise)) => return Ok((promise.clone(), None)),
+            Some(Status::Released { .. }) => return Err(Refusal::Cancelled),
             None => {}
         }
         let found: Vec<(&Item, &StockItem)> = order
@@ -150,7 +150,7 @@ impl Reservation {
             NoSum::MixedCurrencies => Refusal::MixedCurrencies,
             NoSum::TooLarge => Refusal::TotalTooLarge,
         })?;
-        // A basket is never empty, so that there is a total.
+        // A basket is never empty, so there is a total.
         let total = total.ok_or(Refusal::UnknownSku)?;
         if order.expected_total.is_some_and(|expected| expected != total) {
             return Err(Refusal::PriceChanged);
@@ -165,44 +165,45 @@ impl Reservation {
             unit_price: stocked.unit_price,
         };
         let promise = Promise { lines: found.into_iter().map(line).collect(), total };
-        let reservation = Self { order_id: order.order_id, version: 1, state: State::Held(promise.clone()) };
+        let reservation =
+            Self { order_id: order.order_id, version: 1, status: Status::Held(promise.clone()) };
         let moved = Moved { movement: Movement::Reserve, lines: promise.lines.clone() };
         Ok((promise, Some(Transition { reservation, moved: Some(moved) })))
     }
 
     /// Releases the reservation. Returns what to write, unless that was done before. Items that had left the stock return to it,
-    /// and a reservation that was never made can never be made.
-    pub fn release(present: Option<&Self>, order_id: Uuid, now: Timestamp) -> Option<Transition> {
-        let moved = match present.map(|reservation| &reservation.state) {
-            Some(State::Held(Promise { lines, .. })) => Some((Movement::Release, lines)),
-            Some(State::Committed(Promise { lines, .. })) => Some((Movement::Restock, lines)),
-            Some(State::Released { .. }) => return None,
+    /// and a reservation that was not made can never be made.
+    pub fn release(existing: Option<&Self>, order_id: Uuid, now: Timestamp) -> Option<Transition> {
+        let moved = match existing.map(|reservation| &reservation.status) {
+            Some(Status::Held(Promise { lines, .. })) => Some((Movement::Release, lines)),
+            Some(Status::Committed(Promise { lines, .. })) => Some((Movement::Restock, lines)),
+            Some(Status::Released { .. }) => return None,
             None => None,
         };
         let reservation = Self {
             order_id,
-            version: present.map_or(1, |reservation| reservation.version + 1),
-            state: State::Released { expires_at: now.as_second() + TOMBSTONE_LIFE },
+            version: existing.map_or(1, |reservation| reservation.version + 1),
+            status: Status::Released { expires_at: now.as_second() + TOMBSTONE_LIFE },
         };
         let moved = moved.map(|(movement, lines)| Moved { movement, lines: lines.clone() });
         Some(Transition { reservation, moved })
     }
 
     /// Takes the reserved items out of the stock. Returns what to write, unless that was done before.
-    pub fn commit(present: Option<&Self>) -> Result<Option<Transition>, NotHeld> {
-        let present = present.ok_or(NotHeld::NeverReserved)?;
-        match &present.state {
-            State::Held(promise) => {
+    pub fn commit(existing: Option<&Self>) -> Result<Option<Transition>, NotHeld> {
+        let existing = existing.ok_or(NotHeld::NeverReserved)?;
+        match &existing.status {
+            Status::Held(promise) => {
                 let reservation = Self {
-                    order_id: present.order_id,
-                    version: present.version + 1,
-                    state: State::Committed(promise.clone()),
+                    order_id: existing.order_id,
+                    version: existing.version + 1,
+                    status: Status::Committed(promise.clone()),
                 };
                 let moved = Moved { movement: Movement::Commit, lines: promise.lines.clone() };
                 Ok(Some(Transition { reservation, moved: Some(moved) }))
             }
-            State::Committed(_) => Ok(None),
-            State::Released { .. } => Err(NotHeld::Released),
+            Status::Committed(_) => Ok(None),
+            Status::Released { .. } => Err(NotHeld::Released),
         }
     }
 }
@@ -221,10 +222,10 @@ impl Transition {
         })
     }
 
-    /// The effect of the transaction under its conditions: the stock afterwards if `standing` is the reservation before this one
-    /// and every item can be moved, otherwise `None`.
-    pub fn apply(&self, standing: Option<&Reservation>, stock: &[StockItem]) -> Option<Vec<StockItem>> {
-        if standing.map_or(0, |standing| standing.version) + 1 != self.reservation.version {
+    /// The effect of the transaction under its conditions: the stock afterwards if `existing` is the reservation before this one
+    /// and every item can be moved, `None` otherwise.
+    pub fn apply(&self, existing: Option<&Reservation>, stock: &[StockItem]) -> Option<Vec<StockItem>> {
+        if existing.map_or(0, |existing| existing.version) + 1 != self.reservation.version {
             return None;
         }
         let mut stock = stock.to_vec();
@@ -255,13 +256,13 @@ mod tests {
         Item { sku: Sku::parse(sku).unwrap(), quantity: Quantity::new(quantity).unwrap() }
     }
 
-    fn order_of(items: &[(&str, u64)]) -> Order {
+    fn order_of(items: &[(&str, u64)]) -> ReserveInput {
         let items: Vec<Item> = items.iter().map(|(sku, quantity)| item(sku, *quantity)).collect();
-        Order { order_id: ORDER, items: items.try_into().unwrap(), expected_total: None }
+        ReserveInput { order_id: ORDER, items: items.try_into().unwrap(), expected_total: None }
     }
 
     /// Two of the tea and one cup, which cost 450 and 1200.
-    fn order() -> Order {
+    fn order() -> ReserveInput {
         order_of(&[("TEA", 2), ("CUP", 1)])
     }
 
@@ -277,29 +278,29 @@ mod tests {
         OrderItems { order_id: ORDER, items: vec![item("TEA", 2), item("CUP", 1)] }
     }
 
-    fn reservation(version: u64, state: State) -> Reservation {
-        Reservation { order_id: ORDER, version, state }
+    fn reservation(version: u64, status: Status) -> Reservation {
+        Reservation { order_id: ORDER, version, status }
     }
 
     fn held() -> Reservation {
-        reservation(1, State::Held(promise()))
+        reservation(1, Status::Held(promise()))
     }
 
     fn committed() -> Reservation {
-        reservation(2, State::Committed(promise()))
+        reservation(2, Status::Committed(promise()))
     }
 
     fn released(version: u64) -> Reservation {
-        reservation(version, State::Released { expires_at: NOW + TOMBSTONE_LIFE })
+        reservation(version, Status::Released { expires_at: NOW + TOMBSTONE_LIFE })
     }
 
     /// What is written, the event, and the counts of the tea: (on hand, reserved, available).
     fn outcome(
         transition: &Transition,
-        standing: Option<&Reservation>,
+        existing: Option<&Reservation>,
         stock: &[StockItem],
     ) -> (Reservation, Option<InventoryEvent>, (u64, u64, u64)) {
-        let stock = transition.apply(standing, stock).unwrap();
+        let stock = transition.apply(existing, stock).unwrap();
         let tea = (stock[1].on_hand, stock[1].reserved, stock[1].available);
         (transition.reservation.clone(), transition.event(), tea)
     }
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn reserving_promises_the_items_at_the_stocks_prices() {
+    fn reserving_returns_the_items_at_the_prices_in_stock() {
         let (promised, transition) = Reservation::reserve(None, &stock(), &order()).unwrap();
         assert_eq!(promised, promise());
         let event = InventoryEvent::Reserved(items());
@@ -323,50 +324,50 @@ mod tests {
     }
 
     #[test]
-    fn reserving_again_answers_the_same_promise_whatever_the_prices_are_by_now() {
-        for standing in [held(), committed()] {
+    fn reserving_again_returns_the_same_promise_even_if_prices_have_changed() {
+        for existing in [held(), committed()] {
             let dearer = vec![given("CUP", 9900, 0)];
             assert_eq!(
-                Reservation::reserve(Some(&standing), &dearer, &order()),
+                Reservation::reserve(Some(&existing), &dearer, &order()),
                 Ok((promise(), None)),
-                "{standing:?}"
+                "{existing:?}"
             );
         }
     }
 
     #[test]
-    fn reserving_after_the_promise_was_taken_back_is_refused() {
+    fn reserving_after_a_release_is_refused() {
         for version in [1, 2] {
-            let refused = Reservation::reserve(Some(&released(version)), &stock(), &order());
-            assert_eq!(refused, Err(Refusal::Cancelled));
+            let result = Reservation::reserve(Some(&released(version)), &stock(), &order());
+            assert_eq!(result, Err(Refusal::Cancelled));
         }
     }
 
     #[test]
-    fn what_is_not_listed_is_unknown() {
+    fn an_item_that_is_not_listed_is_an_unknown_sku() {
         let order = order_of(&[("TEA", 1), ("SCONE", 1)]);
         assert_eq!(Reservation::reserve(None, &stock(), &order), Err(Refusal::UnknownSku));
     }
 
     #[test]
-    fn the_last_one_is_promised_and_one_more_is_out_of_stock() {
+    fn the_last_item_is_reserved_and_one_more_is_out_of_stock() {
         assert!(Reservation::reserve(None, &stock(), &order_of(&[("CUP", 1)])).is_ok());
         let order = order_of(&[("TEA", 1), ("CUP", 2)]);
         assert_eq!(Reservation::reserve(None, &stock(), &order), Err(Refusal::OutOfStock));
     }
 
     #[test]
-    fn a_total_other_than_expected_is_refused_in_amount_and_in_currency() {
+    fn an_unexpected_amount_or_currency_is_refused() {
         let won = Money { amount: 2100, currency: Currency::KRW };
         for (expected, refused) in [(usd(2100), false), (usd(2099), true), (usd(2101), true), (won, true)] {
-            let order = Order { expected_total: Some(expected), ..order() };
+            let order = ReserveInput { expected_total: Some(expected), ..order() };
             let result = Reservation::reserve(None, &stock(), &order);
             assert_eq!(result == Err(Refusal::PriceChanged), refused, "{expected:?}");
         }
     }
 
     #[test]
-    fn several_currencies_are_refused_and_so_is_a_total_that_has_no_place() {
+    fn mixed_currencies_and_too_large_a_total_are_refused() {
         let mut foreign = stock();
         foreign[0].unit_price.currency = Currency::KRW;
         assert_eq!(Reservation::reserve(None, &foreign, &order()), Err(Refusal::MixedCurrencies));
@@ -376,22 +377,22 @@ mod tests {
     }
 
     #[test]
-    fn the_unknown_is_told_first_then_the_price_then_the_stock() {
+    fn an_unknown_sku_comes_before_a_changed_price_and_that_before_missing_stock() {
         let expected_total = Some(usd(1));
-        let all_wrong = Order { expected_total, ..order_of(&[("CUP", 2), ("SCONE", 1)]) };
+        let all_wrong = ReserveInput { expected_total, ..order_of(&[("CUP", 2), ("SCONE", 1)]) };
         assert_eq!(Reservation::reserve(None, &stock(), &all_wrong), Err(Refusal::UnknownSku));
-        let price_and_stock = Order { expected_total, ..order_of(&[("CUP", 2)]) };
+        let price_and_stock = ReserveInput { expected_total, ..order_of(&[("CUP", 2)]) };
         assert_eq!(Reservation::reserve(None, &stock(), &price_and_stock), Err(Refusal::PriceChanged));
     }
 
     #[test]
-    fn a_promise_loses_to_another_that_took_the_last_one() {
+    fn a_reservation_loses_to_another_that_took_the_last_item() {
         let (_, transition) = Reservation::reserve(None, &stock(), &order()).unwrap();
         assert_eq!(transition.unwrap().apply(None, &stock_after_reserving()), None);
     }
 
     #[test]
-    fn a_promise_loses_to_a_new_price_and_to_a_tombstone() {
+    fn a_reservation_loses_to_a_new_price_and_to_a_tombstone() {
         let transition = Reservation::reserve(None, &stock(), &order()).unwrap().1.unwrap();
         let mut dearer = stock();
         dearer[1].unit_price = usd(451);
@@ -400,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn releasing_takes_the_promise_back() {
+    fn releasing_makes_the_items_available() {
         let transition = Reservation::release(Some(&held()), ORDER, now()).unwrap();
         let event = InventoryEvent::Released(items());
         assert_eq!(
@@ -410,13 +411,13 @@ mod tests {
     }
 
     #[test]
-    fn releasing_what_was_never_promised_leaves_a_tombstone_and_tells_nobody() {
+    fn releasing_without_a_reservation_leaves_a_tombstone_and_publishes_nothing() {
         let transition = Reservation::release(None, ORDER, now()).unwrap();
         assert_eq!(outcome(&transition, None, &stock()), (released(1), None, (10, 0, 10)));
     }
 
     #[test]
-    fn releasing_what_has_left_brings_it_back() {
+    fn releasing_committed_items_restocks_them() {
         let transition = Reservation::release(Some(&committed()), ORDER, now()).unwrap();
         let event = InventoryEvent::Released(items());
         assert_eq!(
@@ -431,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn committing_takes_what_was_promised_out_of_the_stock() {
+    fn committing_takes_the_reserved_items_out_of_the_stock() {
         let transition = Reservation::commit(Some(&held())).unwrap().unwrap();
         let event = InventoryEvent::Committed(items());
         assert_eq!(
@@ -446,13 +447,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_held_cannot_leave() {
+    fn committing_without_a_held_reservation_fails() {
         assert_eq!(Reservation::commit(None), Err(NotHeld::NeverReserved));
         assert_eq!(Reservation::commit(Some(&released(2))), Err(NotHeld::Released));
     }
 
     #[test]
-    fn of_two_changes_made_from_one_version_the_second_loses() {
+    fn the_second_of_two_changes_of_one_version_loses() {
         let commit = Reservation::commit(Some(&held())).unwrap().unwrap();
         let release = Reservation::release(Some(&held()), ORDER, now()).unwrap();
         assert_eq!(release.apply(Some(&commit.reservation), &stock_after_committing()), None);
@@ -461,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_has_each_thing_once_and_one_to_fifty_of_them() {
+    fn a_basket_has_one_to_fifty_items_and_each_sku_once() {
         let many = |count: usize| (0..count).map(|n| item(&format!("SKU-{n}"), 1)).collect::<Vec<_>>();
         assert!(Basket::try_from(many(1)).is_ok());
         assert!(Basket::try_from(many(50)).is_ok());

@@ -1,4 +1,4 @@
-//! Stock items, and what each movement does to them.
+//! Stock items, and how each movement changes them.
 
 use std::hash::{Hash, Hasher};
 
@@ -24,9 +24,9 @@ const MAX_ON_HAND: u64 = 1_000_000_000;
 pub struct Listing {
     /// The display name.
     pub name: Name,
-    /// The price of one.
+    /// The unit price.
     pub unit_price: Money,
-    /// The number in stock, reserved ones included.
+    /// The number in stock, including reserved ones.
     #[cfg_attr(feature = "contract", schemars(range(max = MAX_ON_HAND)))]
     pub on_hand: u64,
 }
@@ -57,21 +57,21 @@ impl FromField for OnHand {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct StockItem {
-    /// Names it.
+    /// The stock keeping unit.
     pub sku: Sku,
     /// The display name.
     pub name: Name,
-    /// The price of one.
+    /// The unit price.
     pub unit_price: Money,
-    /// How many there are.
+    /// The number in stock, including reserved ones.
     pub on_hand: u64,
     /// The number that is reserved for orders.
     pub reserved: u64,
-    // It is kept because a condition in DynamoDB compares and does not calculate.
+    // Stored because a condition in DynamoDB can compare but not calculate.
     /// The number that can be ordered: `on_hand` − `reserved`.
     pub available: u64,
     /// 1 at first, increased when an administrator changes the item and when `on_hand` changes. Reservations do not change it, so
-    /// that an item that sells well can be edited.
+    /// that an item can be edited while it is being ordered.
     pub version: u64,
 }
 
@@ -82,16 +82,16 @@ impl Hash for StockItem {
     }
 }
 
-/// What happens to some of a thing for an order.
+/// How an order moves a quantity of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Movement {
-    /// They are reserved for the order.
+    /// The quantity is reserved for the order.
     Reserve,
     /// The reservation is released.
     Release,
-    /// They leave the stock, as reserved.
+    /// The reserved quantity leaves the stock.
     Commit,
-    /// They return to the stock.
+    /// The quantity returns to the stock.
     Restock,
 }
 
@@ -120,7 +120,7 @@ impl StockItem {
         Ok(Self { name, unit_price, on_hand, available, version: self.version + 1, ..self })
     }
 
-    /// The item after a movement of `line`; `None` if the movement is not possible: there are too few, or the reserved price is
+    /// The item after a movement of `line`; `None` if the movement is not possible: there are too few, or the line's price is
     /// not the item's.
     #[must_use]
     pub fn after(&self, movement: Movement, line: &PricedItem) -> Option<Self> {
@@ -186,12 +186,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn all_of_a_new_item_are_available() {
+    fn a_new_item_is_available_in_full() {
         assert_eq!(counts(&given("TEA-01", 450, 10)), (10, 0, 10, 1));
     }
 
     #[test]
-    fn a_promise_moves_from_available_to_reserved_and_leaves_the_version_alone() {
+    fn reserving_moves_from_available_to_reserved_and_keeps_the_version() {
         let item = given("TEA-01", 450, 10);
         let held = item.after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
         assert_eq!(counts(&held), (10, 4, 6, 1));
@@ -199,7 +199,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_sale_takes_what_was_promised_and_a_return_makes_it_available() {
+    fn committing_takes_the_reserved_quantity_and_restocking_makes_it_available() {
         let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
         let sold = held.after(Movement::Commit, &line("TEA-01", 4, 450)).unwrap();
         assert_eq!(counts(&sold), (6, 0, 6, 2));
@@ -208,7 +208,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_not_there_cannot_move() {
+    fn more_than_there_is_cannot_move() {
         let item = given("TEA-01", 450, 3);
         assert!(item.after(Movement::Reserve, &line("TEA-01", 3, 450)).is_some());
         for movement in [Movement::Reserve, Movement::Release, Movement::Commit] {
@@ -217,13 +217,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn nothing_is_promised_at_another_price() {
+    fn nothing_is_reserved_at_another_price() {
         let item = given("TEA-01", 450, 10);
         assert_eq!(item.after(Movement::Reserve, &line("TEA-01", 1, 400)), None);
     }
 
     #[test]
-    fn an_edit_keeps_what_is_promised() {
+    fn an_edit_keeps_the_reserved_quantity() {
         let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
         let edited = held.edit(listing("Green tea", 500, 4)).unwrap();
         let expected = StockItem {
@@ -239,7 +239,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_edit_cannot_take_what_is_promised() {
+    fn an_edit_below_the_reserved_quantity_is_a_conflict() {
         let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
         let problem = held.edit(listing("TEA-01", 450, 3)).unwrap_err();
         assert_eq!(problem.kind, Kind::Conflict);
@@ -247,7 +247,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_listing_is_read_or_all_that_is_wrong_is_told() {
+    fn a_listing_is_read_or_every_mistake_is_reported() {
         let read = |body: &str| Listing::read(Fields::read(body.as_bytes()).unwrap());
         let good = r#"{"name": "Green tea", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 0}"#;
         assert_eq!(read(good).unwrap(), listing("Green tea", 450, 0));

@@ -23,7 +23,7 @@ use crate::{
     stock::{Listing, Movement, StockItem},
 };
 
-/// The one partition of the index of all stock items. A reservation does not write to the index, because that has only keys.
+/// The one partition of the index of all stock items. The index has only keys, so a reservation does not write to it.
 const CATALOGUE: &str = "all";
 
 /// A stock item as it is stored.
@@ -52,11 +52,11 @@ struct ReservationRecord<'a> {
 pub enum TransitionResult {
     /// It was written.
     Done,
-    /// Something changed after it was decided, so that nothing was written.
+    /// Something changed after the decision, so nothing was written.
     Conflict(Conflict),
 }
 
-/// What changed after a transition was decided.
+/// What changed after the decision.
 #[derive(Debug, PartialEq, Eq, ThisError)]
 #[error("changed at the same time, or not enough in stock: {}", .0.join(", "))]
 pub struct Conflict(Vec<String>);
@@ -129,9 +129,9 @@ impl Inventory {
         }
     }
 
-    /// Changes version `read` of an item, even if it was reserved meanwhile, and returns the item afterwards; 412 if it no longer
-    /// has that version, 409 if more is reserved than would be on hand.
-    pub async fn edit(&self, sku: &Sku, read: u64, listing: Listing) -> Result<StockItem, Problem> {
+    /// Changes version `version_read` of an item, even if it was reserved in the meantime, and returns the item afterwards. 412
+    /// if it no longer has that version, 409 if more is reserved than would be on hand.
+    pub async fn edit(&self, sku: &Sku, version_read: u64, listing: Listing) -> Result<StockItem, Problem> {
         let update = Update::new(
             "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
              #available = :on_hand - #reserved, #version = :version",
@@ -139,13 +139,13 @@ impl Inventory {
         .object("name", &listing.name)?
         .object("unit_price", &listing.unit_price)?
         .value("on_hand", listing.on_hand)
-        .value("version", read + 1);
-        let condition =
-            Condition::new("#version = :version_read AND #reserved <= :on_hand").value("version_read", read);
+        .value("version", version_read + 1);
+        let condition = Condition::new("#version = :version_read AND #reserved <= :on_hand")
+            .value("version_read", version_read);
         match self.table.update::<StockItem>(stock_key(sku), update, condition).await? {
             Updated::Done(item) => Ok(item),
-            Updated::ConditionFailed(Some(present)) if present.version == read => {
-                Err(present.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
+            Updated::ConditionFailed(Some(current)) if current.version == version_read => {
+                Err(current.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
             }
             Updated::ConditionFailed(_) => Err(precondition::stale()),
         }
@@ -173,7 +173,7 @@ impl Inventory {
         self.table.get(reservation_key(order)).await
     }
 
-    /// Writes a transition: the reservation, its event and every moved item, or nothing of it.
+    /// Writes a transition: the reservation, its event and every moved item, or nothing.
     pub async fn write(
         &self,
         transition: &Transition,
@@ -190,20 +190,20 @@ impl Inventory {
         let mut names = vec!["the reservation".to_owned()];
         if let Some(moved) = moved {
             for line in &moved.lines {
-                writes.push(self.moving(moved.movement, line)?);
+                writes.push(self.movement_write(moved.movement, line)?);
                 names.push(format!("SKU {}", line.sku));
             }
         }
         Ok(match self.table.transact(writes).await? {
             Transacted::Done => TransitionResult::Done,
-            Transacted::ConditionsFailed(places) => TransitionResult::Conflict(Conflict(
-                places.into_iter().filter_map(|place| names.get(place).cloned()).collect(),
+            Transacted::ConditionsFailed(indexes) => TransitionResult::Conflict(Conflict(
+                indexes.into_iter().filter_map(|index| names.get(index).cloned()).collect(),
             )),
         })
     }
 
     /// The movement of one stock item, as part of a transaction.
-    fn moving(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
+    fn movement_write(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
         let (update, condition) = expressions(movement);
         let update = Update::new(update).value("quantity", u64::from(line.quantity.get()));
         let condition = Condition::new(condition);
@@ -233,13 +233,13 @@ mod tests {
             "#version" => before.version,
             ":quantity" => quantity,
             ":one" => 1,
-            other => panic!("{other} is no number of a stock item"),
+            other => panic!("{other} is not a number of a stock item"),
         };
         let holds = |comparison: &str| match *comparison.split(' ').collect::<Vec<_>>() {
             ["#unit_price", "=", ":unit_price"] => before.unit_price == line.unit_price,
             ["attribute_exists(#pk)"] => true,
             [left, ">=", right] => count(left) >= count(right),
-            _ => panic!("{comparison} is no condition of a movement"),
+            _ => panic!("{comparison} is not a condition of a movement"),
         };
         if !condition.split(" AND ").all(holds) {
             return None;
@@ -247,7 +247,7 @@ mod tests {
         let mut after = before.clone();
         for assignment in update.strip_prefix("SET ").unwrap().split(", ") {
             let [target, "=", left, sign, right] = *assignment.split(' ').collect::<Vec<_>>() else {
-                panic!("{assignment} is no change of a movement");
+                panic!("{assignment} is not a change of a movement");
             };
             let result = match sign {
                 "+" => count(left) + count(right),
@@ -259,14 +259,14 @@ mod tests {
                 "#reserved" => &mut after.reserved,
                 "#available" => &mut after.available,
                 "#version" => &mut after.version,
-                other => panic!("{other} is no number of a stock item"),
+                other => panic!("{other} is not a number of a stock item"),
             } = result;
         }
         Some(after)
     }
 
     #[test]
-    fn the_table_does_what_the_movements_say() {
+    fn the_expressions_change_an_item_like_the_movements() {
         for movement in Movement::ALL {
             for on_hand in 0..=4 {
                 for reserved in 0..=on_hand {

@@ -15,15 +15,15 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    reservation::{Order, Promise, Reservation, Transition},
+    reservation::{Promise, Reservation, ReserveInput, Transition},
     store::{Inventory, TransitionResult},
 };
 
-/// Maximum retries of a step, before the state machine retries it after a longer pause.
+/// Maximum retries within a step. After them the state machine retries it, with a longer pause.
 const RETRIES: usize = 4;
 /// Maximum pause before the first of them; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The time that another attempt needs. With less left, the state machine gets the table's error.
+/// The time that another attempt needs. If less is left, the step fails with the table's error.
 const ATTEMPT_TIME: Duration = Duration::from_secs(5);
 
 /// The order that a step handles.
@@ -34,45 +34,45 @@ pub struct OrderId {
 }
 
 /// `ReserveInventory`: reserves an order's items, all of them or none, and returns their price.
-pub async fn reserve(inventory: &Inventory, task: &Task<Order>) -> Result<Promise, StepError> {
+pub async fn reserve(inventory: &Inventory, task: &Task<ReserveInput>) -> Result<Promise, StepError> {
     let order = &task.input;
     let decide = async || {
-        let (present, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
-        match Reservation::reserve(present.as_ref(), &stock, order) {
+        let (existing, stock) = inventory.reservation_and_stock(order.order_id, order.items.items()).await?;
+        match Reservation::reserve(existing.as_ref(), &stock, order) {
             // A batch read is not a snapshot: an item that seems to be gone can have been reserved for this same order by an
             // earlier invocation, which timed out.
-            Err(refusal) if present.is_none() => match inventory.reservation(order.order_id).await? {
+            Err(refusal) if existing.is_none() => match inventory.reservation(order.order_id).await? {
                 None => Err(refusal.into()),
-                present => Ok(Reservation::reserve(present.as_ref(), &stock, order)?),
+                existing => Ok(Reservation::reserve(existing.as_ref(), &stock, order)?),
             },
             decided => Ok(decided?),
         }
     };
-    settle(inventory, task, decide).await
+    decide_and_write(inventory, task, decide).await
 }
 
 /// `ReleaseInventory`: releases the reservation, and prevents a late one.
 pub async fn release(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, StepError> {
     let order = task.input.order_id;
     let decide = async || {
-        let present = inventory.reservation(order).await?;
-        Ok((Done {}, Reservation::release(present.as_ref(), order, Timestamp::now())))
+        let existing = inventory.reservation(order).await?;
+        Ok((Done {}, Reservation::release(existing.as_ref(), order, Timestamp::now())))
     };
-    settle(inventory, task, decide).await
+    decide_and_write(inventory, task, decide).await
 }
 
 /// `CommitInventory`: takes the reserved items out of the stock.
 pub async fn commit(inventory: &Inventory, task: &Task<OrderId>) -> Result<Done, StepError> {
     let order = task.input.order_id;
     let decide = async || {
-        let present = inventory.reservation(order).await?;
-        Ok((Done {}, Reservation::commit(present.as_ref()).map_err(StepError::retryable)?))
+        let existing = inventory.reservation(order).await?;
+        Ok((Done {}, Reservation::commit(existing.as_ref()).map_err(StepError::retryable)?))
     };
-    settle(inventory, task, decide).await
+    decide_and_write(inventory, task, decide).await
 }
 
-/// Decides and writes, until nothing has changed between the two.
-async fn settle<I, T>(
+/// Decides and writes the decision, and repeats both if something has changed in between.
+async fn decide_and_write<I, T>(
     inventory: &Inventory,
     task: &Task<I>,
     decide: impl AsyncFn() -> Result<(T, Option<Transition>), StepError>,

@@ -8,7 +8,7 @@ use runtime::{
 
 use crate::store::Orders;
 
-/// Keeps a copy of who has a profile. A deleted user's orders are kept, because they are business records.
+/// Updates the copy of the user. A deleted user's orders are kept, because they are business records.
 pub async fn on_user(orders: &Orders, delivery: &Delivery<UserEvent>) -> Result<Outcome, ConsumerError> {
     let copied = user_copies::apply(orders.table(), &delivery.event).await?;
     queue::follow_up(copied, async { Ok(Outcome::Applied) }).await

@@ -60,14 +60,14 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("orders-get", "GET", "/orders/{id}", endpoints::get)
             .named("getOrder", "Get an order")
-            .about("One's own.")
+            .about("Only the buyer's own.")
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
             .answers::<View<'_>>(200, "The order.", confirmed)
             .with(&[Header::ETag]),
         operation!("orders-cancel", "POST", "/orders/{id}/cancel", endpoints::cancel)
             .named("cancelOrder", "Cancel an order")
-            .about("The caller's own, until it is settled. Whatever was done for it is compensated.")
+            .about("The caller's own, while it is pending and not being rejected. What was done for it is compensated.")
             .signed_in()
             .refuses(&[Kind::ProfileDeleted, Kind::Conflict])
             .path::<Uuid>("id", "The order.", id)

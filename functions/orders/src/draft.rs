@@ -1,4 +1,4 @@
-//! The body of `POST /orders`.
+//! Reads and checks the body of `POST /orders`.
 
 use std::collections::HashSet;
 
@@ -36,7 +36,7 @@ impl Draft {
     }
 }
 
-/// 1 to 50 items, none of them twice.
+/// 1 to 50 items, each SKU once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(inline))]
@@ -55,20 +55,20 @@ impl FromField for Items {
             return Err(Invalid::new(format!("must have 1 to {MAX_ITEMS} items")));
         }
         let items = Vec::<Item>::from_field(value)?;
-        // Refused and not added up: only the buyer knows what was meant.
+        // Refused rather than added up: only the buyer knows what was meant.
         let mut seen = HashSet::new();
         let repeated = items.iter().enumerate().filter(|(_, item)| !seen.insert(&item.sku));
         let errors: Vec<FieldError> = repeated
-            .map(|(place, _)| FieldError {
-                pointer: format!("/{place}/sku"),
-                detail: "is in the order already; give its quantity once".to_owned(),
+            .map(|(index, _)| FieldError {
+                pointer: format!("/{index}/sku"),
+                detail: "is in the order already; list each SKU once".to_owned(),
             })
             .collect();
         if errors.is_empty() { Ok(Self(items)) } else { Err(Invalid::Inside(errors)) }
     }
 }
 
-/// A payment method by the name that the payment provider gave it: `pm_card_visa`. Never a card's number.
+/// A payment method, by the provider's name for it: `pm_card_visa`. Never a card's number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(inline))]
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draft_has_items_a_payment_method_and_maybe_an_expected_total() {
+    fn a_draft_has_items_a_payment_method_and_optionally_an_expected_total() {
         let body = json!({
             "items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa",
             "expected_total": {"amount": 900, "currency": "KRW"},
@@ -128,20 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn an_expected_total_is_one_that_json_carries_exactly() {
+    fn an_expected_total_that_json_cannot_carry_exactly_is_refused() {
         let total = json!({"amount": Money::LARGEST_TOTAL + 1, "currency": "USD"});
         let body = json!({"items": [item("a")], "payment_method": "pm_card_visa", "expected_total": total});
         assert_eq!(pointers(&body), ["/expected_total/amount"]);
     }
 
     #[test]
-    fn a_repeated_sku_is_refused_where_it_is_repeated() {
+    fn a_repeated_sku_is_refused_at_the_repetition() {
         let body = json!({"items": [item("a"), item("b"), item("a")], "payment_method": "pm_card_visa"});
         assert_eq!(pointers(&body), ["/items/2/sku"]);
     }
 
     #[test]
-    fn every_mistake_is_told_at_its_place() {
+    fn every_mistake_is_reported_at_its_pointer() {
         let body = json!({
             "items": [{"sku": "a b", "quantity": 0}, {"sku": "c"}, 7], "payment_method": "4242 4242 4242 4242",
             "expected_total": {"amount": 9_223_372_036_854_775_808_u64, "currency": "XYZ"}, "coupon": "x",

@@ -28,9 +28,9 @@ use crate::{
     tasks,
 };
 
-/// Time-out of the start of an order's execution.
+/// Time-out of `StartExecution`.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
-/// The part of the function's time that is kept for the answer.
+/// The part of the function's time that is kept for the response.
 const RESERVED_TIME: Duration = Duration::from_millis(500);
 
 /// An order as its buyer sees it. Prices are null until inventory has calculated them.
@@ -61,9 +61,9 @@ pub(crate) struct View<'a> {
 pub(crate) struct LineView<'a> {
     /// The stock keeping unit.
     sku: &'a Sku,
-    /// How many.
+    /// The quantity.
     quantity: Quantity,
-    /// The price of one.
+    /// The unit price.
     unit_price: Option<Money>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> View<'a> {
         let decided = order.status != Status::Pending;
         Self {
             id: order.id,
-            status: order.shown(),
+            status: order.visible_status(),
             items: items
                 .map(|item| LineView {
                     sku: &item.sku,
@@ -121,8 +121,8 @@ pub async fn place(
 /// Starts the saga. The order is accepted even if that fails, because the reconciler starts it later.
 async fn start(workflow: &Workflow, order: &Order, deadline: Deadline) {
     let (name, input) = (order.execution(), tasks::SagaInput::of(order));
-    let wait = deadline.time_out(START_TIMEOUT, RESERVED_TIME);
-    let cause = match tokio::time::timeout(wait, workflow.start(&name, &input)).await {
+    let time_limit = deadline.time_out(START_TIMEOUT, RESERVED_TIME);
+    let cause = match tokio::time::timeout(time_limit, workflow.start(&name, &input)).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => chain(&error),
         Err(elapsed) => elapsed.to_string(),
@@ -161,11 +161,12 @@ pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem
 }
 
 fn too_late(status: Status) -> Problem {
-    let why = match status {
+    let reason = match status {
         Status::Confirmed => "it is confirmed",
         Status::NeedsAttention => "an operator has to look at it first",
         Status::Pending => "it is about to be rejected",
+        // A cancelled order is never too late: cancelling it again succeeds.
         Status::Rejected | Status::Cancelled => "it is rejected",
     };
-    Problem::new(Kind::Conflict, format!("the order cannot be cancelled: {why}"))
+    Problem::new(Kind::Conflict, format!("the order cannot be cancelled: {reason}"))
 }

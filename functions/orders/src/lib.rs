@@ -6,7 +6,7 @@
 //! | [`draft`] | the body of `POST /orders` |
 //! | [`store`] | orders in the table, beside copies of users |
 //! | [`endpoints`] | the HTTP endpoints |
-//! | [`tasks`] | the steps of the saga that orders itself runs |
+//! | [`tasks`] | the saga's steps that the orders service runs |
 //! | [`reconciler`] | starts executions that were not started, and new ones if an execution ended without settling its order |
 //! | [`metrics`] | the metrics of orders |
 //! | [`consumers`] | the consumers of events |

@@ -1,8 +1,8 @@
 //! The metrics of orders.
 //!
-//! Orders are counted after the answer to the write: if the process dies then, or the answer is lost, one is missing, but none is
-//! counted twice. Parked orders are counted before the write, at every attempt, because an alarm too many is better than one too
-//! few.
+//! Orders are counted after their write has succeeded. If the process dies in between, or the table's response is lost, an order
+//! is not counted, but none is counted twice. An order that the reconciler parks is counted before the write, one that a step
+//! parks after it and at every retry, because an alarm too many is better than one too few.
 
 use runtime::telemetry::metrics::{Count, Time};
 
@@ -17,5 +17,6 @@ pub const ORDERS_CANCELLED: Count = Count::new("OrdersCancelled");
 /// Orders that were left to an operator.
 pub const ORDERS_PARKED: Count = Count::new("OrdersParked");
 /// From placing an order to its confirmation, cancellation, or rejection with all compensations. What follows a confirmation
-/// or cancellation, capturing or refunding the money, is not included.
-pub const SETTLING_TIME: Time = Time::new("SettlingTime");
+/// or cancellation, capturing or refunding the money, is not included, although the order is settled only after that. Alarms
+/// and dashboards use the metric's name, so it stays.
+pub const DECISION_TIME: Time = Time::new("SettlingTime");

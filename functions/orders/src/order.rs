@@ -1,9 +1,9 @@
 //! The aggregate: what an order is and how it changes.
 //!
-//! An order is pending until one of three decisions is made, each by a conditional write of the same item, so that exactly one
-//! wins: it is confirmed (the saga's pivot), cancelled (by its buyer), or aborted (the saga's decision to reject it, made
-//! before anything is compensated). A confirmed order only goes forward and an aborted or cancelled one is only compensated,
-//! whatever is repeated, delayed or interrupted.
+//! Exactly one of three decisions about a pending order wins, because each is a conditional write of the same item: it is
+//! confirmed (the saga's pivot), cancelled (by its buyer), or aborted (by the saga, before anything is compensated; it is shown
+//! as pending until that is done, and then rejected). After that a confirmed order is only completed, and an aborted or
+//! cancelled one only compensated, even if steps are repeated, delayed or interrupted.
 
 use events::{OrderEvent, OrderSummary, PricedItem};
 use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::draft::Draft;
 
-/// Maximum executions of the state machine for an order, before an operator has to look at it.
+/// Maximum executions for an order. After the last one it is parked for an operator.
 pub const MAX_EXECUTIONS: u32 = 3;
 /// How long the reconciler leaves an order alone after an execution should have started, in seconds. Longer than the time-out
 /// of the function that starts it.
@@ -27,13 +27,12 @@ pub enum Status {
     Pending,
     /// It will be delivered.
     Confirmed,
-    /// It will not.
+    /// It will not be delivered.
     Rejected,
     /// Its buyer cancelled it.
     Cancelled,
-    // Shown, never stored: see [`Order::parked`].
     /// It waits for an operator.
-    NeedsAttention,
+    NeedsAttention, // shown, never stored: see Order::parked
 }
 
 /// Why an order is rejected or cancelled.
@@ -41,7 +40,7 @@ pub enum Status {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "OrderReason"))]
 pub enum Reason {
-    /// The buyer has no profile.
+    /// The buyer has no profile, or it was deleted.
     UserNotFound,
     /// An item is out of stock.
     OutOfStock,
@@ -55,9 +54,9 @@ pub enum Reason {
     UnknownSku,
     /// The items are priced in different currencies.
     MixedCurrencies,
-    /// The total exceeds the largest amount.
+    /// The total is larger than JSON can carry exactly.
     TotalTooLarge,
-    /// A service that the order needs was not available.
+    /// A step failed for another reason, for example because a service was not available.
     ServiceUnavailable,
 }
 
@@ -85,10 +84,10 @@ impl Reason {
 
 /// The price of an order, as inventory calculated it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Prices {
+pub struct Quote {
     /// Each item with its unit price.
     pub lines: Vec<PricedItem>,
-    /// The sum.
+    /// The total price.
     pub total: Money,
 }
 
@@ -105,18 +104,19 @@ pub struct Order {
     /// Its status.
     pub status: Status,
     /// Its price, once inventory has calculated it.
-    pub prices: Option<Prices>,
+    pub prices: Option<Quote>,
     /// Why it will not be delivered. A pending order with a reason is aborted, and is being compensated.
     pub reason: Option<Reason>,
     /// Whether it waits for an operator. Independent of its status.
     pub parked: bool,
-    /// The last visit of the state machine to the state that parks or resumes the order. `None` if the reconciler parked it.
+    /// The last visit of the state machine to the state that parks or resumes the order. `None` before the first, and after the
+    /// reconciler parked it.
     pub visit: Option<Visit>,
-    /// The number of the latest execution of the state machine, from 1.
+    /// The number of the latest execution, from 1.
     pub attempt: u32,
     /// Whether everything that follows from its status is done.
     pub settled: bool,
-    /// When the reconciler may look at it.
+    /// When the reconciler handles it at the earliest.
     pub check_at: Timestamp,
     /// When it was placed.
     pub created_at: Timestamp,
@@ -129,9 +129,9 @@ pub struct Order {
 /// The result of a decision about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It was decided before.
-    Already,
-    /// It changes.
+    /// The same decision was made before: nothing to write.
+    AlreadyMade,
+    /// The order changes: write it.
     Change(Box<OrderChange>),
 }
 
@@ -146,10 +146,10 @@ pub struct OrderChange {
 
 impl Decision {
     /// The order after the decision.
-    pub fn of(self, order: &Order) -> Order {
+    pub fn applied_to(self, order: &Order) -> Order {
         match self {
-            Self::Already => order.clone(),
-            Self::Change(changed) => changed.order,
+            Self::AlreadyMade => order.clone(),
+            Self::Change(change) => change.order,
         }
     }
 }
@@ -168,20 +168,21 @@ pub enum Parking {
 pub struct Visit {
     /// The execution, by its name.
     pub execution: String,
-    /// The id of the visit: the same if the visit is retried, another for the next visit.
+    /// The id of the state's entry: the same if the visit is retried, another for the next visit.
     pub entry: String,
 }
 
-/// The status of an order's latest execution.
+/// The status of an order's latest execution. It repeats the runtime's `workflow::ExecutionStatus`, so that the aggregate does
+/// not depend on AWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Execution {
-    /// It was never started.
+pub enum ExecutionStatus {
+    /// There is no execution with this name.
     NotFound,
-    /// It is running.
+    /// It is running, or will start.
     Running,
     /// It has succeeded.
     Succeeded,
-    /// It ended without success.
+    /// It failed, was stopped, or timed out.
     Failed,
 }
 
@@ -228,7 +229,7 @@ impl Order {
     }
 
     /// The status as its buyer sees it.
-    pub fn shown(&self) -> Status {
+    pub fn visible_status(&self) -> Status {
         if self.parked { Status::NeedsAttention } else { self.status }
     }
 
@@ -250,9 +251,9 @@ impl Order {
     }
 
     /// The pivot: from here on the order only goes forward.
-    pub fn confirm(&self, prices: Prices, now: Timestamp) -> Result<Decision, Refusal> {
+    pub fn confirm(&self, prices: Quote, now: Timestamp) -> Result<Decision, Refusal> {
         match self.may_proceed() {
-            Err(Refusal::AlreadyConfirmed) => Ok(Decision::Already),
+            Err(Refusal::AlreadyConfirmed) => Ok(Decision::AlreadyMade),
             Err(refusal) => Err(refusal),
             Ok(()) => {
                 let confirmed = Self {
@@ -268,10 +269,10 @@ impl Order {
 
     /// The opposite of the pivot: decides that the order will not be confirmed, and why, before anything is compensated. The
     /// first reason is kept.
-    pub fn abort(&self, reason: Reason, prices: Option<Prices>, now: Timestamp) -> Result<Decision, Refusal> {
+    pub fn abort(&self, reason: Reason, prices: Option<Quote>, now: Timestamp) -> Result<Decision, Refusal> {
         match self.may_proceed() {
             Err(Refusal::AlreadyConfirmed) => Err(Refusal::AlreadyConfirmed),
-            Err(_) => Ok(Decision::Already),
+            Err(_) => Ok(Decision::AlreadyMade),
             Ok(()) => {
                 let aborted = Self {
                     reason: Some(reason),
@@ -287,10 +288,11 @@ impl Order {
     /// neither aborted nor cancelled.
     pub fn reject(&self, now: Timestamp) -> Result<Decision, Refusal> {
         if self.settled && self.may_proceed() == Err(Refusal::Cancelled) {
-            return Ok(Decision::Already);
+            return Ok(Decision::AlreadyMade);
         }
         let settled = Self { settled: true, parked: false, ..self.changed(now) };
         match self.may_proceed() {
+            // No one decided to compensate: an operator has to look at it.
             Ok(()) => Err(Refusal::NeedsAttention),
             Err(Refusal::Cancelled) if self.status == Status::Pending => {
                 Ok(Self { status: Status::Rejected, ..settled }.with_event(OrderEvent::Rejected))
@@ -300,13 +302,13 @@ impl Order {
         }
     }
 
-    /// The buyer cancels. The write that follows decides whether this wins against a confirmation.
+    /// Cancels the order for its buyer. The conditional write afterwards fails if the order was confirmed in the meantime.
     pub fn cancel(&self, now: Timestamp) -> Result<Decision, TooLate> {
         if self.status == Status::Cancelled {
-            return Ok(Decision::Already);
+            return Ok(Decision::AlreadyMade);
         }
         if self.parked || self.may_proceed().is_err() {
-            return Err(TooLate(self.shown()));
+            return Err(TooLate(self.visible_status()));
         }
         let cancelled =
             Self { status: Status::Cancelled, reason: Some(Reason::CancelledByUser), ..self.changed(now) };
@@ -318,10 +320,10 @@ impl Order {
     pub fn park(&self, visit: &Visit, now: Timestamp) -> Parking {
         let last = self.visit.as_ref();
         if self.settled || (last == Some(visit) && !self.parked) {
-            return Parking::Resumes(Decision::Already);
+            return Parking::Resumes(Decision::AlreadyMade);
         }
         if last == Some(visit) {
-            return Parking::Waits(Decision::Already);
+            return Parking::Waits(Decision::AlreadyMade);
         }
         let visited = Self { visit: Some(visit.clone()), ..self.changed(now) };
         if !self.parked {
@@ -335,22 +337,22 @@ impl Order {
     }
 
     /// Decides what to do about an order that has not been settled for a while.
-    pub fn reconcile(&self, execution: Execution, now: Timestamp) -> Reconciliation {
+    pub fn reconcile(&self, execution: ExecutionStatus, now: Timestamp) -> Reconciliation {
         if self.settled || now < self.check_at {
             return Reconciliation::Leave;
         }
-        let undecided = self.status == Status::Pending;
+        let pending = self.status == Status::Pending;
         match execution {
-            Execution::Running => Reconciliation::Leave,
-            // Step Functions forgets an execution after 90 days, which is no reason to start a parked order again.
-            Execution::NotFound if self.parked => Reconciliation::Leave,
-            Execution::NotFound => Reconciliation::Start,
-            Execution::Succeeded if !undecided => {
+            ExecutionStatus::Running => Reconciliation::Leave,
+            // Step Functions forgets an execution after 90 days. A parked order must not be started again because of that.
+            ExecutionStatus::NotFound if self.parked => Reconciliation::Leave,
+            ExecutionStatus::NotFound => Reconciliation::Start,
+            ExecutionStatus::Succeeded if !pending => {
                 let settled = Self { settled: true, parked: false, ..self.changed(now) };
                 Reconciliation::Settle(settled.without_event())
             }
-            Execution::Succeeded | Execution::Failed if self.parked => Reconciliation::Leave,
-            Execution::Succeeded | Execution::Failed if self.attempt < MAX_EXECUTIONS => {
+            ExecutionStatus::Succeeded | ExecutionStatus::Failed if self.parked => Reconciliation::Leave,
+            ExecutionStatus::Succeeded | ExecutionStatus::Failed if self.attempt < MAX_EXECUTIONS => {
                 let next = Self {
                     attempt: self.attempt + 1,
                     check_at: now.plus_seconds(GRACE_PERIOD),
@@ -358,7 +360,7 @@ impl Order {
                 };
                 Reconciliation::StartNext(next.without_event())
             }
-            Execution::Succeeded | Execution::Failed => {
+            ExecutionStatus::Succeeded | ExecutionStatus::Failed => {
                 let parked = Self { parked: true, visit: None, ..self.changed(now) };
                 Reconciliation::Park(parked.with_event(OrderEvent::NeedsAttention))
             }
@@ -396,117 +398,119 @@ mod tests {
 
     use super::*;
 
-    const NOW: fn() -> Timestamp = || Timestamp::from_microsecond(1_700_000_000_000_000);
+    fn now() -> Timestamp {
+        Timestamp::from_microsecond(1_700_000_000_000_000)
+    }
 
     fn later() -> Timestamp {
-        NOW().plus_seconds(60)
+        now().plus_seconds(60)
     }
 
     fn given_a_pending_order() -> Order {
         let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
         let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
-        Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, NOW()).0
+        Order::place(Uuid::from_u128(1), Uuid::from_u128(7), draft, now()).0
     }
 
-    fn prices() -> Prices {
+    fn prices() -> Quote {
         let usd = |amount| serde_json::from_value(serde_json::json!({"amount": amount, "currency": "USD"}));
         let (sku, quantity) = (Sku::parse("tea").unwrap(), Quantity::new(2).unwrap());
         let line = PricedItem { sku, quantity, unit_price: usd(450).unwrap() };
-        Prices { lines: vec![line], total: usd(900).unwrap() }
+        Quote { lines: vec![line], total: usd(900).unwrap() }
     }
 
     fn given_a_confirmed_order() -> Order {
         let order = given_a_pending_order();
-        order.confirm(prices(), later()).unwrap().of(&order)
+        order.confirm(prices(), later()).unwrap().applied_to(&order)
     }
 
     fn given_an_aborted_order() -> Order {
         let order = given_a_pending_order();
-        order.abort(Reason::PaymentDeclined, Some(prices()), later()).unwrap().of(&order)
+        order.abort(Reason::PaymentDeclined, Some(prices()), later()).unwrap().applied_to(&order)
     }
 
     fn given_a_cancelled_order() -> Order {
         let order = given_a_pending_order();
-        order.cancel(later()).unwrap().of(&order)
+        order.cancel(later()).unwrap().applied_to(&order)
     }
 
     fn given_a_parked_order() -> Order {
         let order = given_a_confirmed_order();
         let Parking::Waits(decision) = order.park(&visit(1, "first"), later()) else { panic!("it waits") };
-        decision.of(&order)
+        decision.applied_to(&order)
     }
 
     fn visit(execution: u32, entry: &str) -> Visit {
         Visit { execution: execution.to_string(), entry: entry.to_owned() }
     }
 
-    fn told(decision: Decision) -> OrderEvent {
+    fn published(decision: Decision) -> OrderEvent {
         let Decision::Change(changed) = decision else { panic!("a change") };
         changed.event.unwrap().payload
     }
 
     #[test]
-    fn placing_tells_who_ordered_and_no_total_yet() {
+    fn placing_publishes_the_buyer_and_no_total() {
         let order = given_a_pending_order();
-        let (_, event) = Order::place(order.id, order.buyer_id, order.draft.clone(), NOW());
+        let (_, event) = Order::place(order.id, order.buyer_id, order.draft.clone(), now());
         assert_eq!((event.subject, event.sequence), (order.id, 1));
         let summary = OrderSummary { id: order.id, buyer_id: order.buyer_id, total: None, reason: None };
         assert_eq!(event.payload, OrderEvent::Placed(summary));
     }
 
     #[test]
-    fn confirming_keeps_the_prices_and_tells_the_total() {
+    fn confirming_stores_the_prices_and_publishes_the_total() {
         let order = given_a_pending_order();
         let decision = order.confirm(prices(), later()).unwrap();
-        let confirmed = decision.clone().of(&order);
+        let confirmed = decision.clone().applied_to(&order);
         assert_eq!((confirmed.status, confirmed.version), (Status::Confirmed, 2));
         assert_eq!(confirmed.prices, Some(prices()));
         assert!(!confirmed.settled, "the money is only held");
-        let OrderEvent::Confirmed(summary) = told(decision) else { panic!("order.confirmed") };
+        let OrderEvent::Confirmed(summary) = published(decision) else { panic!("order.confirmed") };
         assert_eq!(summary.total, Some(prices().total));
     }
 
     #[test]
-    fn of_confirming_and_aborting_the_first_wins() {
+    fn the_first_of_a_confirmation_and_an_abort_wins() {
         let confirmed = given_a_confirmed_order();
         assert_eq!(confirmed.abort(Reason::OutOfStock, None, later()), Err(Refusal::AlreadyConfirmed));
         assert_eq!(confirmed.may_proceed(), Err(Refusal::AlreadyConfirmed));
         let aborted = given_an_aborted_order();
         assert_eq!(aborted.confirm(prices(), later()), Err(Refusal::Cancelled));
         assert_eq!(aborted.may_proceed(), Err(Refusal::Cancelled));
-        assert_eq!(aborted.shown(), Status::Pending, "until all is undone");
+        assert_eq!(aborted.visible_status(), Status::Pending, "until it is compensated");
     }
 
     #[test]
-    fn of_confirming_and_cancelling_the_first_wins_and_the_loser_is_told() {
+    fn the_first_of_a_confirmation_and_a_cancellation_wins() {
         assert_eq!(given_a_confirmed_order().cancel(later()), Err(TooLate(Status::Confirmed)));
         assert_eq!(given_an_aborted_order().cancel(later()), Err(TooLate(Status::Pending)));
         assert_eq!(given_a_cancelled_order().confirm(prices(), later()), Err(Refusal::Cancelled));
     }
 
     #[test]
-    fn a_repeat_finds_it_done() {
-        assert_eq!(given_a_confirmed_order().confirm(prices(), later()), Ok(Decision::Already));
+    fn repeating_a_decision_changes_nothing() {
+        assert_eq!(given_a_confirmed_order().confirm(prices(), later()), Ok(Decision::AlreadyMade));
         let aborted = given_an_aborted_order();
-        assert_eq!(aborted.abort(Reason::ServiceUnavailable, None, later()), Ok(Decision::Already));
-        assert_eq!(given_a_cancelled_order().cancel(later()), Ok(Decision::Already));
-        let rejected = aborted.reject(later()).unwrap().of(&aborted);
-        assert_eq!(rejected.reject(later()), Ok(Decision::Already));
+        assert_eq!(aborted.abort(Reason::ServiceUnavailable, None, later()), Ok(Decision::AlreadyMade));
+        assert_eq!(given_a_cancelled_order().cancel(later()), Ok(Decision::AlreadyMade));
+        let rejected = aborted.reject(later()).unwrap().applied_to(&aborted);
+        assert_eq!(rejected.reject(later()), Ok(Decision::AlreadyMade));
     }
 
     #[test]
-    fn rejecting_settles_and_tells_the_first_reason() {
+    fn rejecting_settles_and_publishes_the_first_reason() {
         let order = given_an_aborted_order();
         let decision = order.reject(later()).unwrap();
-        let rejected = decision.clone().of(&order);
+        let rejected = decision.clone().applied_to(&order);
         assert_eq!((rejected.status, rejected.settled), (Status::Rejected, true));
-        let OrderEvent::Rejected(summary) = told(decision) else { panic!("order.rejected") };
+        let OrderEvent::Rejected(summary) = published(decision) else { panic!("order.rejected") };
         assert_eq!(summary.reason.as_deref(), Some("payment_declined"));
         assert_eq!(summary.total, Some(prices().total));
     }
 
     #[test]
-    fn a_cancelled_order_is_settled_as_cancelled_and_nothing_more_is_told() {
+    fn a_cancelled_order_is_settled_as_cancelled_without_another_event() {
         let order = given_a_cancelled_order();
         assert_eq!(order.reason, Some(Reason::CancelledByUser));
         let Decision::Change(changed) = order.reject(later()).unwrap() else { panic!("it settles") };
@@ -515,92 +519,93 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_decided_to_undo_cannot_be_rejected() {
+    fn an_order_that_was_not_aborted_cannot_be_rejected() {
         assert_eq!(given_a_pending_order().reject(later()), Err(Refusal::NeedsAttention));
         assert_eq!(given_a_confirmed_order().reject(later()), Err(Refusal::AlreadyConfirmed));
     }
 
     #[test]
-    fn a_visit_parks_the_next_takes_it_up_again_and_repeats_change_nothing() {
+    fn one_visit_parks_the_next_resumes_and_retries_change_nothing() {
         let parked = given_a_parked_order();
-        assert_eq!((parked.shown(), parked.status), (Status::NeedsAttention, Status::Confirmed));
-        assert_eq!(parked.park(&visit(1, "first"), later()), Parking::Waits(Decision::Already));
+        assert_eq!((parked.visible_status(), parked.status), (Status::NeedsAttention, Status::Confirmed));
+        assert_eq!(parked.park(&visit(1, "first"), later()), Parking::Waits(Decision::AlreadyMade));
         assert_eq!(parked.cancel(later()), Err(TooLate(Status::NeedsAttention)));
 
         let Parking::Resumes(decision) = parked.park(&visit(1, "second"), later()) else {
-            panic!("it goes on")
+            panic!("it resumes")
         };
-        let again = decision.of(&parked);
-        assert_eq!(again.shown(), Status::Confirmed);
-        assert_eq!(again.park(&visit(1, "second"), later()), Parking::Resumes(Decision::Already));
+        let resumed = decision.applied_to(&parked);
+        assert_eq!(resumed.visible_status(), Status::Confirmed);
+        assert_eq!(resumed.park(&visit(1, "second"), later()), Parking::Resumes(Decision::AlreadyMade));
 
-        let Parking::Waits(decision) = again.park(&visit(1, "third"), later()) else { panic!("it waits") };
-        assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
+        let Parking::Waits(decision) = resumed.park(&visit(1, "third"), later()) else { panic!("it waits") };
+        assert!(matches!(published(decision), OrderEvent::NeedsAttention(_)));
     }
 
     #[test]
-    fn an_execution_that_comes_for_the_first_time_does_not_take_up_what_another_left_to_a_person() {
+    fn another_execution_does_not_resume_a_parked_order() {
         let parked = given_a_parked_order();
         let Parking::Waits(decision) = parked.park(&visit(2, "first"), later()) else { panic!("it waits") };
-        let Decision::Change(changed) = decision else { panic!("it remembers who came last") };
-        assert_eq!((changed.order.shown(), changed.event), (Status::NeedsAttention, None));
+        let Decision::Change(changed) = decision else { panic!("the visit is stored") };
+        assert_eq!((changed.order.visible_status(), changed.event), (Status::NeedsAttention, None));
     }
 
     #[test]
-    fn a_settled_order_is_not_parked_any_more() {
+    fn a_settled_order_is_not_parked() {
         let order = given_an_aborted_order();
-        let rejected = order.reject(later()).unwrap().of(&order);
-        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::Resumes(Decision::Already));
+        let rejected = order.reject(later()).unwrap().applied_to(&order);
+        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::Resumes(Decision::AlreadyMade));
     }
 
     #[test]
-    fn the_reconciler_starts_what_was_never_started_and_leaves_what_is_alive() {
+    fn the_reconciler_starts_an_unstarted_execution_and_leaves_a_running_one() {
         let order = given_a_pending_order();
-        assert_eq!(order.reconcile(Execution::NotFound, later()), Reconciliation::Start);
-        assert_eq!(order.reconcile(Execution::NotFound, NOW().plus_seconds(29)), Reconciliation::Leave);
-        assert_eq!(order.reconcile(Execution::Running, later()), Reconciliation::Leave);
+        assert_eq!(order.reconcile(ExecutionStatus::NotFound, later()), Reconciliation::Start);
+        assert_eq!(order.reconcile(ExecutionStatus::NotFound, now().plus_seconds(29)), Reconciliation::Leave);
+        assert_eq!(order.reconcile(ExecutionStatus::Running, later()), Reconciliation::Leave);
     }
 
     #[test]
-    fn what_ended_gets_two_more_attempts_and_then_a_person() {
+    fn a_failed_execution_gets_two_successors_and_then_an_operator() {
         let mut order = given_a_pending_order();
         let mut now = later();
         for attempt in 2..=MAX_EXECUTIONS {
-            let Reconciliation::StartNext(decision) = order.reconcile(Execution::Failed, now) else {
+            let Reconciliation::StartNext(decision) = order.reconcile(ExecutionStatus::Failed, now) else {
                 panic!("attempt {attempt}")
             };
-            order = decision.of(&order);
+            order = decision.applied_to(&order);
             assert_eq!(order.execution(), format!("{}-{attempt}", order.id));
             now = now.plus_seconds(60);
         }
-        let Reconciliation::Park(decision) = order.reconcile(Execution::Failed, now) else {
+        let Reconciliation::Park(decision) = order.reconcile(ExecutionStatus::Failed, now) else {
             panic!("parked")
         };
-        order = decision.clone().of(&order);
-        assert_eq!(order.shown(), Status::NeedsAttention);
-        assert!(matches!(told(decision), OrderEvent::NeedsAttention(_)));
-        assert_eq!(order.reconcile(Execution::Failed, now), Reconciliation::Leave);
+        order = decision.clone().applied_to(&order);
+        assert_eq!(order.visible_status(), Status::NeedsAttention);
+        assert!(matches!(published(decision), OrderEvent::NeedsAttention(_)));
+        assert_eq!(order.reconcile(ExecutionStatus::Failed, now), Reconciliation::Leave);
         assert_eq!(
-            order.reconcile(Execution::NotFound, now),
+            order.reconcile(ExecutionStatus::NotFound, now),
             Reconciliation::Leave,
-            "though it is forgotten"
+            "even if the execution is forgotten"
         );
     }
 
     #[test]
-    fn an_order_whose_execution_has_done_all_is_settled_even_if_it_was_parked() {
+    fn an_order_whose_execution_succeeded_is_settled_even_if_it_was_parked() {
         for order in [given_a_confirmed_order(), given_a_parked_order()] {
-            let Reconciliation::Settle(decision) = order.reconcile(Execution::Succeeded, later()) else {
+            let Reconciliation::Settle(decision) = order.reconcile(ExecutionStatus::Succeeded, later())
+            else {
                 panic!("settled")
             };
-            let settled = decision.of(&order);
-            assert_eq!((settled.shown(), settled.settled), (Status::Confirmed, true));
-            assert_eq!(settled.reconcile(Execution::Failed, later()), Reconciliation::Leave);
+            let settled = decision.applied_to(&order);
+            assert_eq!((settled.visible_status(), settled.settled), (Status::Confirmed, true));
+            assert_eq!(settled.reconcile(ExecutionStatus::Failed, later()), Reconciliation::Leave);
         }
     }
 
     #[test]
-    fn every_refusal_of_a_step_forward_has_its_reason() {
+    fn a_refusal_becomes_its_reason_and_any_other_error_service_unavailable() {
         let reason = |name| Reason::of_error(Some(name)).name().unwrap();
         assert_eq!(reason("User.NotFound"), "user_not_found");
         assert_eq!(reason("Inventory.OutOfStock"), "out_of_stock");

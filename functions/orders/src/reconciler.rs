@@ -9,26 +9,26 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
-    aws::workflow::{ExecutionStatus, Workflow},
+    aws::workflow::{self, Workflow},
     deadline::Deadline,
     telemetry::{self, annotate},
 };
 
 use crate::{
     metrics::ORDERS_PARKED,
-    order::{Decision, Execution, Order, Reconciliation},
+    order::{Decision, ExecutionStatus, Order, Reconciliation},
     store::{Due, Orders},
     tasks::SagaInput,
 };
 
-/// The number of orders that are read at once.
+/// Orders that are read at once.
 const PAGE: u32 = 100;
-/// Maximum number of orders that are handled concurrently: Step Functions answers some tens of requests a second.
+/// Maximum number of orders that are handled concurrently: Step Functions accepts some tens of requests a second.
 const WIDTH: usize = 8;
-/// If less time than this is left, the next run goes on.
-const HAND_OVER: Duration = Duration::from_secs(10);
+/// If less time than this is left, the remaining orders wait for the next run.
+const RESERVED_TIME: Duration = Duration::from_secs(10);
 
-/// Handles every order that is due. A failure with one does not hold up the others.
+/// Handles every order that is due. The failure of one does not stop the others.
 pub async fn reconcile((orders, workflow): &(Orders, Workflow), deadline: Deadline) -> Result<(), Error> {
     let now = Timestamp::now();
     let (mut after, mut failed) = (None, 0_u32);
@@ -37,9 +37,9 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), deadline: Deadli
         after = due.end().map(str::to_owned);
         failed += stream::iter(due.items())
             .map(async |due| {
-                let result = look_after(orders, workflow, due, now).await;
+                let result = reconcile_due(orders, workflow, due, now).await;
                 if let Err(cause) = &result {
-                    tracing::error!(order_id = due.order_id(), %cause, "could not be looked after");
+                    tracing::error!(order_id = due.order_id(), %cause, "could not be reconciled");
                 }
                 u32::from(result.is_err())
             })
@@ -47,33 +47,38 @@ pub async fn reconcile((orders, workflow): &(Orders, Workflow), deadline: Deadli
             .map(Ok::<_, Error>)
             .try_fold(0, async |sum, failed| Ok(sum + failed))
             .await?;
-        if after.is_none() || deadline.time_left() < HAND_OVER {
+        if after.is_none() || deadline.time_left() < RESERVED_TIME {
             break;
         }
     }
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} orders could not be looked after").into()) }
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} orders could not be reconciled").into()) }
 }
 
-async fn look_after(orders: &Orders, workflow: &Workflow, due: &Due, now: Timestamp) -> Result<(), Error> {
+async fn reconcile_due(orders: &Orders, workflow: &Workflow, due: &Due, now: Timestamp) -> Result<(), Error> {
     let Some((order, traceparent)) = orders.get_due(due).await? else { return Ok(()) };
     if order.settled {
         return Ok(());
     }
     let work = async {
         annotate("order_id", order.id);
-        // Boxed, because it would be part of two more futures.
-        help(orders, workflow, &order, now).boxed_local().await
+        // Boxed to keep the enclosing futures small.
+        reconcile_one(orders, workflow, &order, now).boxed_local().await
     };
     telemetry::continuing("reconcile", traceparent.as_deref(), work).await
 }
 
 /// Handles one order, in its own trace.
-async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestamp) -> Result<(), Error> {
+async fn reconcile_one(
+    orders: &Orders,
+    workflow: &Workflow,
+    order: &Order,
+    now: Timestamp,
+) -> Result<(), Error> {
     let execution = match workflow.status(&order.execution()).await? {
-        ExecutionStatus::NotFound => Execution::NotFound,
-        ExecutionStatus::Running => Execution::Running,
-        ExecutionStatus::Succeeded => Execution::Succeeded,
-        ExecutionStatus::Failed => Execution::Failed,
+        workflow::ExecutionStatus::NotFound => ExecutionStatus::NotFound,
+        workflow::ExecutionStatus::Running => ExecutionStatus::Running,
+        workflow::ExecutionStatus::Succeeded => ExecutionStatus::Succeeded,
+        workflow::ExecutionStatus::Failed => ExecutionStatus::Failed,
     };
     match order.reconcile(execution, now) {
         Reconciliation::Leave => Ok(()),
@@ -86,7 +91,7 @@ async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestam
         Reconciliation::Park(decision) => {
             // Counted before the write, because an alarm too many is better than one too few.
             ORDERS_PARKED.increment();
-            tracing::error!(order_id = %order.id, cause = "every attempt ended", "parked");
+            tracing::error!(order_id = %order.id, cause = "no execution settled the order", "parked");
             write(orders, order, decision).await.map(drop)
         }
     }
@@ -96,7 +101,7 @@ async fn help(orders: &Orders, workflow: &Workflow, order: &Order, now: Timestam
 async fn write(orders: &Orders, read: &Order, decision: Decision) -> Result<Option<Order>, Error> {
     let unchanged = |order: &Order| order.version == read.version;
     let decide = |order: &Order| {
-        let decision = if unchanged(order) { decision.clone() } else { Decision::Already };
+        let decision = if unchanged(order) { decision.clone() } else { Decision::AlreadyMade };
         Ok::<_, runtime::table::Error>((unchanged(order), decision))
     };
     let (written, order) = orders.decide(read.id, decide).await?;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    metrics::{ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED, SETTLING_TIME},
+    metrics::{DECISION_TIME, ORDERS_CANCELLED, ORDERS_CONFIRMED, ORDERS_PLACED, ORDERS_REJECTED},
     order::{Decision, Order, OrderChange},
 };
 
@@ -42,14 +42,14 @@ pub struct Record {
     traceparent: Option<String>,
     /// The sort key of the index `by_buyer`.
     created: String,
-    /// The partition of the index `open`; present until the order is settled.
+    /// The partition of the index `open`; set until the order is settled.
     open: Option<String>,
     /// The sort key of the index `open`.
     due: String,
 }
 
 impl Record {
-    /// A new order, in the present trace.
+    /// A new order, in the current trace.
     fn new(order: Order) -> Self {
         Self::placed(order, traceparent())
     }
@@ -115,7 +115,7 @@ impl Orders {
         self.table.get(user_copies::key(user)).await
     }
 
-    /// The buyer's own order; 404 if there is none, or it is another's.
+    /// The buyer's own order; 404 if it does not exist or belongs to someone else.
     pub async fn find(&self, order: Uuid, buyer: Uuid) -> Result<Order, Problem> {
         own(self.read(key(order)).await?, buyer).map(|record| record.aggregate.order)
     }
@@ -155,7 +155,8 @@ impl Orders {
         Ok(creation.map(|record| record.order))
     }
 
-    /// The order, for a step of the saga: an order with an execution exists.
+    /// The order, for a step of the saga. It is an error if the order does not exist, because an execution is only started for a
+    /// stored order.
     pub async fn get(&self, order: Uuid) -> Result<Order, table::Error> {
         Ok(self.existing(order).await?.aggregate.order)
     }
@@ -177,7 +178,7 @@ impl Orders {
         self.decide_from(self.existing(order).await?, decide).await
     }
 
-    /// Like [`Self::decide`], for an order that has been read. If it has changed since, this reads it and decides again.
+    /// Like [`Self::decide`], for an order that has been read. If the order has changed since, it is read and decided again.
     pub async fn decide_from<D, E>(
         &self,
         mut record: Created<Record>,
@@ -194,7 +195,7 @@ impl Orders {
             if self.replace(&record, order.clone(), event).await? {
                 return Ok((answer, order));
             }
-            // With a pause, so that the retry does not conflict again.
+            // A pause makes another conflict less likely.
             if !retries.wait().await {
                 return Err(table::Error::Unavailable("the order kept changing".into()).into());
             }
@@ -251,7 +252,7 @@ fn count(order: &Order, event: &OrderEvent) {
         // Placed orders are counted when they are stored, parked ones when an operator is alerted.
         OrderEvent::Placed(_) | OrderEvent::NeedsAttention(_) => return,
     }
-    SETTLING_TIME.record(order.updated_at.since(order.created_at));
+    DECISION_TIME.record(order.updated_at.since(order.created_at));
 }
 
 fn own(record: Option<Created<Record>>, buyer: Uuid) -> Result<Created<Record>, Problem> {
@@ -268,7 +269,7 @@ mod tests {
     use crate::draft::Draft;
 
     #[test]
-    fn a_change_of_an_order_leaves_it_in_its_trace_and_under_its_request() {
+    fn a_change_keeps_the_trace_context_and_the_request_digest() {
         let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
         let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
         let (order, _) =
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_in_the_index_of_open_ones_until_it_is_settled() {
+    fn an_order_is_in_the_index_open_until_it_is_settled() {
         let body = br#"{"items": [{"sku": "tea", "quantity": 2}], "payment_method": "pm_card_visa"}"#;
         let draft = Draft::read(Fields::read(body).unwrap()).unwrap();
         let now = Timestamp::from_microsecond(0);

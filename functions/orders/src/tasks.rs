@@ -1,4 +1,4 @@
-//! The steps of the saga that orders itself runs.
+//! The saga's steps that the orders service runs.
 
 use events::{Item, PricedItem};
 use kernel::{clock::Timestamp, money::Money, saga::Refusal};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     draft::PaymentMethod,
     metrics::ORDERS_PARKED,
-    order::{Order, Parking, Prices, Reason, Status, Visit},
+    order::{Order, Parking, Quote, Reason, Status, Visit},
     store::Orders,
 };
 
@@ -29,7 +29,7 @@ pub struct SagaInput<'a> {
 }
 
 impl<'a> SagaInput<'a> {
-    /// The input of an order's execution, in the present trace.
+    /// The input of an order's execution, in the current trace.
     pub fn of(order: &'a Order) -> Self {
         Self {
             order_id: order.id,
@@ -54,7 +54,7 @@ pub struct ValidateUser {
 pub struct Confirm {
     order_id: Uuid,
     #[serde(flatten)]
-    prices: Prices,
+    prices: Quote,
 }
 
 /// The input of `orders-abort`.
@@ -116,7 +116,7 @@ pub async fn confirm(orders: &Orders, task: &Task<Confirm>) -> Result<Done, Step
 /// Decides that the order will not be confirmed.
 pub async fn abort(orders: &Orders, task: &Task<Abort>) -> Result<Aborted, StepError> {
     let Abort { order_id, error, lines, total } = &task.input;
-    let prices = lines.clone().zip(*total).map(|(lines, total)| Prices { lines, total });
+    let prices = lines.clone().zip(*total).map(|(lines, total)| Quote { lines, total });
     let (reason, now) = (Reason::of_error(error.as_deref()), Timestamp::now());
     let decide = |order: &Order| Ok(((), order.abort(reason, prices.clone(), now)?));
     let ((), order) = orders.decide::<_, StepError>(*order_id, decide).await?;
@@ -131,7 +131,7 @@ pub async fn reject(orders: &Orders, task: &Task<Reject>) -> Result<Settled, Ste
     Ok(Settled { status: order.status, reason: order.reason })
 }
 
-/// Parks the order for an operator, or resumes it after one.
+/// Parks the order for an operator, or resumes it after a redrive.
 pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, StepError> {
     let Park { order_id, error, visit } = &task.input;
     let now = Timestamp::now();

@@ -5,13 +5,15 @@ use runtime::{Error, serve::task::StepError};
 use uuid::Uuid;
 
 use crate::{
-    payment::{self, Command, Next, Payment, PaymentRecord, Prepared, ProviderRequest, Purchase, Status},
+    payment::{
+        self, Action, Command, IntentStatus, Payment, PaymentRecord, Prepared, ProviderRequest, Purchase,
+        Status,
+    },
     provider::Provider,
     store::Payments,
 };
 
-/// Maximum actions for one command. Four are enough without concurrent writes, and each write that loses to another takes two
-/// more.
+/// Maximum actions for one command. Four suffice without concurrent writes; each write that loses a race takes two more.
 const STEPS: u32 = 16;
 
 /// The payments and their provider.
@@ -33,20 +35,22 @@ impl Cashier {
     /// Carries out a command. Returns the record afterwards.
     pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<PaymentRecord, StepError> {
         let mut record = self.payments.find(order_id).await?;
-        let mut said = None;
+        let mut intent = None;
         for _ in 0..STEPS {
-            match payment::next(command, &record, said.as_ref()) {
-                Next::Begin(purchase) => record = self.begin(purchase).await?,
-                Next::Ask(request) => said = Some(self.ask(request, &record).await?),
-                Next::Write(payment) => {
+            match payment::next_action(command, &record, intent.as_ref()) {
+                Action::Begin(purchase) => record = self.begin(purchase).await?,
+                Action::Ask(request) => intent = Some(self.ask(request, &record).await?),
+                Action::Write(payment) => {
                     record = self.payments.change(*payment, Timestamp::now()).await?;
-                    said = None;
-                    tell_decline(&record);
+                    intent = None;
+                    log_decline(&record);
                 }
-                Next::Bury => record = self.payments.bury(order_id, Timestamp::now()).await?,
-                Next::Done => return Ok(record),
-                Next::Refuse(refusal) => return Err(refusal.into()),
-                Next::Fail(cause) => return Err(StepError::retryable(cause)),
+                Action::WriteTombstone => {
+                    record = self.payments.write_tombstone(order_id, Timestamp::now()).await?;
+                }
+                Action::Done => return Ok(record),
+                Action::Refuse(refusal) => return Err(refusal.into()),
+                Action::Fail(cause) => return Err(StepError::retryable(cause)),
             }
         }
         Err(StepError::retryable("the payment kept changing"))
@@ -58,19 +62,15 @@ impl Cashier {
         let payment = Payment::begin(purchase, self.provider.name(), prepared.clone(), Timestamp::now());
         let record = self.payments.begin(payment).await?;
         if let Prepared::Intent(reference) = prepared
-            && !is_of(&record, &reference)
+            && !uses(&record, &reference)
         {
             self.provider.discard(order_id, &reference).await?;
         }
-        tell_decline(&record);
+        log_decline(&record);
         Ok(record)
     }
 
-    async fn ask(
-        &self,
-        request: ProviderRequest,
-        record: &PaymentRecord,
-    ) -> Result<payment::IntentStatus, StepError> {
+    async fn ask(&self, request: ProviderRequest, record: &PaymentRecord) -> Result<IntentStatus, StepError> {
         let PaymentRecord::Payment(payment) = record else {
             return Err(StepError::retryable("there is no payment to ask about"));
         };
@@ -79,12 +79,12 @@ impl Cashier {
 }
 
 /// Whether the record uses what was prepared under `reference`: a concurrent call may have been first.
-fn is_of(record: &PaymentRecord, reference: &str) -> bool {
+fn uses(record: &PaymentRecord, reference: &str) -> bool {
     matches!(record, PaymentRecord::Payment(payment) if payment.provider_reference.as_deref() == Some(reference))
 }
 
-/// Logs the bank's reason, for which a refusal's log line has no field.
-fn tell_decline(record: &PaymentRecord) {
+/// Logs the decline code, which the log line of a refusal does not have.
+fn log_decline(record: &PaymentRecord) {
     if let PaymentRecord::Payment(payment @ Payment { status: Status::Declined, .. }) = record {
         let code = payment.decline_code.as_deref().unwrap_or_default();
         tracing::info!(order_id = %payment.order_id, code, "the provider declined");

@@ -14,7 +14,7 @@ use crate::endpoints::{self, Received, View};
 /// An event of the payment provider, of which only these fields are read.
 #[derive(JsonSchema)]
 #[schemars(rename = "ProviderEvent")]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Event {
     /// The event's id, the same in every delivery.
     id: String,
@@ -27,7 +27,7 @@ struct Event {
 /// What an event is about.
 #[derive(JsonSchema)]
 #[schemars(rename = "ProviderEventData")]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Data {
     /// The changed object, with the order's id in its metadata.
     object: Map<String, Value>,
@@ -41,7 +41,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("payments-get", "GET", "/orders/{id}/payment", endpoints::get)
             .named("getPayment", "Get an order's payment")
-            .about("One's own.")
+            .about("Only the buyer's own.")
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
             .answers::<View>(
@@ -49,7 +49,7 @@ pub fn operations() -> Vec<Operation> {
                 "The payment.",
                 json!({
                     "order_id": id, "status": "CAPTURED", "amount": {"amount": 900, "currency": "USD"},
-                    "provider": "sandbox", "provider_reference": "pi_sandbox_0190a6c76b1e7c449d275f0c1e8a4b10",
+                    "provider": "sandbox", "provider_reference": "sandbox_0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10",
                     "created_at": "2026-05-04T09:32:00.543210Z",
                 }),
             ),

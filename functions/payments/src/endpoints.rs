@@ -16,7 +16,7 @@ use crate::{
     cashier::Cashier,
     payment::{Command, Payment, PaymentRecord, ProviderName, Status},
     store::Payments,
-    webhook::{self, Notice},
+    webhook::{self, WebhookEvent},
 };
 
 /// A payment as its buyer sees it.
@@ -27,11 +27,11 @@ pub(crate) struct View {
     order_id: Uuid,
     /// Its status.
     status: Status,
-    /// How much.
+    /// The amount.
     amount: Money,
     /// The payment provider.
     provider: ProviderName,
-    /// The provider's id of the payment; null until it has one.
+    /// The provider's id of the payment; null if the provider declined before it gave one.
     provider_reference: Option<String>,
     /// When the payment was created.
     created_at: Timestamp,
@@ -59,7 +59,8 @@ pub async fn get(payments: &Payments, request: &Request) -> Result<Reply, Proble
         // The caller must not learn that someone else's payment exists.
         PaymentRecord::Payment(payment) if payment.buyer_id == caller => Reply::ok(&View::from(payment)),
         _ => {
-            let detail = "no order of yours with this id has a payment; that of a pending order may follow";
+            let detail =
+                "you have no order with this id that has a payment; a pending order may not have one yet";
             Err(Problem::new(Kind::NotFound, detail))
         }
     }
@@ -74,19 +75,19 @@ pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Prob
         let detail = "the signature is missing or wrong, or more than five minutes old";
         return Err(Problem::new(Kind::Unauthenticated, detail));
     }
-    let notice = Notice::read(body)?;
-    if cashier.payments.has_heard(&notice.event_id).await? {
+    let event = WebhookEvent::read(body)?;
+    if cashier.payments.is_processed(&event.event_id).await? {
         return received();
     }
-    let record = match notice.order_id {
+    let record = match event.order_id {
         Some(order_id) => cashier.carry_out(order_id, &Command::Synchronize).await.map_err(failed)?,
-        None => PaymentRecord::None,
+        None => PaymentRecord::Absent,
     };
     if !matches!(record, PaymentRecord::Payment(_)) {
-        tracing::info!(event_id = notice.event_id, "the webhook is about no payment that is known");
+        tracing::info!(event_id = event.event_id, "the webhook is not about a known payment");
     }
-    // After its effect, so that a webhook whose handling was interrupted takes effect when it is sent again.
-    cashier.payments.remember(&notice.event_id, now).await?;
+    // Recorded last, so that a webhook whose handling was interrupted is handled when it is sent again.
+    cashier.payments.mark_processed(&event.event_id, now).await?;
     received()
 }
 

@@ -1,18 +1,18 @@
-//! Why a payment provider could not do what it was asked.
+//! Why a request to a payment provider failed.
 
 use std::error;
 
 use runtime::{serve::task::StepError, table};
 use thiserror::Error;
 
-/// Why a request to a provider failed.
+/// The failure of a request to a payment provider.
 #[derive(Debug, Error)]
 pub enum ProviderError {
-    /// It did not answer, so that it is not known whether the call took effect.
+    /// It did not answer, so it is unknown whether the call took effect.
     #[error("the payment provider is not available")]
     Unavailable(#[source] Box<dyn error::Error + Send + Sync>),
     /// It refused the call: a wrong key, or a payment that it does not know.
-    #[error("the payment provider refuses")]
+    #[error("the payment provider refused the request")]
     Broken(#[source] Box<dyn error::Error + Send + Sync>),
 }
 

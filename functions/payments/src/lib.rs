@@ -6,10 +6,10 @@
 //! | [`store`] | payments in the table, beside the webhooks that were handled |
 //! | [`cashier`] | carries out the decisions of [`payment`], with the table and the provider |
 //! | [`provider`] | the payment provider: one of the next two |
-//! | [`sandbox`] | the built-in bank, which moves no money |
+//! | [`sandbox`] | the built-in sandbox, which moves no money |
 //! | [`stripe`] | Stripe's API |
-//! | [`error`] | why a payment provider could not do what it was asked |
-//! | [`webhook`] | the provider's webhooks: their signature and their payment |
+//! | [`error`] | why a request to a payment provider failed |
+//! | [`webhook`] | the provider's webhooks: their signature, their event and its order |
 //! | [`tasks`] | the steps of the order saga |
 //! | [`endpoints`] | the HTTP endpoints |
 //! | `contract` | what the endpoints promise; behind the feature `contract` |

@@ -1,14 +1,14 @@
 //! The aggregate: what a payment is, how it changes, and what a step of the saga does next.
 //!
-//! A step is a loop: [`next`] looks at the record in the table and at what the provider has answered since it was read, and
-//! returns one action. The caller carries it out and calls again with the result, until nothing is left to do. The action
-//! depends only on the present record, never on the intention of an earlier attempt. So a step can be interrupted anywhere,
-//! run twice, and race with any other.
+//! A step is a loop: [`next_action`] looks at the record in the table and at the provider's answer since it was read, and returns
+//! one action. The caller carries it out and calls again with the result, until nothing is left to do. The action depends only
+//! on the current record, never on what an earlier attempt was about to do. So a step can be interrupted anywhere, run twice,
+//! and race with any other.
 //!
 //! Why no money stays held:
 //! - the provider holds money only for a payment that is in the table,
 //! - a payment is cancelled at the provider, which refuses a late hold from then on, before it is cancelled in the table,
-//! - an order whose payment was cancelled before it began has a tombstone, so that none can begin.
+//! - if a payment is cancelled before it begins, a tombstone is stored, so that it cannot begin later.
 
 use std::fmt;
 
@@ -24,9 +24,9 @@ pub struct Purchase {
     pub order_id: Uuid,
     /// Who pays.
     pub buyer_id: Uuid,
-    /// How much.
+    /// The amount.
     pub amount: Money,
-    /// What with: the provider's name for a card, never the card's number.
+    /// The payment method, by the provider's name for it, never a card's number.
     pub payment_method: String,
 }
 
@@ -35,7 +35,7 @@ pub struct Purchase {
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PaymentStatus"))]
 pub enum Status {
-    /// The provider was asked to hold the money, which may or may not be held.
+    /// It is prepared at the provider; the money may or may not be held yet.
     Pending,
     /// The money is held.
     Authorized,
@@ -77,7 +77,7 @@ pub enum IntentStatus {
     Captured,
     /// Nothing is held, and nothing can be held any more.
     Cancelled,
-    /// The money was taken and given back.
+    /// The captured money was refunded.
     Refunded,
 }
 
@@ -113,13 +113,13 @@ pub struct Payment {
     pub order_id: Uuid,
     /// Who pays.
     pub buyer_id: Uuid,
-    /// How much.
+    /// The amount.
     pub amount: Money,
-    /// What with: the provider's name for a card.
+    /// The payment method, by the provider's name for it.
     pub payment_method: String,
     /// The payment provider.
     pub provider: ProviderName,
-    /// The provider's name for the payment; none if it declined before it gave one.
+    /// The provider's id of the payment; `None` if it declined before it gave one.
     pub provider_reference: Option<String>,
     /// Its status.
     pub status: Status,
@@ -127,7 +127,7 @@ pub struct Payment {
     pub decline_code: Option<String>,
     /// When the payment was created.
     pub created_at: Timestamp,
-    /// 1 when it begins, one more with each change.
+    /// 1 at first, increased by each change.
     pub version: u64,
 }
 
@@ -153,12 +153,12 @@ impl Payment {
         }
     }
 
-    /// The payment with the status at the provider; `None` if that changes nothing.
+    /// The payment after the provider has reported this status; `None` if that changes nothing.
     ///
-    /// Only forward: a late answer never turns a payment back.
+    /// A status only moves forward: a late answer changes nothing.
     #[must_use]
-    pub fn after(&self, said: &IntentStatus) -> Option<Self> {
-        let status = match (self.status, said) {
+    pub fn after(&self, intent: &IntentStatus) -> Option<Self> {
+        let status = match (self.status, intent) {
             (Status::Pending, IntentStatus::Held) => Status::Authorized,
             (Status::Pending, IntentStatus::Declined { .. }) => Status::Declined,
             (Status::Pending | Status::Authorized, IntentStatus::Captured) => Status::Captured,
@@ -168,7 +168,7 @@ impl Payment {
             }
             _ => return None,
         };
-        let decline_code = match said {
+        let decline_code = match intent {
             IntentStatus::Declined { code } => Some(code.clone()),
             _ => None,
         };
@@ -192,9 +192,9 @@ impl Payment {
 /// The record of an order's payment in the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PaymentRecord {
-    /// Nothing.
-    None,
-    /// Its payment.
+    /// There is no record.
+    Absent,
+    /// There is a payment.
     Payment(Payment),
     /// A tombstone: it was cancelled before it began, and will never begin.
     Tombstone,
@@ -228,7 +228,7 @@ pub enum ProviderRequest {
 
 /// The next action.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Next {
+pub enum Action {
     /// Have the provider prepare a payment, then write the result of [`Payment::begin`] if there is no record.
     Begin(Purchase),
     /// Send a request to the provider, and call again with its answer and the same record.
@@ -236,85 +236,91 @@ pub enum Next {
     /// Replace the version before this one, with its event, and call again with the record afterwards.
     Write(Box<Payment>),
     /// Write a tombstone if there is no record, and call again with the record afterwards.
-    Bury,
-    /// Nothing: the command is done.
+    WriteTombstone,
+    /// The command is carried out.
     Done,
-    /// Nothing: the command is refused.
+    /// The command is refused, for good.
     Refuse(Refusal),
-    /// Nothing now: a retry, or an operator, has to handle it.
+    /// The command cannot be carried out now: a retry or an operator has to handle it.
     Fail(String),
 }
 
 /// The next action for a command, from the record as it was last read or written and the provider's answer since then.
-pub fn next(command: &Command, record: &PaymentRecord, said: Option<&IntentStatus>) -> Next {
+pub fn next_action(command: &Command, record: &PaymentRecord, intent: Option<&IntentStatus>) -> Action {
     match (command, record) {
-        (Command::Authorize(purchase), PaymentRecord::None) => Next::Begin(purchase.clone()),
-        (Command::Authorize(_), PaymentRecord::Tombstone) => Next::Refuse(Refusal::Cancelled),
-        (Command::Authorize(purchase), PaymentRecord::Payment(payment)) => authorize(purchase, payment, said),
-        (Command::Capture, PaymentRecord::Payment(payment)) => capture(payment, said),
-        (Command::Capture, _) => Next::Fail("there is no payment to capture".to_owned()),
-        (Command::Cancel, PaymentRecord::None) => Next::Bury,
-        (Command::Cancel, PaymentRecord::Payment(payment)) => cancel(payment, said),
-        (Command::Synchronize, PaymentRecord::Payment(payment)) => synchronize(payment, said),
-        (Command::Cancel | Command::Synchronize, _) => Next::Done,
+        (Command::Authorize(purchase), PaymentRecord::Absent) => Action::Begin(purchase.clone()),
+        (Command::Authorize(_), PaymentRecord::Tombstone) => Action::Refuse(Refusal::Cancelled),
+        (Command::Authorize(purchase), PaymentRecord::Payment(payment)) => {
+            authorize(purchase, payment, intent)
+        }
+        (Command::Capture, PaymentRecord::Payment(payment)) => capture(payment, intent),
+        (Command::Capture, _) => Action::Fail("there is no payment to capture".to_owned()),
+        (Command::Cancel, PaymentRecord::Absent) => Action::WriteTombstone,
+        (Command::Cancel, PaymentRecord::Payment(payment)) => cancel(payment, intent),
+        (Command::Synchronize, PaymentRecord::Payment(payment)) => synchronize(payment, intent),
+        (Command::Cancel | Command::Synchronize, _) => Action::Done,
     }
 }
 
-fn authorize(purchase: &Purchase, payment: &Payment, said: Option<&IntentStatus>) -> Next {
+fn authorize(purchase: &Purchase, payment: &Payment, intent: Option<&IntentStatus>) -> Action {
     match payment.status {
-        Status::Declined => Next::Refuse(Refusal::Declined),
-        Status::Cancelled | Status::Refunded => Next::Refuse(Refusal::Cancelled),
+        Status::Declined => Action::Refuse(Refusal::Declined),
+        Status::Cancelled | Status::Refunded => Action::Refuse(Refusal::Cancelled),
         _ if payment.amount != purchase.amount => {
-            Next::Fail("the order's payment has begun with another amount".to_owned())
+            Action::Fail("the order's payment was begun with another amount".to_owned())
         }
-        Status::Authorized | Status::Captured => Next::Done,
-        Status::Pending => ask(ProviderRequest::Authorize, payment, said),
+        Status::Authorized | Status::Captured => Action::Done,
+        Status::Pending => ask(ProviderRequest::Authorize, payment, intent),
     }
 }
 
 /// Captures what [`authorize`] has held.
-fn capture(payment: &Payment, said: Option<&IntentStatus>) -> Next {
+fn capture(payment: &Payment, intent: Option<&IntentStatus>) -> Action {
     match payment.status {
-        Status::Captured => Next::Done,
-        Status::Authorized => ask(ProviderRequest::Capture, payment, said),
-        status => Next::Fail(format!("nothing is held that could be captured: the payment is {status:?}")),
+        Status::Captured => Action::Done,
+        Status::Authorized => ask(ProviderRequest::Capture, payment, intent),
+        status => Action::Fail(format!("there is no held money to capture: the payment is {status:?}")),
     }
 }
 
-/// Compensates [`authorize`] and [`capture`], at whatever point they are.
-fn cancel(payment: &Payment, said: Option<&IntentStatus>) -> Next {
+/// Compensates [`authorize`] and [`capture`], however far they got.
+fn cancel(payment: &Payment, intent: Option<&IntentStatus>) -> Action {
     let done = match payment.status {
         Status::Cancelled | Status::Refunded => true,
-        // It stays declined. It is cancelled at the provider all the same, so that no one can try the intent again.
-        Status::Declined => payment.provider_reference.is_none() || said == Some(&IntentStatus::Cancelled),
+        // It stays declined. It is still cancelled at the provider, so that the intent cannot be confirmed again.
+        Status::Declined => payment.provider_reference.is_none() || intent == Some(&IntentStatus::Cancelled),
         Status::Pending | Status::Authorized | Status::Captured => false,
     };
-    match said {
-        _ if done => Next::Done,
-        // Only the provider's answer proves that the money is free.
+    match intent {
+        _ if done => Action::Done,
+        // Only the provider's answer proves that no money is held.
         None | Some(IntentStatus::Cancelled | IntentStatus::Refunded) => {
-            ask(ProviderRequest::Cancel, payment, said)
+            ask(ProviderRequest::Cancel, payment, intent)
         }
-        Some(said) => unsettled(payment, said),
+        Some(intent) => mismatch(payment, intent),
     }
 }
 
-fn synchronize(payment: &Payment, said: Option<&IntentStatus>) -> Next {
-    match said {
-        None if payment.provider_reference.is_some() => Next::Ask(ProviderRequest::Status),
-        None => Next::Done,
-        Some(said) => payment.after(said).map_or(Next::Done, |changed| Next::Write(Box::new(changed))),
+fn synchronize(payment: &Payment, intent: Option<&IntentStatus>) -> Action {
+    match intent {
+        None if payment.provider_reference.is_some() => Action::Ask(ProviderRequest::Status),
+        None => Action::Done,
+        Some(intent) => {
+            payment.after(intent).map_or(Action::Done, |changed| Action::Write(Box::new(changed)))
+        }
     }
 }
 
-/// Reads the status from the provider, and writes it.
-fn ask(request: ProviderRequest, payment: &Payment, said: Option<&IntentStatus>) -> Next {
-    let Some(said) = said else { return Next::Ask(request) };
-    payment.after(said).map_or_else(|| unsettled(payment, said), |changed| Next::Write(Box::new(changed)))
+/// Sends the request, then writes the status that the provider answered with.
+fn ask(request: ProviderRequest, payment: &Payment, intent: Option<&IntentStatus>) -> Action {
+    let Some(intent) = intent else { return Action::Ask(request) };
+    payment
+        .after(intent)
+        .map_or_else(|| mismatch(payment, intent), |changed| Action::Write(Box::new(changed)))
 }
 
-fn unsettled(payment: &Payment, said: &IntentStatus) -> Next {
-    Next::Fail(format!("the payment is {:?}, and the provider has it as {said}", payment.status))
+fn mismatch(payment: &Payment, intent: &IntentStatus) -> Action {
+    Action::Fail(format!("the payment is {:?} in the table but {intent} at the provider", payment.status))
 }
 
 #[cfg(test)]
@@ -354,7 +360,7 @@ mod tests {
         IntentStatus::Declined { code: "generic_decline".to_owned() }
     }
 
-    fn words() -> [IntentStatus; 6] {
+    fn intent_statuses() -> [IntentStatus; 6] {
         [
             IntentStatus::Open,
             IntentStatus::Held,
@@ -370,12 +376,12 @@ mod tests {
         Payment { status, ..Payment::begin(purchase(), ProviderName::Sandbox, prepared, now()) }
     }
 
-    fn when(command: &Command, status: Status, said: Option<&IntentStatus>) -> Next {
-        next(command, &PaymentRecord::Payment(given(status)), said)
+    fn when(command: &Command, status: Status, intent: Option<&IntentStatus>) -> Action {
+        next_action(command, &PaymentRecord::Payment(given(status)), intent)
     }
 
-    fn write(before: Status, after: Status) -> Next {
-        Next::Write(Box::new(Payment { status: after, version: 2, ..given(before) }))
+    fn write(before: Status, after: Status) -> Action {
+        Action::Write(Box::new(Payment { status: after, version: 2, ..given(before) }))
     }
 
     fn authorize() -> Command {
@@ -383,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_begins_pending_and_says_nothing_to_others() {
+    fn a_payment_begins_pending_without_an_event() {
         let payment =
             Payment::begin(purchase(), ProviderName::Stripe, Prepared::Intent("pi_1".to_owned()), now());
         let expected = json!({
@@ -403,24 +409,24 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_that_the_provider_would_not_prepare_for_is_declined_at_once() {
+    fn a_payment_that_cannot_be_prepared_is_declined_at_once() {
         let prepared = Prepared::Declined { code: "resource_missing".to_owned() };
         let payment = Payment::begin(purchase(), ProviderName::Stripe, prepared, now());
         assert_eq!(payment.status, Status::Declined);
         assert_eq!(payment.provider_reference, None);
         assert_eq!(payment.decline_code.as_deref(), Some("resource_missing"));
         let record = PaymentRecord::Payment(payment);
-        assert_eq!(next(&authorize(), &record, None), Next::Refuse(Refusal::Declined));
-        assert_eq!(next(&Command::Cancel, &record, None), Next::Done);
-        assert_eq!(next(&Command::Synchronize, &record, None), Next::Done);
+        assert_eq!(next_action(&authorize(), &record, None), Action::Refuse(Refusal::Declined));
+        assert_eq!(next_action(&Command::Cancel, &record, None), Action::Done);
+        assert_eq!(next_action(&Command::Synchronize, &record, None), Action::Done);
     }
 
     #[test]
     fn a_payment_only_goes_forward() {
         for before in ALL {
-            for said in words() {
-                let after = given(before).after(&said).map(|payment| payment.status);
-                let expected = match (before, &said) {
+            for intent in intent_statuses() {
+                let after = given(before).after(&intent).map(|payment| payment.status);
+                let expected = match (before, &intent) {
                     (Status::Pending, IntentStatus::Held) => Some(Status::Authorized),
                     (Status::Pending, IntentStatus::Declined { .. }) => Some(Status::Declined),
                     (Status::Pending | Status::Authorized, IntentStatus::Captured) => Some(Status::Captured),
@@ -432,165 +438,170 @@ mod tests {
                     }
                     _ => None,
                 };
-                assert_eq!(after, expected, "{before:?} {said}");
+                assert_eq!(after, expected, "{before:?} {intent}");
             }
         }
     }
 
     #[test]
-    fn each_change_adds_one_to_the_version_and_has_its_event() {
+    fn each_change_increments_the_version_and_has_its_event() {
         let amount = PaymentAmount { order_id: ORDER, amount: money(1250) };
-        for (said, event) in [
+        for (intent, event) in [
             (IntentStatus::Held, Some(PaymentEvent::Authorized(amount.clone()))),
             (IntentStatus::Captured, Some(PaymentEvent::Captured(amount.clone()))),
             (IntentStatus::Cancelled, Some(PaymentEvent::Cancelled(amount.clone()))),
             (IntentStatus::Refunded, Some(PaymentEvent::Refunded(amount.clone()))),
             (declined(), None),
         ] {
-            let payment = given(Status::Pending).after(&said).unwrap();
+            let payment = given(Status::Pending).after(&intent).unwrap();
             assert_eq!(payment.version, 2);
-            let told = payment.event(now()).map(|event| (event.subject, event.sequence, event.payload));
-            assert_eq!(told, event.map(|event| (ORDER, 2, event)), "{said}");
+            let published = payment.event(now()).map(|event| (event.subject, event.sequence, event.payload));
+            assert_eq!(published, event.map(|event| (ORDER, 2, event)), "{intent}");
         }
     }
 
     #[test]
-    fn a_decline_keeps_its_reason() {
+    fn a_decline_keeps_its_code() {
         let payment = given(Status::Pending).after(&declined()).unwrap();
         assert_eq!(payment.decline_code.as_deref(), Some("generic_decline"));
     }
 
     #[test]
     fn authorizing_begins_asks_and_writes() {
-        assert_eq!(next(&authorize(), &PaymentRecord::None, None), Next::Begin(purchase()));
-        assert_eq!(when(&authorize(), Status::Pending, None), Next::Ask(ProviderRequest::Authorize));
+        assert_eq!(next_action(&authorize(), &PaymentRecord::Absent, None), Action::Begin(purchase()));
+        assert_eq!(when(&authorize(), Status::Pending, None), Action::Ask(ProviderRequest::Authorize));
         assert_eq!(
             when(&authorize(), Status::Pending, Some(&IntentStatus::Held)),
             write(Status::Pending, Status::Authorized)
         );
-        assert_eq!(when(&authorize(), Status::Authorized, None), Next::Done);
+        assert_eq!(when(&authorize(), Status::Authorized, None), Action::Done);
     }
 
     #[test]
-    fn authorizing_again_answers_as_the_first_time() {
-        assert_eq!(when(&authorize(), Status::Captured, None), Next::Done);
-        assert_eq!(when(&authorize(), Status::Declined, None), Next::Refuse(Refusal::Declined));
+    fn authorizing_again_returns_the_first_result() {
+        assert_eq!(when(&authorize(), Status::Captured, None), Action::Done);
+        assert_eq!(when(&authorize(), Status::Declined, None), Action::Refuse(Refusal::Declined));
     }
 
     #[test]
     fn authorizing_too_late_is_refused() {
-        let refused = Next::Refuse(Refusal::Cancelled);
-        assert_eq!(next(&authorize(), &PaymentRecord::Tombstone, None), refused);
+        let refused = Action::Refuse(Refusal::Cancelled);
+        assert_eq!(next_action(&authorize(), &PaymentRecord::Tombstone, None), refused);
         assert_eq!(when(&authorize(), Status::Cancelled, None), refused);
         assert_eq!(when(&authorize(), Status::Refunded, None), refused);
     }
 
     #[test]
-    fn authorizing_finds_that_a_cancellation_was_first_at_the_provider() {
+    fn authorizing_stores_a_cancellation_made_at_the_provider() {
         let cancelled = Some(&IntentStatus::Cancelled);
         assert_eq!(when(&authorize(), Status::Pending, cancelled), write(Status::Pending, Status::Cancelled));
     }
 
     #[test]
-    fn authorizing_another_amount_than_the_first_time_is_for_a_person() {
+    fn authorizing_another_amount_fails() {
         let command = Command::Authorize(Purchase { amount: money(1), ..purchase() });
         for status in [Status::Pending, Status::Authorized, Status::Captured] {
-            assert!(matches!(when(&command, status, None), Next::Fail(_)), "{status:?}");
+            assert!(matches!(when(&command, status, None), Action::Fail(_)), "{status:?}");
         }
     }
 
     #[test]
     fn capturing_takes_what_is_held() {
-        assert_eq!(when(&Command::Capture, Status::Authorized, None), Next::Ask(ProviderRequest::Capture));
+        assert_eq!(when(&Command::Capture, Status::Authorized, None), Action::Ask(ProviderRequest::Capture));
         assert_eq!(
             when(&Command::Capture, Status::Authorized, Some(&IntentStatus::Captured)),
             write(Status::Authorized, Status::Captured)
         );
-        assert_eq!(when(&Command::Capture, Status::Captured, None), Next::Done);
+        assert_eq!(when(&Command::Capture, Status::Captured, None), Action::Done);
     }
 
     #[test]
-    fn capturing_what_is_not_held_is_for_a_person() {
+    fn capturing_what_is_not_held_fails() {
         for status in [Status::Pending, Status::Declined, Status::Cancelled, Status::Refunded] {
             let then = when(&Command::Capture, status, None);
-            let cause = format!("nothing is held that could be captured: the payment is {status:?}");
-            assert_eq!(then, Next::Fail(cause));
+            let cause = format!("there is no held money to capture: the payment is {status:?}");
+            assert_eq!(then, Action::Fail(cause));
         }
-        for record in [PaymentRecord::None, PaymentRecord::Tombstone] {
-            assert!(matches!(next(&Command::Capture, &record, None), Next::Fail(_)), "{record:?}");
+        for record in [PaymentRecord::Absent, PaymentRecord::Tombstone] {
+            assert!(matches!(next_action(&Command::Capture, &record, None), Action::Fail(_)), "{record:?}");
         }
     }
 
     #[test]
-    fn cancelling_before_there_is_a_payment_keeps_it_from_beginning() {
-        assert_eq!(next(&Command::Cancel, &PaymentRecord::None, None), Next::Bury);
-        assert_eq!(next(&Command::Cancel, &PaymentRecord::Tombstone, None), Next::Done);
+    fn cancelling_before_there_is_a_payment_leaves_a_tombstone() {
+        assert_eq!(next_action(&Command::Cancel, &PaymentRecord::Absent, None), Action::WriteTombstone);
+        assert_eq!(next_action(&Command::Cancel, &PaymentRecord::Tombstone, None), Action::Done);
     }
 
     #[test]
-    fn cancelling_asks_the_provider_before_it_believes_anything() {
+    fn cancelling_asks_the_provider_before_it_writes() {
         for status in [Status::Pending, Status::Authorized, Status::Captured, Status::Declined] {
             assert_eq!(
                 when(&Command::Cancel, status, None),
-                Next::Ask(ProviderRequest::Cancel),
+                Action::Ask(ProviderRequest::Cancel),
                 "{status:?}"
             );
         }
-        for (before, said, after) in [
+        for (before, intent, after) in [
             (Status::Pending, IntentStatus::Cancelled, Status::Cancelled),
             (Status::Pending, IntentStatus::Refunded, Status::Refunded),
             (Status::Authorized, IntentStatus::Cancelled, Status::Cancelled),
             (Status::Authorized, IntentStatus::Refunded, Status::Refunded),
             (Status::Captured, IntentStatus::Refunded, Status::Refunded),
         ] {
-            assert_eq!(when(&Command::Cancel, before, Some(&said)), write(before, after), "{before:?}");
+            assert_eq!(when(&Command::Cancel, before, Some(&intent)), write(before, after), "{before:?}");
         }
     }
 
     #[test]
     fn cancelling_a_declined_payment_leaves_it_declined() {
-        assert_eq!(when(&Command::Cancel, Status::Declined, Some(&IntentStatus::Cancelled)), Next::Done);
+        assert_eq!(when(&Command::Cancel, Status::Declined, Some(&IntentStatus::Cancelled)), Action::Done);
     }
 
     #[test]
-    fn cancelling_again_has_nothing_to_do() {
-        assert_eq!(when(&Command::Cancel, Status::Cancelled, None), Next::Done);
-        assert_eq!(when(&Command::Cancel, Status::Refunded, None), Next::Done);
+    fn cancelling_again_changes_nothing() {
+        assert_eq!(when(&Command::Cancel, Status::Cancelled, None), Action::Done);
+        assert_eq!(when(&Command::Cancel, Status::Refunded, None), Action::Done);
     }
 
     #[test]
-    fn cancelling_is_not_done_while_the_provider_has_the_money() {
+    fn cancelling_fails_until_the_provider_confirms_it() {
         for status in [Status::Pending, Status::Authorized, Status::Captured, Status::Declined] {
-            for said in [IntentStatus::Open, IntentStatus::Held, IntentStatus::Captured] {
-                let then = when(&Command::Cancel, status, Some(&said));
-                assert!(matches!(then, Next::Fail(_)), "{status:?} {said}: {then:?}");
+            for intent in [IntentStatus::Open, IntentStatus::Held, IntentStatus::Captured] {
+                let then = when(&Command::Cancel, status, Some(&intent));
+                assert!(matches!(then, Action::Fail(_)), "{status:?} {intent}: {then:?}");
             }
         }
     }
 
     #[test]
-    fn a_step_that_the_provider_leaves_where_it_was_fails_and_says_so() {
+    fn a_request_that_does_not_change_the_status_fails_with_both_statuses() {
         assert_eq!(
             when(&authorize(), Status::Pending, Some(&IntentStatus::Open)),
-            Next::Fail("the payment is Pending, and the provider has it as open".to_owned())
+            Action::Fail("the payment is Pending in the table but open at the provider".to_owned())
         );
         assert_eq!(
             when(&Command::Capture, Status::Authorized, Some(&IntentStatus::Held)),
-            Next::Fail("the payment is Authorized, and the provider has it as held".to_owned())
+            Action::Fail("the payment is Authorized in the table but held at the provider".to_owned())
         );
     }
 
     #[test]
-    fn synchronizing_notes_what_the_provider_says_and_asks_for_nothing() {
+    fn synchronizing_stores_the_status_at_the_provider() {
         for status in ALL {
-            assert_eq!(when(&Command::Synchronize, status, None), Next::Ask(ProviderRequest::Status));
-            for said in words() {
-                let expected =
-                    given(status).after(&said).map_or(Next::Done, |payment| Next::Write(Box::new(payment)));
-                assert_eq!(when(&Command::Synchronize, status, Some(&said)), expected, "{status:?} {said}");
+            assert_eq!(when(&Command::Synchronize, status, None), Action::Ask(ProviderRequest::Status));
+            for intent in intent_statuses() {
+                let expected = given(status)
+                    .after(&intent)
+                    .map_or(Action::Done, |payment| Action::Write(Box::new(payment)));
+                assert_eq!(
+                    when(&Command::Synchronize, status, Some(&intent)),
+                    expected,
+                    "{status:?} {intent}"
+                );
             }
         }
-        assert_eq!(next(&Command::Synchronize, &PaymentRecord::None, None), Next::Done);
-        assert_eq!(next(&Command::Synchronize, &PaymentRecord::Tombstone, None), Next::Done);
+        assert_eq!(next_action(&Command::Synchronize, &PaymentRecord::Absent, None), Action::Done);
+        assert_eq!(next_action(&Command::Synchronize, &PaymentRecord::Tombstone, None), Action::Done);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// The provider that the function's environment chooses.
 pub enum Provider {
-    /// The built-in bank.
+    /// The built-in sandbox.
     Sandbox(Sandbox),
     /// Stripe.
     Stripe(Stripe),
@@ -20,7 +20,7 @@ pub enum Provider {
 
 impl Provider {
     /// Connects to the provider that the environment variable `PAYMENT_PROVIDER` names: `sandbox` or `stripe`. The other one
-    /// is not set up.
+    /// is not connected.
     pub async fn connect(table: &Table) -> Result<Self, runtime::Error> {
         match environment::required("PAYMENT_PROVIDER")?.as_str() {
             "sandbox" => Ok(Self::Sandbox(Sandbox::new(table.clone()))),
@@ -37,7 +37,7 @@ impl Provider {
         }
     }
 
-    /// The secret that its webhooks are signed with; none if it sends none.
+    /// The secret that its webhooks are signed with; `None` if it sends none.
     pub fn webhook_secret(&self) -> Option<&str> {
         match self {
             Self::Sandbox(_) => None,
@@ -53,7 +53,7 @@ impl Provider {
         }
     }
 
-    /// Drops what was prepared for an order that was cancelled in the meantime.
+    /// Cancels what was prepared if the record does not use it: the order was cancelled, or another call was first.
     pub async fn discard(&self, order_id: Uuid, reference: &str) -> Result<(), ProviderError> {
         match self {
             // It keeps nothing before money is held.

@@ -1,7 +1,7 @@
-//! The built-in bank: it moves no money, knows Stripe's test payment methods, and answers the same each time.
+//! The built-in sandbox: it moves no money, knows Stripe's test payment methods, and is deterministic.
 //!
-//! Its books are in the payments table, one item per payment, but apart from the payments: what the bank holds does not depend
-//! on what this service has recorded.
+//! Its books are in the payments table, one item per payment, but apart from the payments: what the sandbox holds does not
+//! depend on what this service has recorded.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{
     payment::{IntentStatus, Payment, Prepared, ProviderRequest, Purchase},
 };
 
-/// Maximum retries of a request while others change the same intent.
+/// Maximum retries of a request when the intent changes concurrently.
 const RETRIES: usize = 4;
 /// Maximum pause before the first of them; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -26,40 +26,40 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// Stripe's code for a payment method that does not exist.
 const UNKNOWN: &str = "resource_missing";
 
-/// A payment in the bank's books.
+/// A payment in the sandbox's books.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
-    /// How much.
+    /// The amount.
     pub amount: Money,
     /// Its status. There is no entry before money is held or declined.
     #[serde(flatten)]
     pub status: IntentStatus,
-    /// 1 when it is entered, one more with each change.
+    /// 1 at first, increased by each change.
     pub version: u64,
 }
 
 /// An intent after a request; `None` if the request changes nothing.
 pub fn carry_out(
     request: ProviderRequest,
-    standing: Option<&Intent>,
+    existing: Option<&Intent>,
     amount: Money,
     payment_method: &str,
 ) -> Option<Intent> {
-    let status = match (request, standing.map(|intent| &intent.status)) {
+    let status = match (request, existing.map(|intent| &intent.status)) {
         (ProviderRequest::Authorize, None) => confirm(payment_method),
         (ProviderRequest::Capture, Some(IntentStatus::Held)) => IntentStatus::Captured,
         (ProviderRequest::Cancel, Some(IntentStatus::Captured)) => IntentStatus::Refunded,
-        // An intent that was not confirmed yet cannot be confirmed any more.
+        // After that an intent that was not confirmed can no longer be confirmed.
         (
             ProviderRequest::Cancel,
             None | Some(IntentStatus::Open | IntentStatus::Held | IntentStatus::Declined { .. }),
         ) => IntentStatus::Cancelled,
         _ => return None,
     };
-    Some(Intent { amount, status, version: standing.map_or(0, |intent| intent.version) + 1 })
+    Some(Intent { amount, status, version: existing.map_or(0, |intent| intent.version) + 1 })
 }
 
-/// The bank's answer to a payment method, with Stripe's names.
+/// The sandbox's answer to a payment method, with Stripe's names.
 fn confirm(payment_method: &str) -> IntentStatus {
     let code = match payment_method {
         "pm_card_visa" => return IntentStatus::Held,
@@ -79,7 +79,7 @@ struct Item {
     intent: Intent,
 }
 
-/// The bank.
+/// The sandbox.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     table: Table,
@@ -90,12 +90,12 @@ fn key(order_id: Uuid) -> Key {
 }
 
 impl Sandbox {
-    /// The bank whose books are in this table.
+    /// The sandbox whose books are in this table.
     pub fn new(table: Table) -> Self {
         Self { table }
     }
 
-    /// Does nothing: the reference of a payment is derived from the order's id.
+    /// Returns the reference, which is derived from the order's id. Nothing is stored yet.
     pub fn prepare(&self, purchase: &Purchase) -> Prepared {
         Prepared::Intent(format!("sandbox_{}", purchase.order_id))
     }
@@ -107,14 +107,14 @@ impl Sandbox {
         payment: &Payment,
     ) -> Result<IntentStatus, ProviderError> {
         let key = key(payment.order_id);
-        // A payment to authorize is usually new, so that a read before the write is not needed.
-        let mut standing: Option<Item> = match request {
+        // A payment to authorize is usually new, so it is written without a read before.
+        let mut existing: Option<Item> = match request {
             ProviderRequest::Authorize => None,
             _ => self.table.get(key.clone()).await?,
         };
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         loop {
-            let intent = standing.as_ref().map(|item| &item.intent);
+            let intent = existing.as_ref().map(|item| &item.intent);
             let Some(changed) = carry_out(request, intent, payment.amount, &payment.payment_method) else {
                 return Ok(intent.map_or(IntentStatus::Open, |intent| intent.status.clone()));
             };
@@ -126,7 +126,7 @@ impl Sandbox {
                     explain(payment, &item.intent.status);
                     return Ok(item.intent.status);
                 }
-                Written::ConditionFailed(present) => standing = present,
+                Written::ConditionFailed(current) => existing = current,
             }
             if !retries.wait().await {
                 return Err(ProviderError::Unavailable("the intent kept changing".into()));
@@ -164,8 +164,8 @@ mod tests {
         IntentStatus::Declined { code: code.to_owned() }
     }
 
-    fn when(request: ProviderRequest, standing: Option<&Intent>) -> Option<IntentStatus> {
-        carry_out(request, standing, amount(), "pm_card_visa").map(|intent| intent.status)
+    fn when(request: ProviderRequest, existing: Option<&Intent>) -> Option<IntentStatus> {
+        carry_out(request, existing, amount(), "pm_card_visa").map(|intent| intent.status)
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             ("pm_card_visa", IntentStatus::Held),
             ("pm_card_chargeDeclined", declined("generic_decline")),
             ("pm_card_chargeDeclinedInsufficientFunds", declined("insufficient_funds")),
-            ("pm_card_of_nobody", declined("resource_missing")),
+            ("pm_card_unknown", declined("resource_missing")),
         ] {
             let intent = carry_out(ProviderRequest::Authorize, None, amount(), payment_method);
             assert_eq!(intent, Some(given(then)), "{payment_method}");
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_captured_or_let_go_and_what_was_captured_is_given_back() {
+    fn held_money_is_captured_or_released_and_captured_money_is_refunded() {
         let (held, captured) = (given(IntentStatus::Held), given(IntentStatus::Captured));
         assert_eq!(when(ProviderRequest::Capture, Some(&held)), Some(IntentStatus::Captured));
         assert_eq!(when(ProviderRequest::Cancel, Some(&held)), Some(IntentStatus::Cancelled));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancellation_that_comes_first_keeps_the_authorization_out() {
+    fn a_cancelled_intent_cannot_be_authorized() {
         assert_eq!(when(ProviderRequest::Cancel, None), Some(IntentStatus::Cancelled));
         assert_eq!(when(ProviderRequest::Authorize, Some(&given(IntentStatus::Cancelled))), None);
     }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_captured_that_is_not_held() {
+    fn what_is_not_held_is_not_captured() {
         assert_eq!(when(ProviderRequest::Capture, None), None);
         for status in [declined("generic_decline"), IntentStatus::Cancelled, IntentStatus::Refunded] {
             assert_eq!(when(ProviderRequest::Capture, Some(&given(status.clone()))), None, "{status:?}");
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_has_its_status_in_plain_sight_and_reads_back_the_same() {
+    fn an_item_has_the_status_as_an_attribute_and_reads_back_the_same() {
         let item = Item { key: key(Uuid::from_u128(1)), intent: given(declined("generic_decline")) };
         let json = serde_json::to_value(&item).unwrap();
         assert_eq!(

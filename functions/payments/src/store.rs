@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::payment::{Payment, PaymentRecord};
 
-/// How long a webhook is remembered, in seconds: two days. Its signature is valid for five minutes, so that only the provider
-/// itself can send it again later, which only reads the status once more.
+/// How long a processed webhook is remembered, in seconds: two days. Its signature is valid for five minutes. After that only
+/// the provider can send it again, and that only reads the status again.
 const WEBHOOK_LIFE: i64 = 2 * 24 * 60 * 60;
 
 /// The payments.
@@ -23,7 +23,7 @@ pub struct Payments {
     table: Table,
 }
 
-/// The start of a record, which publishes no event.
+/// A new record, which publishes no event.
 #[derive(Serialize)]
 struct Item<'a> {
     #[serde(flatten)]
@@ -34,7 +34,7 @@ struct Item<'a> {
 
 /// A webhook that was handled.
 #[derive(Serialize, Deserialize)]
-struct Heard {
+struct ProcessedWebhook {
     #[serde(flatten)]
     key: Key,
     expires_at: i64,
@@ -50,7 +50,7 @@ fn webhook_key(event_id: &str) -> Key {
 
 fn record(stored: Option<Stored<Payment>>) -> PaymentRecord {
     match stored {
-        None => PaymentRecord::None,
+        None => PaymentRecord::Absent,
         Some(Stored::Live(payment)) => PaymentRecord::Payment(payment),
         Some(Stored::Deleted(_)) => PaymentRecord::Tombstone,
     }
@@ -79,8 +79,12 @@ impl Payments {
         Ok(written.unwrap_or(PaymentRecord::Payment(payment)))
     }
 
-    /// Stores that there will be no payment, if there is no record. Returns the record afterwards.
-    pub async fn bury(&self, order_id: Uuid, now: Timestamp) -> Result<PaymentRecord, table::Error> {
+    /// Stores a tombstone, so that no payment can begin, if there is no record. Returns the record afterwards.
+    pub async fn write_tombstone(
+        &self,
+        order_id: Uuid,
+        now: Timestamp,
+    ) -> Result<PaymentRecord, table::Error> {
         let tombstone = Tombstone { version: 1, origin: None, expires_at: now.as_second() + TOMBSTONE_LIFE };
         Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(PaymentRecord::Tombstone))
     }
@@ -95,19 +99,20 @@ impl Payments {
     }
 
     /// Whether a webhook was handled before.
-    pub async fn has_heard(&self, event_id: &str) -> Result<bool, table::Error> {
-        let heard: Option<IgnoredAny> = self.table.get(webhook_key(event_id)).await?;
-        Ok(heard.is_some())
+    pub async fn is_processed(&self, event_id: &str) -> Result<bool, table::Error> {
+        let webhook: Option<IgnoredAny> = self.table.get(webhook_key(event_id)).await?;
+        Ok(webhook.is_some())
     }
 
-    /// Remembers a webhook.
-    pub async fn remember(&self, event_id: &str, now: Timestamp) -> Result<(), table::Error> {
-        let heard = Heard { key: webhook_key(event_id), expires_at: now.as_second() + WEBHOOK_LIFE };
-        // It was handled concurrently, which is just as well.
-        self.table.put::<IgnoredAny>(&heard, Condition::absent()).await.map(drop)
+    /// Records that a webhook was handled.
+    pub async fn mark_processed(&self, event_id: &str, now: Timestamp) -> Result<(), table::Error> {
+        let webhook =
+            ProcessedWebhook { key: webhook_key(event_id), expires_at: now.as_second() + WEBHOOK_LIFE };
+        // If the condition fails, it was handled concurrently.
+        self.table.put::<IgnoredAny>(&webhook, Condition::absent()).await.map(drop)
     }
 
-    /// Writes a record if there is none. Returns the present one otherwise.
+    /// Writes a record if there is none. Returns the existing one otherwise.
     async fn put(
         &self,
         order_id: Uuid,
@@ -116,7 +121,7 @@ impl Payments {
         let item = Item { key: key(order_id), stored };
         match self.table.put(&item, Condition::absent()).await? {
             Written::Done => Ok(None),
-            Written::ConditionFailed(present) => Ok(Some(record(present))),
+            Written::ConditionFailed(existing) => Ok(Some(record(existing))),
         }
     }
 }

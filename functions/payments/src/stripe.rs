@@ -22,14 +22,14 @@ use crate::{
     payment::{IntentStatus, Prepared, ProviderRequest, Purchase},
 };
 
-/// The version of the API whose fields are read here. Not that of the account, which someone may raise.
+/// The version of the API whose fields are read here. Sent with every call, because the account's version may be raised.
 const API_VERSION: &str = "2024-06-20";
 
-/// Time-out of a connection.
-const CONNECT: Duration = Duration::from_secs(2);
+/// Time-out of connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Time-out of a call. A step makes four at most in the twenty seconds that it has.
-const CALL: Duration = Duration::from_secs(4);
+/// Time-out of a call. A step makes at most four in its twenty seconds.
+const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The account's keys, in the form of the secret.
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ struct PaymentIntent {
     id: String,
     status: String,
     last_payment_error: Option<ApiError>,
-    /// Only its id, unless it was requested.
+    /// Only its id, unless the request expands it.
     latest_charge: Option<Value>,
 }
 
@@ -87,8 +87,8 @@ struct Failed {
     error: ApiError,
 }
 
-/// An answer of Stripe to the call itself.
-enum Answer<T> {
+/// Stripe's response to a call.
+enum Response<T> {
     Done(T),
     Refused(StatusCode, ApiError),
 }
@@ -101,7 +101,7 @@ fn broken(status: StatusCode, error: &ApiError) -> ProviderError {
 }
 
 impl PaymentIntent {
-    fn standing(self) -> IntentStatus {
+    fn intent_status(self) -> IntentStatus {
         match self.status.as_str() {
             "requires_capture" => IntentStatus::Held,
             "succeeded" if self.latest_charge.is_some_and(|charge| charge["refunded"] == true) => {
@@ -109,11 +109,11 @@ impl PaymentIntent {
             }
             "succeeded" => IntentStatus::Captured,
             "canceled" => IntentStatus::Cancelled,
-            // Every intent is created with a payment method. If it has none, that one was declined.
+            // Every intent is created with a payment method. If the intent no longer has one, it was declined.
             "requires_payment_method" => {
                 IntentStatus::Declined { code: self.last_payment_error.unwrap_or_default().decline() }
             }
-            // The bank requires a confirmation by the buyer, who is not present.
+            // The issuer requires a confirmation by the buyer, who is not present.
             "requires_action" => IntentStatus::Declined { code: "authentication_required".to_owned() },
             _ => IntentStatus::Open,
         }
@@ -121,8 +121,7 @@ impl PaymentIntent {
 }
 
 impl Stripe {
-    /// Connects to the API that `STRIPE_API_URL` names, with the keys of the secret that `STRIPE_SECRET`
-    /// names.
+    /// Connects to the API that `STRIPE_API_URL` names, with the keys of the secret that `STRIPE_SECRET` names.
     pub async fn connect() -> Result<Self, runtime::Error> {
         let base = environment::required("STRIPE_API_URL")?.parse();
         let base = base.map_err(|error| format!("STRIPE_API_URL {error}"))?;
@@ -133,11 +132,11 @@ impl Stripe {
     pub fn new(base: BaseUrl, keys: Keys) -> Result<Self, runtime::Error> {
         // Anyone can sign with an empty key.
         if keys.secret_key.is_empty() || keys.webhook_secret.is_empty() {
-            return Err("a key of Stripe's is empty".into());
+            return Err("the secret that STRIPE_SECRET names has an empty key".into());
         }
         let client = Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(CALL)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
             // The keys are sent to Stripe and nowhere else.
             .redirect(Policy::none())
             .build()?;
@@ -156,8 +155,8 @@ impl Stripe {
         };
         let request = self.creating("payment_intents", purchase.order_id, "intent").form(&form);
         match self.send::<PaymentIntent>(request).await? {
-            Answer::Done(intent) => Ok(Prepared::Intent(intent.id)),
-            Answer::Refused(status, error) => match error.unacceptable() {
+            Response::Done(intent) => Ok(Prepared::Intent(intent.id)),
+            Response::Refused(status, error) => match error.unacceptable() {
                 Some(code) => Ok(Prepared::Declined { code }),
                 None if status == StatusCode::PAYMENT_REQUIRED => {
                     Ok(Prepared::Declined { code: error.decline() })
@@ -182,26 +181,27 @@ impl Stripe {
         }
     }
 
-    /// Has the money held. The payment method is not sent again, because that would try a declined card once more.
+    /// Confirms the intent, which holds the money. The payment method is not sent again, because that would try a declined card
+    /// once more.
     async fn confirm(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "confirm").await? {
-            Answer::Done(intent) => Ok(intent.standing()),
-            Answer::Refused(StatusCode::PAYMENT_REQUIRED, error) => {
+            Response::Done(intent) => Ok(intent.intent_status()),
+            Response::Refused(StatusCode::PAYMENT_REQUIRED, error) => {
                 Ok(IntentStatus::Declined { code: error.decline() })
             }
-            Answer::Refused(status, error) => match self.status(reference).await? {
+            Response::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Open => Err(broken(status, &error)),
-                standing => Ok(standing),
+                intent => Ok(intent),
             },
         }
     }
 
     async fn capture(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "capture").await? {
-            Answer::Done(intent) => Ok(intent.standing()),
-            Answer::Refused(status, error) => match self.status(reference).await? {
+            Response::Done(intent) => Ok(intent.intent_status()),
+            Response::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Held => Err(broken(status, &error)),
-                standing => Ok(standing),
+                intent => Ok(intent),
             },
         }
     }
@@ -209,10 +209,10 @@ impl Stripe {
     /// Compensates preparing, confirming and capturing.
     pub async fn cancel(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, ProviderError> {
         match self.advance(reference, "cancel").await? {
-            Answer::Done(intent) => Ok(intent.standing()),
-            Answer::Refused(status, error) => match self.status(reference).await? {
+            Response::Done(intent) => Ok(intent.intent_status()),
+            Response::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Captured => self.refund(order_id, reference).await,
-                standing @ (IntentStatus::Cancelled | IntentStatus::Refunded) => Ok(standing),
+                intent @ (IntentStatus::Cancelled | IntentStatus::Refunded) => Ok(intent),
                 _ => Err(broken(status, &error)),
             },
         }
@@ -221,14 +221,14 @@ impl Stripe {
     async fn refund(&self, order_id: Uuid, reference: &str) -> Result<IntentStatus, ProviderError> {
         let request = self.creating("refunds", order_id, "refund").form(&[("payment_intent", reference)]);
         match self.send::<Refund>(request).await? {
-            // The bank still handles a `pending` refund; Stripe reports the result by webhook.
-            Answer::Done(refund) if matches!(refund.status.as_str(), "succeeded" | "pending") => {
+            // The issuer still handles a `pending` refund; Stripe reports the result by webhook.
+            Response::Done(refund) if matches!(refund.status.as_str(), "succeeded" | "pending") => {
                 Ok(IntentStatus::Refunded)
             }
-            Answer::Done(refund) => {
+            Response::Done(refund) => {
                 Err(ProviderError::Broken(format!("Stripe's refund is {}", refund.status).into()))
             }
-            Answer::Refused(status, error) => match self.status(reference).await? {
+            Response::Refused(status, error) => match self.status(reference).await? {
                 IntentStatus::Refunded => Ok(IntentStatus::Refunded),
                 _ => Err(broken(status, &error)),
             },
@@ -238,12 +238,12 @@ impl Stripe {
     async fn status(&self, reference: &str) -> Result<IntentStatus, ProviderError> {
         let path = format!("payment_intents/{reference}?expand[]=latest_charge");
         match self.send::<PaymentIntent>(self.client.get(self.url(&path))).await? {
-            Answer::Done(intent) => Ok(intent.standing()),
-            Answer::Refused(status, error) => Err(broken(status, &error)),
+            Response::Done(intent) => Ok(intent.intent_status()),
+            Response::Refused(status, error) => Err(broken(status, &error)),
         }
     }
 
-    async fn advance(&self, reference: &str, verb: &str) -> Result<Answer<PaymentIntent>, ProviderError> {
+    async fn advance(&self, reference: &str, verb: &str) -> Result<Response<PaymentIntent>, ProviderError> {
         let url = self.url(&format!("payment_intents/{reference}/{verb}"));
         self.send(self.client.post(url).form::<[(&str, &str)]>(&[])).await
     }
@@ -256,25 +256,24 @@ impl Stripe {
         format!("{}/v1/{path}", self.base)
     }
 
-    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, ProviderError> {
-        let outcome = |answer: &Result<Answer<T>, ProviderError>| match answer {
-            Ok(Answer::Done(_)) => None,
-            Ok(Answer::Refused(status, _)) => Some(status.as_u16().to_string()),
+    async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Response<T>, ProviderError> {
+        let outcome = |response: &Result<Response<T>, ProviderError>| match response {
+            Ok(Response::Done(_)) => None,
+            Ok(Response::Refused(status, _)) => Some(status.as_u16().to_string()),
             Err(_) => Some("NoAnswer".to_owned()),
         };
         telemetry::in_span("Stripe", outcome, self.call(request)).await
     }
 
-    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Answer<T>, ProviderError> {
+    async fn call<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Response<T>, ProviderError> {
         let request = request.bearer_auth(&self.keys.secret_key).header("stripe-version", API_VERSION);
         let response = request.send().await.map_err(unknown)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unknown)?;
         if status.is_success() {
-            // Not serde_json's own message, which could quote the answer.
-            let malformed =
-                |_| ProviderError::Broken("Stripe's answer has not the fields that it should have".into());
-            return serde_json::from_slice(&body).map(Answer::Done).map_err(malformed);
+            // Not serde_json's own message, which could quote the response.
+            let malformed = |_| ProviderError::Broken("Stripe's response lacks the expected fields".into());
+            return serde_json::from_slice(&body).map(Response::Done).map_err(malformed);
         }
         let error = serde_json::from_slice::<Failed>(&body).unwrap_or_default().error;
         match status {
@@ -286,7 +285,7 @@ impl Stripe {
                 Err(ProviderError::Unavailable(format!("Stripe answered {status}").into()))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(broken(status, &error)),
-            _ => Ok(Answer::Refused(status, error)),
+            _ => Ok(Response::Refused(status, error)),
         }
     }
 }
@@ -297,7 +296,7 @@ struct Refund {
     status: String,
 }
 
-/// No answer, so that it is not known whether the call took effect.
+/// No answer, so it is unknown whether the call took effect.
 fn unknown(error: reqwest::Error) -> ProviderError {
     ProviderError::Unavailable(error.without_url().into())
 }
@@ -347,8 +346,8 @@ mod tests {
         Stripe::new("https://stripe.test/".parse().unwrap(), keys).unwrap()
     }
 
-    fn standing(intent: Value) -> IntentStatus {
-        serde_json::from_value::<PaymentIntent>(intent).unwrap().standing()
+    fn intent_status(intent: Value) -> IntentStatus {
+        serde_json::from_value::<PaymentIntent>(intent).unwrap().intent_status()
     }
 
     fn error(error: Value) -> ApiError {
@@ -356,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intent_is_created_for_manual_capture_under_a_key_that_follows_from_the_order() {
+    fn an_intent_is_created_for_manual_capture_with_a_key_derived_from_the_order() {
         let purchase = purchase(1250, "USD");
         let request = stripe().creating("payment_intents", purchase.order_id, "intent");
         let request = request.form(&intent(&purchase).unwrap()).build().unwrap();
@@ -372,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_method_cannot_smuggle_in_another_field() {
+    fn a_payment_method_cannot_inject_another_field() {
         let purchase = Purchase { payment_method: "pm&amount=1".to_owned(), ..purchase(1250, "USD") };
         let request = stripe().creating("payment_intents", purchase.order_id, "intent");
         let request = request.form(&intent(&purchase).unwrap()).build().unwrap();
@@ -381,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_in_the_units_that_stripe_counts_in() {
+    fn amounts_are_in_stripes_units() {
         for (amount, currency, then) in [
             (1250, "USD", Some(1250)),
             (1250, "KRW", Some(1250)),
@@ -396,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn an_intents_status_says_where_the_money_is() {
+    fn stripes_status_becomes_the_intents_status() {
         for (status, then) in [
             ("requires_confirmation", IntentStatus::Open),
             ("processing", IntentStatus::Open),
@@ -405,20 +404,20 @@ mod tests {
             ("canceled", IntentStatus::Cancelled),
             ("requires_action", IntentStatus::Declined { code: "authentication_required".to_owned() }),
         ] {
-            assert_eq!(standing(json!({"id": "pi_1", "status": status})), then, "{status}");
+            assert_eq!(intent_status(json!({"id": "pi_1", "status": status})), then, "{status}");
         }
     }
 
     #[test]
-    fn a_refund_is_seen_on_the_charge() {
+    fn a_refunded_charge_makes_the_intent_refunded() {
         let intent = |charge| json!({"id": "pi_1", "status": "succeeded", "latest_charge": charge});
-        assert_eq!(standing(intent(json!("ch_1"))), IntentStatus::Captured);
-        assert_eq!(standing(intent(json!({"refunded": false}))), IntentStatus::Captured);
-        assert_eq!(standing(intent(json!({"refunded": true}))), IntentStatus::Refunded);
+        assert_eq!(intent_status(intent(json!("ch_1"))), IntentStatus::Captured);
+        assert_eq!(intent_status(intent(json!({"refunded": false}))), IntentStatus::Captured);
+        assert_eq!(intent_status(intent(json!({"refunded": true}))), IntentStatus::Refunded);
     }
 
     #[test]
-    fn a_decline_is_told_by_the_banks_reason_where_there_is_one() {
+    fn a_decline_has_the_issuers_code_if_there_is_one() {
         for (last_payment_error, code) in [
             (json!({"code": "card_declined", "decline_code": "insufficient_funds"}), "insufficient_funds"),
             (json!({"code": "expired_card"}), "expired_card"),
@@ -426,12 +425,12 @@ mod tests {
         ] {
             let status = "requires_payment_method";
             let intent = json!({"id": "pi_1", "status": status, "last_payment_error": last_payment_error});
-            assert_eq!(standing(intent), IntentStatus::Declined { code: code.to_owned() });
+            assert_eq!(intent_status(intent), IntentStatus::Declined { code: code.to_owned() });
         }
     }
 
     #[test]
-    fn what_the_buyer_can_mend_is_a_decline_and_nothing_else_is() {
+    fn only_what_the_buyer_can_fix_is_a_decline() {
         for (refusal, then) in [
             (json!({"code": "resource_missing", "param": "payment_method"}), Some("resource_missing")),
             (json!({"param": "payment_method"}), Some("payment_method_invalid")),
@@ -445,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_stripe_names_and_no_key() {
+    fn a_refusals_cause_has_stripes_type_and_code_and_no_key() {
         let refusal = error(json!({"type": "invalid_request_error", "message": "No such key: sk_test_1"}));
         let ProviderError::Broken(cause) = broken(StatusCode::BAD_REQUEST, &refusal) else {
             panic!("not broken")
@@ -455,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_is_no_key() {
+    fn an_empty_key_is_refused() {
         for (secret_key, webhook_secret) in [("", "whsec_1"), ("sk_test_1", "")] {
             let keys = Keys { secret_key: secret_key.to_owned(), webhook_secret: webhook_secret.to_owned() };
             assert!(Stripe::new("https://stripe.test".parse().unwrap(), keys).is_err());

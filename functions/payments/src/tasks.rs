@@ -11,7 +11,7 @@ use crate::{
 
 /// The order whose payment a step handles.
 #[derive(Debug, Deserialize)]
-pub struct Order {
+pub struct PaymentInput {
     order_id: Uuid,
 }
 
@@ -22,12 +22,12 @@ pub async fn authorize(cashier: &Cashier, task: &Task<Purchase>) -> Result<Done,
 }
 
 /// `CapturePayment`: captures what is held.
-pub async fn capture(cashier: &Cashier, task: &Task<Order>) -> Result<Done, StepError> {
+pub async fn capture(cashier: &Cashier, task: &Task<PaymentInput>) -> Result<Done, StepError> {
     carry_out(cashier, task.input.order_id, &Command::Capture).await
 }
 
-/// `CancelPayment`: releases what is held, refunds what was captured, and prevents that a late payment begins.
-pub async fn cancel(cashier: &Cashier, task: &Task<Order>) -> Result<Done, StepError> {
+/// `CancelPayment`: releases what is held, refunds what was captured, and prevents a late payment from beginning.
+pub async fn cancel(cashier: &Cashier, task: &Task<PaymentInput>) -> Result<Done, StepError> {
     carry_out(cashier, task.input.order_id, &Command::Cancel).await
 }
 

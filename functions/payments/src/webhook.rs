@@ -1,4 +1,4 @@
-//! The provider's webhooks, in Stripe's form: their signature and their payment.
+//! The provider's webhooks, in Stripe's form: their signature, their event and its order.
 
 use hmac::{Hmac, KeyInit, Mac};
 use kernel::{
@@ -15,7 +15,8 @@ pub const SIGNATURE: &str = "stripe-signature";
 /// Maximum difference between a signature's time and now, in seconds, in either direction.
 const TOLERANCE: u64 = 300;
 
-/// Whether a body is signed with the secret, now: `t=<seconds since 1970>,v1=<HMAC-SHA256 of "<t>.<body>">`.
+/// Whether the header `signature` is valid for the body at time `now`. Its form is `t=<seconds since 1970>,v1=<HMAC-SHA256 of
+/// "<t>.<body>">`.
 ///
 /// There can be several `v1` while a secret is being replaced; other schemes are ignored. Without a secret no signature is
 /// valid.
@@ -28,7 +29,7 @@ pub fn is_genuine(secret: Option<&str>, signature: Option<&str>, body: &[u8], no
     }
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return false };
     let mac = mac.chain_update(time).chain_update(".").chain_update(body);
-    // In constant time, so that the time of the answer does not reveal how much of a forgery is right.
+    // In constant time, so that the time of the answer does not reveal how much of a forgery is correct.
     parts()
         .filter_map(|(name, value)| if name == "v1" { hex::decode(value).ok() } else { None })
         .any(|claimed| mac.clone().verify_slice(&claimed).is_ok())
@@ -36,8 +37,8 @@ pub fn is_genuine(secret: Option<&str>, signature: Option<&str>, body: &[u8], no
 
 /// A webhook's event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// The event's id: the same when it is sent again.
+pub struct WebhookEvent {
+    /// The event's id, the same in every delivery.
     pub event_id: String,
     /// The order in the metadata of the changed object, if there is one.
     pub order_id: Option<Uuid>,
@@ -65,8 +66,8 @@ struct Metadata {
     order_id: Option<String>,
 }
 
-impl Notice {
-    /// Reads a body whose signature has been checked; 400 if it is no event.
+impl WebhookEvent {
+    /// Reads a body whose signature has been checked; 400 if it is not an event.
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
         let event: Event = serde_json::from_slice(body)
             .map_err(|_| Problem::new(Kind::Unreadable, "the body is not an event"))?;
@@ -97,13 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_provider_signs_is_genuine() {
+    fn a_signature_of_the_provider_is_genuine() {
         assert!(genuine(&signed()));
         assert!(genuine(&format!("t={TIME}, v0=00, v1={}", SIGNED.to_uppercase())));
     }
 
     #[test]
-    fn one_right_signature_of_several_is_enough() {
+    fn one_correct_signature_of_several_is_enough() {
         let wrong = "00".repeat(32);
         assert!(genuine(&format!("t={TIME},v1={wrong},v1={SIGNED}")));
         assert!(genuine(&format!("t={TIME},v1={SIGNED},v1={wrong}")));
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn five_minutes_either_way_are_let_pass_and_no_more() {
+    fn a_signature_is_valid_for_five_minutes_either_way() {
         let signature = signed();
         let genuine = |now| is_genuine(Some("whsec_test"), Some(&signature), BODY, at(now));
         assert!(genuine(TIME + 300) && genuine(TIME - 300));
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_another_body_and_another_time_are_forgeries() {
+    fn another_secret_body_or_time_is_a_forgery() {
         let signature = signed();
         assert!(!is_genuine(Some("whsec_other"), Some(&signature), BODY, at(TIME)));
         assert!(!is_genuine(Some("whsec_test"), Some(&signature), b"{}", at(TIME)));
@@ -151,26 +152,26 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_names_its_event_and_its_order() {
+    fn an_event_has_its_id_and_its_order() {
         let order_id = Uuid::from_u128(1);
         let read = |object: &str| {
             let body = format!(r#"{{"id": "evt_1", "type": "x", "data": {{"object": {object}}}}}"#);
-            Notice::read(body.as_bytes()).unwrap()
+            WebhookEvent::read(body.as_bytes()).unwrap()
         };
-        let notice = |order_id| Notice { event_id: "evt_1".to_owned(), order_id };
+        let event = |order_id| WebhookEvent { event_id: "evt_1".to_owned(), order_id };
         let object = format!(r#"{{"id": "pi_1", "metadata": {{"order_id": "{order_id}", "more": 1}}}}"#);
-        assert_eq!(read(&object), notice(Some(order_id)));
+        assert_eq!(read(&object), event(Some(order_id)));
         for object in
             ["{}", r#"{"metadata": null}"#, r#"{"metadata": {}}"#, r#"{"metadata": {"order_id": "7"}}"#]
         {
-            assert_eq!(read(object), notice(None), "{object}");
+            assert_eq!(read(object), event(None), "{object}");
         }
     }
 
     #[test]
-    fn what_is_no_event_cannot_be_read() {
+    fn a_body_that_is_not_an_event_is_unreadable() {
         for body in ["", "{", "[]", r#"{"id": "evt_1"}"#, r#"{"data": {"object": {}}}"#] {
-            assert_eq!(Notice::read(body.as_bytes()).unwrap_err().kind, Kind::Unreadable, "{body}");
+            assert_eq!(WebhookEvent::read(body.as_bytes()).unwrap_err().kind, Kind::Unreadable, "{body}");
         }
     }
 }

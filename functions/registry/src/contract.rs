@@ -14,23 +14,23 @@ use crate::{
     registration::{MAX_ID, MAX_SERVICE},
 };
 
-/// A name that can stand in a path.
+/// A name that can be part of a path.
 const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 
 #[derive(JsonSchema)]
 #[schemars(inline)]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct ServiceName(#[schemars(length(min = 1, max = MAX_SERVICE), regex(pattern = NAME))] String);
 
 #[derive(JsonSchema)]
 #[schemars(inline)]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct InstanceName(#[schemars(length(min = 1, max = MAX_ID), regex(pattern = NAME))] String);
 
 /// Where an instance is: a base URL, a function or both.
 #[derive(JsonSchema)]
 #[schemars(rename = "Addresses", extend("minProperties" = 1))]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct Addresses {
     /// The base URL.
     url: Option<BaseUrl>,

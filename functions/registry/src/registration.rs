@@ -27,10 +27,10 @@ pub fn instance_id(text: &str) -> Result<&str, Problem> {
     }
 }
 
-fn is_name(text: &str, longest: usize) -> bool {
+fn is_name(text: &str, max: usize) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !text.is_empty()
-        && text.len() <= longest
+        && text.len() <= max
         && text.bytes().all(fits)
         && !text.starts_with('-')
         && !text.ends_with('-')
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_called_cannot_be_registered() {
+    fn an_instance_without_a_valid_address_is_refused() {
         assert_eq!(pointers("{}"), ["/url"]);
         assert_eq!(pointers(r#"{"url": "http://users.example"}"#), ["/url"]);
         assert_eq!(pointers(r#"{"url": 3, "function_arn": "users-lookup"}"#), ["/url", "/function_arn"]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_that_can_stand_in_a_path() {
+    fn a_name_can_be_part_of_a_path() {
         let longest = "a".repeat(MAX_ID);
         for name in ["a", "users", "users-2", "2", &longest] {
             assert_eq!(instance_id(name).unwrap(), name);

@@ -17,7 +17,7 @@ use crate::{
 /// The body for registering and for renaming.
 #[derive(JsonSchema)]
 #[schemars(rename = "UserName")]
-#[expect(dead_code, reason = "its schema is all that is wanted of it")]
+#[expect(dead_code, reason = "only its schema is used")]
 struct UserName {
     /// The display name.
     name: Name,
@@ -70,7 +70,7 @@ pub fn operations() -> Vec<Operation> {
             .with(&[Header::ETag]),
         operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
             .named("deleteUser", "Delete the caller's profile")
-            .about("The profile is deleted at once; posts, comments, notifications and the login are deleted a moment later.")
+            .about("The profile is deleted immediately; posts, comments, notifications and the login are deleted a moment later.")
             .with_profile()
             .refuses(&[Kind::Conflict])
             .answers_empty(202, "The profile was deleted."),

@@ -32,9 +32,9 @@ pub(crate) struct UserView<'a> {
     /// The e-mail address, for its owner only.
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
-    /// When the person registered.
+    /// When the user registered.
     created_at: Timestamp,
-    /// 1 at registration, increased by each change.
+    /// 1 at first, increased by each change.
     version: u64,
 }
 
@@ -68,11 +68,11 @@ pub async fn register(
     let record = Record { profile, registered_with };
     match profiles.create(&record, event).await? {
         Written::Done => Ok(Reply::created(&UserView::own(&record.profile), &location(caller.id))?.etag(1)),
-        Written::ConditionFailed(Some(Stored::Live(standing))) => {
-            if same_key_other_request(&standing, &record) {
+        Written::ConditionFailed(Some(Stored::Live(existing))) => {
+            if same_key_other_request(&existing, &record) {
                 return Err(idempotency::reused());
             }
-            Ok(Reply::ok(&UserView::own(&standing.profile))?.etag(standing.profile.version))
+            Ok(Reply::ok(&UserView::own(&existing.profile))?.etag(existing.profile.version))
         }
         Written::ConditionFailed(_) => Err(Problem::profile_deleted()),
     }
@@ -80,10 +80,10 @@ pub async fn register(
 
 const NOT_VERIFIED: &str = "the e-mail address of your login is not verified: verify it with the code that was mailed to you, \
                             then repeat this request";
-const NO_LOGIN: &str = "your login does not exist any more: sign up again";
+const NO_LOGIN: &str = "your login no longer exists: sign up again";
 
-/// Why a caller without a verified address cannot register. A login is removed a moment after its profile; someone who has left
-/// gets the same answer before and after that.
+/// Why a caller without a verified address cannot register. A login is removed a moment after its profile. A caller whose profile
+/// was deleted gets the same answer before and after that.
 async fn refused(profiles: &Profiles, id: Uuid, detail: &str) -> Result<Problem, table::Error> {
     Ok(match profiles.find(id).await? {
         Some(Stored::Deleted(_)) => Problem::profile_deleted(),
@@ -91,10 +91,10 @@ async fn refused(profiles: &Profiles, id: Uuid, detail: &str) -> Result<Problem,
     })
 }
 
-fn same_key_other_request(standing: &Record, new: &Record) -> bool {
-    match (&standing.registered_with, &new.registered_with) {
-        (Some((standing_key, standing_request)), Some((key, request))) => {
-            standing_key == key && standing_request != request
+fn same_key_other_request(existing: &Record, new: &Record) -> bool {
+    match (&existing.registered_with, &new.registered_with) {
+        (Some((existing_key, existing_request)), Some((key, request))) => {
+            existing_key == key && existing_request != request
         }
         _ => false,
     }
@@ -125,9 +125,9 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 
     let profile = profiles.own(caller.id).await?;
     request.require_match(profile.version)?;
-    let read = profile.version;
+    let version_read = profile.version;
     let (profile, event) = profile.rename(name, Timestamp::now());
-    profiles.rename(read, &profile, event).await?;
+    profiles.rename(version_read, &profile, event).await?;
     Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
 }
 
@@ -146,7 +146,7 @@ pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
     Reply::ok(&user(profile))
 }
 
-/// The same as a remote procedure call: `{"id": …}` is answered with `{"user": …}`.
+/// The same lookup as a remote procedure call: from `{"id": …}` to `{"user": …}`.
 pub async fn lookup_call(profiles: &Profiles, input: Value) -> Result<Value, Problem> {
     let LookupInput { id } = serde_json::from_value(input)
         .map_err(|error| Problem::new(Kind::Unreadable, format!("not a lookup: {error}")))?;

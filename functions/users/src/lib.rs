@@ -1,4 +1,4 @@
-//! Users: the profiles of people.
+//! Users and their profiles.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -23,14 +23,14 @@ pub struct Profile {
     pub name: Name,
     /// The verified e-mail address from the user pool. Shown to the user only.
     pub email: String,
-    /// When the person registered.
+    /// When the user registered.
     pub created_at: Timestamp,
-    /// 1 at registration, increased by each change.
+    /// 1 at first, increased by each change.
     pub version: u64,
 }
 
 impl Profile {
-    /// Registers a person.
+    /// Registers a user.
     pub fn register(id: Uuid, name: Name, email: String, now: Timestamp) -> (Self, CloudEvent<UserEvent>) {
         let profile = Self { id, name, email, created_at: now, version: 1 };
         let event = CloudEvent::new(id, 1, now, UserEvent::Created(profile.named()));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn registering_makes_version_one_and_tells_the_name_but_not_the_address() {
+    fn registering_makes_version_1_and_publishes_the_name_but_not_the_address() {
         let now = Timestamp::now();
         let (profile, event) =
             Profile::register(Uuid::from_u128(7), name("Ara"), "ara@example.com".to_owned(), now);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn renaming_adds_one_to_the_version_and_keeps_the_rest() {
+    fn renaming_increments_the_version_and_keeps_the_rest() {
         let before = given_a_profile();
         let (after, event) = before.clone().rename(name("Bada"), Timestamp::now());
         assert_eq!(after, Profile { name: name("Bada"), version: 2, ..before });
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_is_the_last_version_and_tells_the_id_alone() {
+    fn deleting_increments_the_version_and_publishes_the_id_alone() {
         let profile = given_a_profile();
         let event = profile.delete(Timestamp::now());
         assert_eq!(event.sequence, 2);

@@ -42,7 +42,7 @@ impl Profiles {
         self.table.get(key(id)).await
     }
 
-    /// The profile of the caller: 403 if there is none, or if it was deleted.
+    /// The profile of the caller; 403 if there is none, or it was deleted.
     pub async fn own(&self, id: Uuid) -> Result<Profile, Problem> {
         match self.find(id).await? {
             Some(Stored::Live(profile)) => Ok(profile),
@@ -60,10 +60,10 @@ impl Profiles {
         self.table.create(key(record.profile.id), record, event).await
     }
 
-    /// Replaces version `read` by one with a new name; 412 if that is no longer the current version.
+    /// Writes the new name of version `version_read`; 412 if that is no longer the current version.
     pub async fn rename(
         &self,
-        read: u64,
+        version_read: u64,
         profile: &Profile,
         event: CloudEvent<UserEvent>,
     ) -> Result<(), Problem> {
@@ -73,7 +73,7 @@ impl Profiles {
             version: u64,
         }
         let renamed = Renamed { name: &profile.name, version: profile.version };
-        self.table.save(key(profile.id), read, &renamed, event).await?.done_or(precondition::stale)
+        self.table.save(key(profile.id), version_read, &renamed, event).await?.done_or(precondition::stale)
     }
 
     /// Deletes a profile; 409 if another request changed it at the same time.

@@ -44,10 +44,10 @@ use inventory::{
 use kernel::{clock::Timestamp, input::Fields, saga::Refusal};
 use orders::{
     draft::Draft,
-    order::{Decision, Order, Parking, Prices, Reason, Reconciliation, Status, Visit},
+    order::{Decision, Order, Parking, Quote, Reason, Reconciliation, Status, Visit},
 };
 use payments::{
-    payment::{self, Command, IntentStatus, Next, Payment, PaymentRecord, Prepared, ProviderName, Purchase},
+    payment::{self, Command, IntentStatus, Payment, PaymentRecord, Prepared, ProviderName, Purchase},
     sandbox::{self, Intent},
 };
 use serde::Deserialize;
@@ -271,7 +271,7 @@ struct Saga {
 struct Execution {
     at: At,
     /// The prices that the state machine knows, from the reservation.
-    prices: Option<Hashed<Prices>>,
+    prices: Option<Hashed<Quote>>,
     /// The error that ended the forward steps.
     error: Option<Name>,
     /// How often it has left the order to an operator.
@@ -302,10 +302,10 @@ enum Call {
     ValidateUser,
     Reserve,
     Authorize(Purchase),
-    Confirm(Prices),
+    Confirm(Quote),
     Capture,
     Commit,
-    Abort(Option<Name>, Option<Prices>),
+    Abort(Option<Name>, Option<Quote>),
     CancelPayment,
     Release,
     Reject,
@@ -326,7 +326,7 @@ enum Memory {
     /// Why the order cannot be reserved. The reservation did not exist, and has to be read again.
     Refusal(Refusal),
     /// The change to write, and the prices to answer after that.
-    Transition(Hashed<Transition>, Option<Prices>),
+    Transition(Hashed<Transition>, Option<Quote>),
     /// The payment, and the answer of the provider since it was read.
     Payment(Hashed<PaymentRecord>, Option<IntentStatus>),
     /// The order. The status of its execution has not been read yet.
@@ -340,7 +340,7 @@ enum Memory {
 /// The result of a step of an invocation.
 enum Progress {
     Continues(Memory),
-    Ends(Result<Option<Prices>, Name>),
+    Ends(Result<Option<Quote>, Name>),
 }
 
 /// What can happen to the order at an index.
@@ -475,7 +475,7 @@ impl Protocol {
             _ => Ok(()),
         };
         match decided {
-            Ok(Decision::Already) => Progress::Ends(answer(order).map(|()| None)),
+            Ok(Decision::AlreadyMade) => Progress::Ends(answer(order).map(|()| None)),
             Ok(Decision::Change(changed)) => {
                 let answer = answer(&changed.order);
                 Progress::Continues(Memory::Change(Hashed::new(changed.order), answer))
@@ -499,7 +499,7 @@ impl Protocol {
         true
     }
 
-    /// Like `inventory::tasks::settle`.
+    /// Like `inventory::tasks::decide_and_write`.
     fn move_items(
         &self,
         stock: &mut Hashed<Vec<StockItem>>,
@@ -509,8 +509,8 @@ impl Protocol {
     ) -> Progress {
         let (promise, transition) = match (call, memory) {
             (_, Memory::Transition(transition, prices)) => {
-                let present = saga.reservation.as_deref();
-                let Some(moved) = transition.apply(present, stock) else {
+                let existing = saga.reservation.as_deref();
+                let Some(moved) = transition.apply(existing, stock) else {
                     return Progress::Continues(Memory::Nothing);
                 };
                 *stock = Hashed::new(moved);
@@ -520,10 +520,10 @@ impl Protocol {
                 saga.reservation = (!leaves_nothing).then(|| Hashed::new(reservation));
                 return Progress::Ends(Ok(prices.clone()));
             }
-            (Call::Reserve, Memory::Reservation(present)) => {
-                match Reservation::reserve(present.as_deref(), stock, &saga.basket()) {
+            (Call::Reserve, Memory::Reservation(existing)) => {
+                match Reservation::reserve(existing.as_deref(), stock, &saga.basket()) {
                     Ok((promise, transition)) => (Some(promise), transition),
-                    Err(refusal) if present.is_none() => {
+                    Err(refusal) if existing.is_none() => {
                         return Progress::Continues(Memory::Refusal(refusal));
                     }
                     Err(refusal) => return Progress::Ends(Err(refusal.name())),
@@ -531,7 +531,7 @@ impl Protocol {
             }
             (Call::Reserve, Memory::Refusal(refusal)) => match saga.reservation.as_deref() {
                 None => return Progress::Ends(Err(refusal.name())),
-                present => match Reservation::reserve(present, stock, &saga.basket()) {
+                existing => match Reservation::reserve(existing, stock, &saga.basket()) {
                     Ok((promise, transition)) => (Some(promise), transition),
                     Err(refusal) => return Progress::Ends(Err(refusal.name())),
                 },
@@ -544,24 +544,24 @@ impl Protocol {
             },
             _ => (None, Reservation::release(saga.reservation.as_deref(), saga.order.id, now())),
         };
-        let prices = promise.map(|promise| Prices { lines: promise.lines, total: promise.total });
+        let prices = promise.map(|promise| Quote { lines: promise.lines, total: promise.total });
         match transition {
             None => Progress::Ends(Ok(prices)),
             Some(transition) => Progress::Continues(Memory::Transition(Hashed::new(transition), prices)),
         }
     }
 
-    /// Like `orders::reconciler::look_after`.
+    /// Like `orders::reconciler::reconcile_due`.
     fn reconcile(&self, saga: &mut Saga, memory: &Memory) -> Progress {
         match memory {
             Memory::Order(order) => match saga.reconciliation(order) {
                 Reconciliation::Leave => Progress::Ends(Ok(None)),
                 Reconciliation::Start => Progress::Continues(Memory::Start(order.attempt)),
                 Reconciliation::StartNext(decision) => {
-                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.of(order)), true))
+                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.applied_to(order)), true))
                 }
                 Reconciliation::Settle(decision) | Reconciliation::Park(decision) => {
-                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.of(order)), false))
+                    Progress::Continues(Memory::Reconciled(Hashed::new(decision.applied_to(order)), false))
                 }
             },
             Memory::Reconciled(changed, starts) if self.replace(saga, changed) && *starts => {
@@ -599,7 +599,7 @@ impl Protocol {
         &self,
         saga: &mut Saga,
         index: usize,
-        answer: Result<Option<Prices>, Name>,
+        answer: Result<Option<Quote>, Name>,
         reaction: Reaction,
     ) {
         let execution = &mut saga.executions[index];
@@ -681,16 +681,16 @@ impl Protocol {
 /// Like `payments::cashier::Cashier::carry_out`: one read, write or request, and the decision after it.
 fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
     let (record, reply) = match memory {
-        Memory::Payment(record, reply) => match payment::next(command, record, reply.as_ref()) {
-            Next::Begin(purchase) => {
-                if *saga.payment == PaymentRecord::None {
+        Memory::Payment(record, reply) => match payment::next_action(command, record, reply.as_ref()) {
+            payment::Action::Begin(purchase) => {
+                if *saga.payment == PaymentRecord::Absent {
                     let prepared = Prepared::Intent(format!("sandbox_{}", purchase.order_id));
                     let payment = Payment::begin(purchase, ProviderName::Sandbox, prepared, now());
                     saga.payment = Hashed::new(PaymentRecord::Payment(payment));
                 }
                 (saga.payment.clone(), None)
             }
-            Next::Ask(request) => {
+            payment::Action::Ask(request) => {
                 let PaymentRecord::Payment(payment) = &**record else {
                     unreachable!("a request without a payment")
                 };
@@ -701,15 +701,15 @@ fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
                 let reply = saga.intent.as_ref().map_or(IntentStatus::Open, |intent| intent.status.clone());
                 (record.clone(), Some(reply))
             }
-            Next::Write(payment) => match &*saga.payment {
-                PaymentRecord::Payment(present) if present.version + 1 == payment.version => {
+            payment::Action::Write(payment) => match &*saga.payment {
+                PaymentRecord::Payment(current) if current.version + 1 == payment.version => {
                     saga.payment = Hashed::new(PaymentRecord::Payment(*payment));
                     (saga.payment.clone(), None)
                 }
                 _ => return Progress::Continues(Memory::Nothing),
             },
-            Next::Bury => {
-                if *saga.payment == PaymentRecord::None {
+            payment::Action::WriteTombstone => {
+                if *saga.payment == PaymentRecord::Absent {
                     saga.payment = Hashed::new(PaymentRecord::Tombstone);
                 }
                 (saga.payment.clone(), None)
@@ -718,16 +718,16 @@ fn pay(saga: &mut Saga, command: &Command, memory: &Memory) -> Progress {
         },
         _ => (saga.payment.clone(), None),
     };
-    match payment::next(command, &record, reply.as_ref()) {
-        Next::Done => Progress::Ends(Ok(None)),
-        Next::Refuse(refusal) => Progress::Ends(Err(refusal.name())),
-        Next::Fail(_) => Progress::Ends(Err(TRANSIENT)),
+    match payment::next_action(command, &record, reply.as_ref()) {
+        payment::Action::Done => Progress::Ends(Ok(None)),
+        payment::Action::Refuse(refusal) => Progress::Ends(Err(refusal.name())),
+        payment::Action::Fail(_) => Progress::Ends(Err(TRANSIENT)),
         _ => Progress::Continues(Memory::Payment(record, reply)),
     }
 }
 
 impl World {
-    /// The next action that happens without a fault or a person, if there is one.
+    /// The next action that needs no fault, operator or buyer, if there is one.
     fn next_unprompted(&self) -> Option<Action> {
         self.sagas.iter().enumerate().find_map(|(order, saga)| {
             if saga.invocations.is_empty() {
@@ -747,7 +747,7 @@ impl Saga {
         Self {
             order: Hashed::new(order),
             reservation: None,
-            payment: Hashed::new(PaymentRecord::None),
+            payment: Hashed::new(PaymentRecord::Absent),
             intent: None,
             executions: Vec::new(),
             invocations: Vec::new(),
@@ -756,9 +756,13 @@ impl Saga {
     }
 
     /// The order as the inventory gets it.
-    fn basket(&self) -> reservation::Order {
+    fn basket(&self) -> reservation::ReserveInput {
         let items = self.order.draft.items.as_slice().to_vec().try_into().unwrap();
-        reservation::Order { order_id: self.order.id, items, expected_total: self.order.draft.expected_total }
+        reservation::ReserveInput {
+            order_id: self.order.id,
+            items,
+            expected_total: self.order.draft.expected_total,
+        }
     }
 
     /// The call of a function by an execution.
@@ -814,10 +818,10 @@ impl Saga {
     /// The reconciler's decision about an order that was read before, with the executions as they are now.
     fn reconciliation(&self, order: &Order) -> Reconciliation {
         let execution = match self.executions.get(order.attempt as usize - 1).map(|execution| execution.at) {
-            None => orders::order::Execution::NotFound,
-            Some(At::State(_)) => orders::order::Execution::Running,
-            Some(At::Succeeded) => orders::order::Execution::Succeeded,
-            Some(At::Ended(_)) => orders::order::Execution::Failed,
+            None => orders::order::ExecutionStatus::NotFound,
+            Some(At::State(_)) => orders::order::ExecutionStatus::Running,
+            Some(At::Succeeded) => orders::order::ExecutionStatus::Succeeded,
+            Some(At::Ended(_)) => orders::order::ExecutionStatus::Failed,
         };
         order.reconcile(execution, order.check_at)
     }
@@ -848,17 +852,17 @@ impl Saga {
             || self.intent.as_ref().is_some_and(|intent| intent.status == IntentStatus::Captured)
     }
 
-    fn reservation(&self) -> Option<&reservation::State> {
-        self.reservation.as_ref().map(|reservation| &reservation.state)
+    fn reservation(&self) -> Option<&reservation::Status> {
+        self.reservation.as_ref().map(|reservation| &reservation.status)
     }
 
     fn has_items(&self) -> bool {
-        matches!(self.reservation(), Some(reservation::State::Held(_) | reservation::State::Committed(_)))
+        matches!(self.reservation(), Some(reservation::Status::Held(_) | reservation::Status::Committed(_)))
     }
 
     /// Whether the three services agree about a settled order.
     fn agrees(&self) -> bool {
-        let committed = matches!(self.reservation(), Some(reservation::State::Committed(_)));
+        let committed = matches!(self.reservation(), Some(reservation::Status::Committed(_)));
         let captured = self.is(payment::Status::Captured)
             && self.intent.as_ref().is_some_and(|intent| intent.status == IntentStatus::Captured);
         match self.order.status {
@@ -1031,8 +1035,8 @@ fn invariants() -> Vec<Property<Protocol>> {
     vec![
         Property::always("the stock covers all reservations", |protocol, world: &World| {
             let states = || world.sagas.iter().filter_map(Saga::reservation);
-            let held = states().filter(|state| matches!(state, reservation::State::Held(_))).count();
-            let gone = states().filter(|state| matches!(state, reservation::State::Committed(_))).count();
+            let held = states().filter(|state| matches!(state, reservation::Status::Held(_))).count();
+            let gone = states().filter(|state| matches!(state, reservation::Status::Committed(_))).count();
             world.stock.iter().all(|item| {
                 item.reserved == held as u64
                     && item.on_hand + gone as u64 == protocol.on_hand

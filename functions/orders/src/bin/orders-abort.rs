@@ -1,4 +1,4 @@
-//! The pivot's other side: decides that the order will not be confirmed.
+//! Aborts the order: decides that it will not be confirmed.
 
 use std::process::ExitCode;
 

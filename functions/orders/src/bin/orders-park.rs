@@ -1,4 +1,4 @@
-//! Leaves an order that cannot be settled to a person, or takes it up again after one.
+//! Parks an order that cannot be settled for an operator, or resumes it after a redrive.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Every minute: starts what was not started, and anew what ended without settling its order.
+//! Every minute: starts executions that were not started, and new ones if an execution ended without settling its order.
 
 use std::process::ExitCode;
 

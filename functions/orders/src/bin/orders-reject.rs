@@ -1,4 +1,4 @@
-//! The saga's last compensation: settles an order of which all is undone.
+//! The saga's last compensation: settles an order for which everything else is compensated.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! The saga's first step: does the buyer exist?
+//! The saga's first step: checks that the buyer exists.
 
 use std::process::ExitCode;
 

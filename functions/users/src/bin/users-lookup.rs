@@ -1,4 +1,4 @@
-//! `GET /internal/users/{id}`, and the same as a direct invoke.
+//! `GET /internal/users/{id}`, and the same lookup by direct invoke.
 
 use std::process::ExitCode;
 

@@ -63,7 +63,7 @@ async fn a_caller_whose_login_is_gone_is_told_to_sign_up_again() {
     ara.loses_login().await;
     let refused = ara.post("/users", &json!({"name": "Ara"})).await;
     refused.is_problem(403, "forbidden");
-    assert_eq!(refused.body["detail"], "your login does not exist any more: sign up again");
+    assert_eq!(refused.body["detail"], "your login no longer exists: sign up again");
 }
 
 #[tokio::test]
