@@ -1,3 +1,5 @@
+//! Events of comments.
+
 use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,10 +17,10 @@ pub enum CommentEvent {
     Created(CommentCreated),
     /// Its author changed the comment.
     #[serde(rename = "comment.updated")]
-    Updated(CommentChanged),
+    Updated(CommentRef),
     /// The comment was deleted.
     #[serde(rename = "comment.deleted")]
-    Deleted(CommentChanged),
+    Deleted(CommentRef),
 }
 
 impl Payload for CommentEvent {
@@ -39,23 +41,23 @@ pub struct CommentCreated {
     pub post_author_id: Uuid,
     /// Who wrote the comment.
     pub author_id: Uuid,
-    /// The display name of who wrote the comment.
-    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = UserNamed::LONGEST_NAME)))]
+    /// The comment author's display name.
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = UserNamed::MAX_NAME)))]
     pub author_name: String,
     /// The comment's beginning.
-    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_EXCERPT)))]
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MAX_EXCERPT)))]
     pub excerpt: String,
 }
 
 impl CommentCreated {
-    /// How many characters the excerpt has at most.
-    pub const LONGEST_EXCERPT: usize = 140;
+    /// Maximum characters of an excerpt.
+    pub const MAX_EXCERPT: usize = 140;
 }
 
 /// A comment that was changed or deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
-pub struct CommentChanged {
+pub struct CommentRef {
     /// The comment.
     pub id: Uuid,
     /// The post it is on.

@@ -1,3 +1,5 @@
+//! Events of the stock that is reserved for an order.
+
 use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -34,11 +36,11 @@ pub struct OrderItems {
     /// The order.
     pub order_id: Uuid,
     /// The items of the order.
-    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MOST_ITEMS)))]
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MAX_ITEMS)))]
     pub items: Vec<Item>,
 }
 
 impl OrderItems {
-    /// How many items an order has at most.
-    pub const MOST_ITEMS: usize = 50;
+    /// Maximum items of an order.
+    pub const MAX_ITEMS: usize = 50;
 }

@@ -1,3 +1,5 @@
+//! Events of notifications.
+
 use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,7 +35,7 @@ pub struct NotificationCreated {
 }
 
 impl NotificationCreated {
-    /// What notifications can be about.
+    /// Every kind of notification.
     pub const KINDS: [&'static str; 7] = [
         "welcome",
         "comment",

@@ -1,3 +1,5 @@
+//! Events of orders.
+
 use kernel::{event::Payload, money::Money};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,7 +27,7 @@ pub enum OrderEvent {
 }
 
 impl OrderEvent {
-    /// What the event tells of its order.
+    /// The order's summary in the event.
     pub fn summary(&self) -> &OrderSummary {
         match self {
             Self::Placed(order)
@@ -44,7 +46,7 @@ impl Payload for OrderEvent {
         &["order.placed", "order.confirmed", "order.rejected", "order.cancelled", "order.needs_attention"];
 }
 
-/// An order.
+/// An order as its events describe it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct OrderSummary {

@@ -1,3 +1,5 @@
+//! Events of orders' payments.
+
 use kernel::{event::Payload, money::Money};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

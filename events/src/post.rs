@@ -1,3 +1,5 @@
+//! Events of posts.
+
 use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -33,13 +35,13 @@ pub struct PostTitled {
     /// Who wrote it.
     pub author_id: Uuid,
     /// The title.
-    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_TITLE)))]
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MAX_TITLE)))]
     pub title: String,
 }
 
 impl PostTitled {
-    /// How many characters a title has at most.
-    pub const LONGEST_TITLE: usize = 200;
+    /// Maximum characters of a title.
+    pub const MAX_TITLE: usize = 200;
 }
 
 /// A deleted post.

@@ -1,3 +1,5 @@
+//! Events of users.
+
 use kernel::event::Payload;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -13,7 +15,8 @@ pub enum UserEvent {
     /// The profile changed.
     #[serde(rename = "user.updated")]
     Updated(UserNamed),
-    /// The profile was deleted. Every service deletes what it has about the user.
+    /// The profile was deleted. Services delete what they have about the user, except orders and payments, which are business
+    /// records.
     #[serde(rename = "user.deleted")]
     Deleted(UserDeleted),
 }
@@ -24,20 +27,20 @@ impl Payload for UserEvent {
     const TYPES: &'static [&'static str] = &["user.created", "user.updated", "user.deleted"];
 }
 
-/// A user and the display name, the only personal data that events carry.
+/// A user and the display name. Events carry no e-mail address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct UserNamed {
     /// The user: the `sub` of the access token.
     pub id: Uuid,
     /// The display name.
-    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::LONGEST_NAME)))]
+    #[cfg_attr(feature = "contract", schemars(length(min = 1, max = Self::MAX_NAME)))]
     pub name: String,
 }
 
 impl UserNamed {
-    /// How many characters a display name has at most.
-    pub const LONGEST_NAME: usize = 80;
+    /// Maximum characters of a display name.
+    pub const MAX_NAME: usize = 80;
 }
 
 /// A deleted user.

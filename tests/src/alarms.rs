@@ -190,7 +190,7 @@ impl Emitted {
 pub struct Moment(u128);
 
 impl Moment {
-    /// The present moment.
+    /// The current moment.
     pub fn now() -> Self {
         Self(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis())
     }

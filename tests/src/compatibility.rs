@@ -1,5 +1,5 @@
-//! Compares an event's present schema with a released one, in both directions: consumers of the released schema must be able
-//! to read present events, and present consumers must be able to read events of the released schema.
+//! Compares an event's current schema with a released one, in both directions: consumers of the released schema must be able
+//! to read current events, and current consumers must be able to read events of the released schema.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ const LOWER_LIMITS: [&str; 4] = ["minimum", "exclusiveMinimum", "minLength", "mi
 const UPPER_LIMITS: [&str; 4] = ["maximum", "exclusiveMaximum", "maxLength", "maxItems"];
 
 /// The incompatible changes: a sentence for each field, with the remedy. Empty if every consumer can read every event.
-pub fn breaks(event: &str, released: &Value, present: &Value) -> Vec<String> {
+pub fn breaks(event: &str, released: &Value, current: &Value) -> Vec<String> {
     let mut comparison = Comparison { event, found: Vec::new() };
-    comparison.compare("", released, present);
+    comparison.compare("", released, current);
     comparison.found
 }
 
@@ -50,25 +50,25 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Reports a change after which old consumers cannot read present events.
+    /// Reports a change after which old consumers cannot read current events.
     fn breaks_old_consumers(&mut self, field: &str, what: &str) {
         let field = if field.is_empty() { "the event itself" } else { field };
         let event = self.event;
         self.found.push(format!(
-            "{event}: {field} {what}. Consumers that know the released {event} could not read that: publish it with a new \
+            "{event}: {field} {what}. Consumers that know the released {event} cannot read that: publish it with a new \
              schemaversion, side by side with this one, until no consumer reads this one."
         ));
     }
 
-    fn compare(&mut self, field: &str, released: &Value, present: &Value) {
+    fn compare(&mut self, field: &str, released: &Value, current: &Value) {
         let empty = Map::new();
         let old = released.as_object().unwrap_or(&empty);
-        let new = present.as_object().unwrap_or(&empty);
+        let new = current.as_object().unwrap_or(&empty);
         let keywords: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for keyword in keywords.into_iter().filter(|keyword| !ANNOTATIONS.contains(&keyword.as_str())) {
             let (was, is) = (old.get(keyword), new.get(keyword));
             match keyword.as_str() {
-                "properties" => self.properties(field, released, present),
+                "properties" => self.properties(field, released, current),
                 // Compared together with `properties`.
                 "required" => {}
                 "items" => self.compare(
@@ -129,13 +129,13 @@ impl Comparison<'_> {
         }
     }
 
-    fn properties(&mut self, field: &str, released: &Value, present: &Value) {
+    fn properties(&mut self, field: &str, released: &Value, current: &Value) {
         let empty = Map::new();
         let (old, new) = (
             released["properties"].as_object().unwrap_or(&empty),
-            present["properties"].as_object().unwrap_or(&empty),
+            current["properties"].as_object().unwrap_or(&empty),
         );
-        let (was_required, is_required) = (set(released.get("required")), set(present.get("required")));
+        let (was_required, is_required) = (set(released.get("required")), set(current.get("required")));
         let at = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
         for (name, was) in old {
             let here = at(name);
@@ -156,7 +156,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Reports a change after which present consumers cannot read old events.
+    /// Reports a change after which current consumers cannot read old events.
     fn breaks_old_events(&mut self, field: &str, what: &str) {
         let event = self.event;
         self.found.push(format!(

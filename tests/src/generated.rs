@@ -38,8 +38,8 @@ pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
 /// environment inherits nothing, so each repeats the same settings.
 fn sam_config() -> String {
     const MARK: &str = "# One stack alone. Generated from here on";
-    let present = files::text("samconfig.toml");
-    let (environments, rest) = present.split_once(MARK).expect("samconfig.toml has the mark");
+    let current = files::text("samconfig.toml");
+    let (environments, rest) = current.split_once(MARK).expect("samconfig.toml has the mark");
     let mark = rest.lines().next().unwrap_or_default();
     let mut config = format!("{environments}{MARK}{mark}\n");
     for stack in templates::all().keys() {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kernel::contract::{Access, Operation, Place};
+use kernel::contract::{Access, Operation, ParameterIn};
 use serde_json::{Value, json};
 
 use crate::{files, openapi};
@@ -33,7 +33,7 @@ fn request(operation: &Operation) -> Value {
     let route = format!("{} {}", operation.method, operation.path);
     let mut path = operation.path.to_owned();
     let mut parameters = json!({});
-    for parameter in operation.parameters.iter().filter(|parameter| parameter.place == Place::Path) {
+    for parameter in operation.parameters.iter().filter(|parameter| parameter.location == ParameterIn::Path) {
         let example = parameter.example.as_str().expect("a path parameter is a string");
         path = path.replace(&format!("{{{}}}", parameter.name), example);
         parameters[parameter.name] = json!(example);
@@ -82,7 +82,8 @@ fn headers(operation: &Operation) -> Value {
     if operation.body.is_some() {
         headers["content-type"] = json!("application/json");
     }
-    for parameter in operation.parameters.iter().filter(|parameter| parameter.place == Place::Header) {
+    for parameter in operation.parameters.iter().filter(|parameter| parameter.location == ParameterIn::Header)
+    {
         let sent = parameter.required
             || parameter.name == "Idempotency-Key"
             // The request creates the object. Changing it takes `If-Match` instead.

@@ -1,5 +1,5 @@
 //! Helpers for tests of the running system (`make up`), and the generators of `make contract`. Tests reach the system through
-//! the API's URL and the AWS APIs, as a client or an operator would, and never look inside.
+//! the API's URL and the AWS APIs, as a client or an operator would.
 //!
 //! - [`System`] is the running system, with what an operator can do,
 //! - [`Person`] signs up, registers and makes requests,
@@ -7,10 +7,11 @@
 //! - [`eventually`] waits for a condition,
 //! - [`shop`] lists stock, places orders, and reads the records afterwards,
 //! - [`traces`] reads received traces, [`stories`] are the expected ones,
+//! - [`files`] finds the repository's files, [`templates`] reads the stacks' templates,
 //! - [`catalogue`] generates the schemas of the events and the document of the bus,
-//! - [`compatibility`] finds incompatible changes of events,
+//! - [`compatibility`] finds incompatible changes of events, [`released`] has the released schemas,
 //! - [`openapi`] generates the OpenAPI document from the services' contracts,
-//! - [`generated`] has every file that is generated from the code,
+//! - [`generated`] lists every generated file,
 //! - [`faults`] is a proxy between a function and AWS, which records calls and refuses them,
 //! - [`alarms`] reads the alarms in the templates and the metrics that functions have emitted,
 //! - [`turns`] keeps tests from changing what other tests are using.
@@ -55,13 +56,13 @@ use uuid::Uuid;
 const CONFIRMATION_CODE: &str = "123456";
 /// The password of every test user.
 pub const PASSWORD: &str = "correct horse battery staple";
-/// Maximum wait for an effect. Effects take well under a second, but much longer beside tests that keep the processors busy.
+/// Maximum wait for an effect. Effects take well under a second, but much longer when other tests keep the CPUs busy.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The visibility time-out of the consumers' queues, in the templates.
 const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Maximum pause of [`eventually`].
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// The running system.
 #[derive(Clone, Debug)]
@@ -208,7 +209,7 @@ impl System {
 
     /// Waits until a consumer's queue is empty, except for the delayed second pass of a cascade. An effect that has not
     /// happened by then will not happen.
-    pub async fn drained(&self, queue: &str) {
+    pub async fn wait_until_drained(&self, queue: &str) {
         let now = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -303,7 +304,7 @@ impl Person {
         verify.send().await.expect("AdminUpdateUserAttributes");
     }
 
-    /// Removes the login, as an operator. Its token stays valid until it expires.
+    /// Removes the login, as an operator would. Its token stays valid until it expires.
     pub async fn loses_login(&self) {
         let cognito = aws_sdk_cognitoidentityprovider::Client::new(&self.system.aws);
         let remove = cognito.admin_delete_user().user_pool_id(self.system.output("user_pool_id"));
@@ -342,7 +343,7 @@ impl Person {
     }
 
     /// Creates a post, waits until it can be commented on, and returns its id.
-    pub async fn writes_known_post(&self, title: &str) -> Uuid {
+    pub async fn writes_commentable_post(&self, title: &str) -> Uuid {
         let post = self.writes_post(title).await;
         eventually("the post can be commented on", async || {
             (self.system.get(&format!("/posts/{post}/comments")).await.status == 200).then_some(())
@@ -378,8 +379,8 @@ impl Person {
         items.filter(|notification| notification["type"] == kind).cloned().collect()
     }
 
-    /// Waits until this person has the welcome, so that the notifications service knows them.
-    pub async fn is_welcomed(&self) {
+    /// Waits for this person's welcome, after which the notifications service has a copy of the user.
+    pub async fn wait_for_welcome(&self) {
         eventually("the welcome arrives", async || self.notifications("welcome").await.pop()).await;
     }
 }
@@ -538,7 +539,7 @@ fn difference(at: &str, actual: &Value, expected: &Value) -> Option<String> {
 }
 
 /// Waits for a condition: calls `probe` until it returns something, and fails the test with `what` if that takes too long. The
-/// pauses between calls grow, because the local cloud handles them all on one core, for which other tests wait.
+/// pauses between calls grow, because the local cloud handles all calls on one core, which other tests need.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, probe).await
 }
@@ -553,6 +554,6 @@ async fn eventually_within<T>(patience: Duration, what: &str, probe: impl AsyncF
         }
         assert!(start.elapsed() < patience, "not within {} s: {what}", patience.as_secs());
         sleep(pause).await;
-        pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        pause = (pause * 3 / 2).min(MAX_PAUSE);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jsonschema::Validator;
 use kernel::{
-    contract::{self, Access, Answer, Header, Operation, Parameter, Place},
+    contract::{self, Access, Answer, Header, Operation, Parameter, ParameterIn},
     problem::{self, Kind},
 };
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
@@ -117,7 +117,7 @@ fn describe(
         described["parameters"] = json!(parameters);
     }
     if let Some(body) = &operation.body {
-        let schema = schemas.sent(body.schema, body.open);
+        let schema = schemas.sent(body.schema, body.ignores_unknown_fields);
         described["requestBody"] = json!({
             "required": true,
             "content": {"application/json": {"schema": schema, "examples": {"example": {"value": body.example}}}},
@@ -139,14 +139,14 @@ fn describe(
 }
 
 fn describe_parameter(parameter: &Parameter, schemas: &mut Schemas) -> Value {
-    let Parameter { name, place, required, description, schema, example } = parameter;
-    let place = match place {
-        Place::Path => "path",
-        Place::Query => "query",
-        Place::Header => "header",
+    let Parameter { name, location, required, description, schema, example } = parameter;
+    let location = match location {
+        ParameterIn::Path => "path",
+        ParameterIn::Query => "query",
+        ParameterIn::Header => "header",
     };
     let mut described = json!({
-        "name": name, "in": place, "required": required, "description": description,
+        "name": name, "in": location, "required": required, "description": description,
         "schema": schemas.sent(*schema, true),
     });
     if !example.is_null() {
@@ -168,7 +168,7 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
     for header in &answer.headers {
         let (name, header) = match header {
             Header::ETag => ("ETag", json!({"$ref": "#/components/headers/Version"})),
-            Header::FileTag => ("ETag", json!({"$ref": "#/components/headers/FileTag"})),
+            Header::FileETag => ("ETag", json!({"$ref": "#/components/headers/FileTag"})),
             Header::Location(example) => ("Location", location(example)),
         };
         described["headers"][name] = header;
@@ -244,7 +244,8 @@ const INSTANCE: &str = "urn:uuid:6f1c2f9e-3b1d-4c8e-9a53-0d2f4c8e9a53";
 
 /// An operation's refusals by status: those of its function, and those of API Gateway in front of it.
 fn refusals(operation: &Operation) -> BTreeMap<u16, Refusal> {
-    let has_path_parameter = operation.parameters.iter().any(|parameter| parameter.place == Place::Path);
+    let has_path_parameter =
+        operation.parameters.iter().any(|parameter| parameter.location == ParameterIn::Path);
     let gateway = [
         (401, "Unauthorized", operation.access == Access::SignedIn),
         (403, "Forbidden", operation.access == Access::Principal),

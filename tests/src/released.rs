@@ -55,13 +55,13 @@ pub fn all() -> Vec<Revision> {
     revisions
 }
 
-/// How the present schemas are incompatible with released ones: a sentence for each field.
+/// How the current schemas are incompatible with released ones: a sentence for each field.
 pub fn incompatible() -> Vec<String> {
-    let present = catalogue::schemas();
+    let current = catalogue::schemas();
     let mut found = Vec::new();
     for Revision { file, name, schema, .. } in all() {
-        match present.get(&name) {
-            Some(present) => found.extend(breaks(&name.event, &schema, present)),
+        match current.get(&name) {
+            Some(current) => found.extend(breaks(&name.event, &schema, current)),
             None => found.push(format!(
                 "{}: version {} was released ({FOLDER}/{file}), but the code does not know it any more. Keep it beside the \
                  new one, because queues and the archive still hold events of it.",
@@ -72,7 +72,7 @@ pub fn incompatible() -> Vec<String> {
     found
 }
 
-/// The present revisions that are not in the folder yet, and the file of checksums with theirs added.
+/// The current revisions that are not in the folder yet, and the file of checksums with theirs added.
 pub(crate) fn next() -> BTreeMap<String, String> {
     let (released, examples) = (all(), catalogue::examples());
     let mut files = BTreeMap::new();

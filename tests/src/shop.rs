@@ -18,8 +18,8 @@ pub const CARD: &str = "pm_card_visa";
 /// A card whose payments are declined.
 pub const DECLINED: &str = "pm_card_chargeDeclined";
 
-/// The functions of the saga's steps forward, in order.
-pub const FORWARD: [&str; 6] = [
+/// The functions of the saga's steps, in order.
+pub const STEPS: [&str; 6] = [
     "orders-validate-user",
     "inventory-reserve",
     "payments-authorize",
@@ -27,12 +27,13 @@ pub const FORWARD: [&str; 6] = [
     "payments-capture",
     "inventory-commit",
 ];
-/// The functions of its compensations, in order.
-pub const BACK: [&str; 4] = ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
+/// The functions of the saga's compensations, in order.
+pub const COMPENSATIONS: [&str; 4] =
+    ["orders-abort", "payments-cancel", "inventory-release", "orders-reject"];
 
 /// The functions that handle an order, the reconciler included: a test that injects faults needs them as they were deployed.
 pub fn saga() -> Vec<&'static str> {
-    [&["orders-place", "orders-reconcile", "orders-park"][..], &FORWARD, &BACK].concat()
+    [&["orders-place", "orders-reconcile", "orders-park"][..], &STEPS, &COMPENSATIONS].concat()
 }
 
 /// A SKU that no other test uses.
@@ -115,7 +116,7 @@ impl System {
     }
 
     /// Waits until the reconciler has started an execution of this name. It does so half a minute after the order was placed.
-    pub async fn starts(&self, name: &str) -> ExecutionStatus {
+    pub async fn wait_until_started(&self, name: &str) -> ExecutionStatus {
         eventually(&format!("{name} is started"), async || {
             self.reconcile().await;
             self.execution_status(name).await
@@ -151,8 +152,8 @@ impl Person {
     }
 
     /// Waits until an order of this person is no longer pending, and returns it.
-    pub async fn settled(&self, order: Uuid) -> Answer {
-        eventually(&format!("order {order} is settled"), async || {
+    pub async fn wait_until_decided(&self, order: Uuid) -> Answer {
+        eventually(&format!("order {order} is decided"), async || {
             let answer = self.get(&format!("/orders/{order}")).await;
             assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
             (answer.status == 200 && answer.body["status"] != "PENDING").then_some(answer)
@@ -163,10 +164,16 @@ impl Person {
 
 /// A buyer, and the SKU of an item at 4.50 with this stock.
 pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
+    let (_, buyer, sku) = shop_with_admin(system, on_hand).await;
+    (buyer, sku)
+}
+
+/// An admin, a buyer, and the SKU of an item at 4.50 with this stock.
+pub async fn shop_with_admin(system: &System, on_hand: u32) -> (Person, Person, String) {
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), on_hand).await;
-    (buyer, sku)
+    (admin, buyer, sku)
 }
 
 /// The body of an order of one item.
@@ -294,7 +301,7 @@ pub async fn with_faults<T>(system: &System, test: impl AsyncFnOnce() -> T) -> T
         let folder = faults_folder();
         fs::create_dir_all(&folder).expect("a folder for faults");
         let folder = folder.canonicalize().expect("its path").to_str().expect("a path of UTF-8").to_owned();
-        let steps = [&FORWARD[..], &BACK, &["orders-park"]].concat();
+        let steps = [&STEPS[..], &COMPENSATIONS, &["orders-park"]].concat();
         let variables = HashMap::from([("FAULTS".to_owned(), folder)]);
         injecting.1 = change_variables(system, &steps, &variables).await;
     }
@@ -312,9 +319,9 @@ pub async fn with_faults<T>(system: &System, test: impl AsyncFnOnce() -> T) -> T
 }
 
 /// Waits until these orders are settled and their latest executions have succeeded.
-pub async fn at_rest(system: &System, orders: &[Uuid]) {
+pub async fn wait_until_settled(system: &System, orders: &[Uuid]) {
     for order in orders {
-        eventually(&format!("order {order} is at rest"), async || {
+        eventually(&format!("order {order} is settled"), async || {
             let stored = system.item("orders", &format!("order#{order}"), "order").await.unwrap();
             let name = match stored["attempt"].as_u64().unwrap() {
                 1 => order.to_string(),

@@ -37,7 +37,7 @@ impl System {
     }
 
     /// The outcomes of an event at a consumer, in order. Waits until the consumer has logged `times` of them.
-    pub async fn consumed(&self, function: &str, event: &Value, times: usize) -> Vec<String> {
+    pub async fn wait_until_consumed(&self, function: &str, event: &Value, times: usize) -> Vec<String> {
         let id = event["id"].as_str().unwrap();
         eventually(&format!("{function} has consumed the event {times} times"), async || {
             let lines = self.log_lines(function, id).await;

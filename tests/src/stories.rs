@@ -156,7 +156,7 @@ pub async fn registered(system: &System) -> Person {
 }
 
 /// A buyer of whom every service has a copy, and the SKU of an item with this stock.
-pub async fn shop(system: &System, on_hand: u32) -> (Person, String) {
+pub async fn shop_with_known_buyer(system: &System, on_hand: u32) -> (Person, String) {
     let (admin, buyer, sku) = (system.admin().await, registered(system).await, new_sku("tea"));
     admin.stocks(&sku, &usd(1250), on_hand).await;
     (buyer, sku)

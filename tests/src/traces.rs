@@ -189,7 +189,7 @@ impl Trace {
             if span.start < parent.start - SAME_MOMENT {
                 found.push(format!("{title} began before {}", parent.title()));
             }
-            // The caller waits for a call, and the call for the work that it requests. Nobody waits for the work on an event.
+            // The caller waits for a call, and the call for the work that it requests. No one waits for the work on an event.
             let awaited = !span.is_hop() || !parent.is_hop();
             if awaited && span.end() > parent.end() + SAME_MOMENT {
                 found.push(format!("{title} ended after {}", parent.title()));

@@ -54,9 +54,9 @@ pub fn operations() -> Vec<Operation> {
                 "This document.",
                 json!({"openapi": "3.1.1"}),
             )
-            .with(&[Header::FileTag])
+            .with_headers(&[Header::FileETag])
             .answers_empty(304, UNCHANGED)
-            .with(&[Header::FileTag]),
+            .with_headers(&[Header::FileETag]),
         operation!("api-docs", "GET", "/docs", endpoints::page)
             .named("getDocs", "Show the API's documentation")
             .about("A page to read about every call, sign in, and try it.")
@@ -65,8 +65,8 @@ pub fn operations() -> Vec<Operation> {
             .fold(operation, |operation, media_type| {
                 operation.answers_as::<Text>(media_type, 200, "The file.", json!(null))
             })
-            .with(&[Header::FileTag])
+            .with_headers(&[Header::FileETag])
             .answers_empty(304, UNCHANGED)
-            .with(&[Header::FileTag]),
+            .with_headers(&[Header::FileETag]),
     ]
 }

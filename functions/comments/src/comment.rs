@@ -1,6 +1,6 @@
 //! The aggregate: what a comment is and how it changes.
 
-use events::{CommentChanged, CommentCreated, CommentEvent};
+use events::{CommentCreated, CommentEvent, CommentRef};
 use kernel::{clock::Timestamp, event::CloudEvent, input::Fields, problem::Problem, text::Prose};
 use runtime::users::user_copies::Author;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ impl Comment {
             post_author_id,
             author_id: comment.author.id,
             author_name: comment.author.name.clone(),
-            excerpt: comment.body.as_str().chars().take(CommentCreated::LONGEST_EXCERPT).collect(),
+            excerpt: comment.body.as_str().chars().take(CommentCreated::MAX_EXCERPT).collect(),
         };
         let event = CloudEvent::new(id, 1, now, CommentEvent::Created(created));
         (comment, event)
@@ -76,8 +76,8 @@ impl Comment {
         self.author.id == user || post_author_id == Some(user)
     }
 
-    fn changed(&self) -> CommentChanged {
-        CommentChanged { id: self.id, post_id: self.post_id, author_id: self.author.id }
+    fn changed(&self) -> CommentRef {
+        CommentRef { id: self.id, post_id: self.post_id, author_id: self.author.id }
     }
 }
 

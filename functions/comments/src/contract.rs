@@ -44,7 +44,7 @@ pub fn operations() -> Vec<Operation> {
             .path::<Uuid>("id", "The post.", post)
             .takes::<CommentText>(json!({"body": "So do I."}))
             .answers::<Comment>(201, "The comment.", comment.clone())
-            .with(&[
+            .with_headers(&[
                 Header::ETag,
                 Header::Location(
                     "/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c/comments/0190a6c6-44c1-727d-9f0c-5f0c1e8a4b10",
@@ -66,7 +66,7 @@ pub fn operations() -> Vec<Operation> {
             .named("listComments", "List the comments on a post")
             .about("Oldest first.")
             .path::<Uuid>("id", "The post.", post)
-            .by_pages()
+            .paginated()
             .answers::<Page<Comment>>(
                 200,
                 "A page of comments.",
@@ -79,10 +79,10 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
             .path::<Uuid>("comment_id", "The comment.", id)
-            .changes_a_version()
+            .requires_if_match()
             .takes::<CommentText>(json!({"body": "Not I."}))
             .answers::<Comment>(200, "The changed comment.", edited)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("comments-delete", "DELETE", "/posts/{id}/comments/{comment_id}", endpoints::delete)
             .named("deleteComment", "Delete a comment")
             .about("Allowed for its author and for the author of the post.")
@@ -90,7 +90,7 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", post)
             .path::<Uuid>("comment_id", "The comment.", id)
-            .may_name_a_version()
+            .accepts_if_match()
             .answers_empty(204, "The comment was deleted."),
     ]
 }

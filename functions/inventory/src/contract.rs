@@ -25,7 +25,7 @@ pub fn operations() -> Vec<Operation> {
         operation!("inventory-list", "GET", "/inventory", endpoints::list)
             .named("listInventory", "List stock items")
             .about("By SKU.")
-            .by_pages()
+            .paginated()
             .answers::<Page<StockItem>>(
                 200,
                 "A page of stock items.",
@@ -35,21 +35,21 @@ pub fn operations() -> Vec<Operation> {
             .named("getStockItem", "Get a stock item")
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
             .answers::<StockItem>(200, "The stock item.", item.clone())
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("inventory-put", "PUT", "/inventory/{sku}", endpoints::put)
             .named("putStockItem", "Create or change a stock item")
             .about("For members of the group `admin`.")
             .for_group("admin")
             .refuses(&[Kind::Conflict])
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
-            .creates_or_changes()
+            .accepts_conditions()
             .takes::<Listing>(json!({
                 "name": "Green tea", "unit_price": {"amount": 450, "currency": "USD"}, "on_hand": 100,
             }))
             .answers::<StockItem>(200, "The changed stock item.", item)
-            .with(&[Header::ETag])
+            .with_headers(&[Header::ETag])
             .answers::<StockItem>(201, "The new stock item.", listed)
-            .with(&[Header::ETag, Header::Location("/inventory/TEA-01")])
+            .with_headers(&[Header::ETag, Header::Location("/inventory/TEA-01")])
             .leads_to("getStockItem", &[("sku", "$response.body#/sku")]),
     ]
 }

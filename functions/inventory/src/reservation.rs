@@ -23,7 +23,7 @@ pub struct Basket(Vec<Item>);
 
 impl Basket {
     /// Maximum number of items in an order. A transaction takes a hundred writes, one of which is the reservation's.
-    pub const MAX: usize = 50;
+    pub const MAX: usize = OrderItems::MAX_ITEMS;
 
     /// The items.
     pub fn items(&self) -> &[Item] {

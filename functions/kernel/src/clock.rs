@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
-    /// The present moment by the system's clock, cut to microseconds.
+    /// The current time by the system's clock, cut to microseconds.
     pub fn now() -> Self {
         let now = jiff::Timestamp::now();
         Self::from_microsecond(now.as_microsecond())

@@ -11,7 +11,7 @@ use crate::{
     idempotency,
     page::{DEFAULT_LIMIT, MAX_LIMIT},
     precondition,
-    problem::{FieldError, Kind, Problem},
+    problem::{FieldError, Kind, MAX_BODY_KIB, Problem},
 };
 
 /// Generates the schema of a type.
@@ -34,7 +34,7 @@ pub enum Access {
     Everyone,
     /// Callers with an access token of the user pool.
     SignedIn,
-    /// AWS principals that may invoke the route and sign the request (`SigV4`).
+    /// AWS principals that are allowed to invoke the route and that sign the request (`SigV4`).
     Principal,
     /// The payment provider, which signs the body.
     Provider,
@@ -42,7 +42,7 @@ pub enum Access {
 
 /// Where a parameter is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ParameterIn {
     /// In the path.
     Path,
     /// In the query.
@@ -57,7 +57,7 @@ pub struct Parameter {
     /// Its name.
     pub name: &'static str,
     /// Where it is sent.
-    pub place: Place,
+    pub location: ParameterIn,
     /// Whether a request without it is refused.
     pub required: bool,
     /// Its meaning.
@@ -74,7 +74,7 @@ pub struct Body {
     /// Its schema.
     pub schema: SchemaOf,
     /// Whether unknown fields are ignored; otherwise they are refused.
-    pub open: bool,
+    pub ignores_unknown_fields: bool,
     /// An example.
     pub example: Value,
 }
@@ -98,7 +98,7 @@ pub enum Header {
     /// The path of the created entity: an example.
     Location(&'static str),
     /// The version of a file, for `If-None-Match`.
-    FileTag,
+    FileETag,
 }
 
 /// An operation that can be called next with values from an answer (an OpenAPI link).
@@ -115,7 +115,7 @@ pub struct Link {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// When it is given.
+    /// What it means.
     pub description: &'static str,
     /// The body, in each media type that it may have; empty if there is no body.
     pub content: Vec<Content>,
@@ -163,7 +163,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// An endpoint that everyone may call.
+    /// An endpoint that everyone may call. [`Self::named`] must follow, because it has no id yet.
     pub fn new(
         function: &'static str,
         method: &'static str,
@@ -226,7 +226,7 @@ impl Operation {
 
     /// Only the payment provider may call it.
     #[must_use]
-    pub fn for_the_provider(self) -> Self {
+    pub fn for_provider(self) -> Self {
         Self { access: Access::Provider, ..self }.refuses(&[Kind::Unauthenticated])
     }
 
@@ -237,40 +237,41 @@ impl Operation {
         self
     }
 
-    /// Adds a parameter of the path. It can name something that does not exist.
+    /// Adds a parameter of the path, and 404, because it can name something that does not exist.
     #[must_use]
     pub fn path<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
-        self.parameter::<T>(Place::Path, true, name, description, json!(example)).refuses(&[Kind::NotFound])
+        self.parameter::<T>(ParameterIn::Path, true, name, description, json!(example))
+            .refuses(&[Kind::NotFound])
     }
 
-    /// Adds a parameter of the query.
+    /// Adds a parameter of the query, and 422, because its value can be invalid.
     #[must_use]
     pub fn query<T: JsonSchema>(self, name: &'static str, description: &str, example: Value) -> Self {
-        self.parameter::<T>(Place::Query, false, name, description, example).refuses(&[Kind::Invalid])
+        self.parameter::<T>(ParameterIn::Query, false, name, description, example).refuses(&[Kind::Invalid])
     }
 
-    /// Adds a header that may be sent.
+    /// Adds an optional header.
     #[must_use]
     pub fn header<T: JsonSchema>(self, name: &'static str, description: &str, example: &str) -> Self {
-        self.parameter::<T>(Place::Header, false, name, description, json!(example))
+        self.parameter::<T>(ParameterIn::Header, false, name, description, json!(example))
     }
 
     fn parameter<T: JsonSchema>(
         mut self,
-        place: Place,
+        location: ParameterIn,
         required: bool,
         name: &'static str,
         description: &str,
         example: Value,
     ) -> Self {
         let (description, schema) = (description.to_owned(), subschema::<T>);
-        self.parameters.push(Parameter { name, place, required, description, schema, example });
+        self.parameters.push(Parameter { name, location, required, description, schema, example });
         self
     }
 
-    /// It answers one page of a list.
+    /// Adds `limit` and `cursor`: it answers with a page of a list.
     #[must_use]
-    pub fn by_pages(self) -> Self {
+    pub fn paginated(self) -> Self {
         self.query::<Limit>("limit", "The maximum number of items on the page.", json!(DEFAULT_LIMIT))
             .query::<PageCursor>(
             "cursor",
@@ -279,7 +280,7 @@ impl Operation {
         )
     }
 
-    /// It creates something, and only once for all requests with the same idempotency key.
+    /// Adds `Idempotency-Key`: it creates something, once for all requests with the same key.
     #[must_use]
     pub fn creates(self) -> Self {
         self.takes_a_key(
@@ -288,13 +289,12 @@ impl Operation {
         )
     }
 
-    /// It creates something that exists at most once per caller.
+    /// Adds `Idempotency-Key`: it creates something that exists at most once per caller. `repeat` says what a repeat does.
     #[must_use]
-    pub fn creates_the_only_one(self) -> Self {
-        self.takes_a_key(
-            "A key for this request. The same key with another body is refused. There is one profile per user, so a \
-             repeat creates nothing, with or without a key.",
-        )
+    pub fn creates_once_per_caller(self, repeat: &str) -> Self {
+        self.takes_a_key(&format!(
+            "A key for this request. The same key with another body is refused. {repeat}"
+        ))
     }
 
     fn takes_a_key(self, description: &str) -> Self {
@@ -302,55 +302,55 @@ impl Operation {
             .refuses(&[Kind::Unreadable, Kind::IdempotencyKeyReused])
     }
 
-    /// It changes the version that `If-Match` names, which must be the current one.
+    /// Requires `If-Match`: it changes the version that the header names, which must be the current one.
     #[must_use]
-    pub fn changes_a_version(self) -> Self {
-        self.parameter::<Versions>(Place::Header, true, "If-Match", IF_MATCH, json!(FIRST)).refuses(&[
-            Kind::Unreadable,
-            Kind::StaleVersion,
-            Kind::VersionRequired,
-        ])
+    pub fn requires_if_match(self) -> Self {
+        self.parameter::<EntityTags>(ParameterIn::Header, true, "If-Match", IF_MATCH, json!(FIRST_VERSION))
+            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
     }
 
-    /// It acts on the version that `If-Match` names, or without that header on the current one.
+    /// Accepts `If-Match`. Without it, the current version is meant. Adds 409 too, because another request can change that version
+    /// at the same time.
     #[must_use]
-    pub fn may_name_a_version(self) -> Self {
-        self.header::<Versions>("If-Match", IF_MATCH, FIRST).refuses(&[
+    pub fn accepts_if_match(self) -> Self {
+        self.header::<EntityTags>("If-Match", IF_MATCH, FIRST_VERSION).refuses(&[
             Kind::Unreadable,
             Kind::StaleVersion,
             Kind::Conflict,
         ])
     }
 
-    /// It creates something with `If-None-Match: *`, and changes something that exists with `If-Match`.
+    /// Accepts `If-None-Match: *`, with which it creates something, and `If-Match`, with which it changes something that exists.
     #[must_use]
-    pub fn creates_or_changes(self) -> Self {
-        self.header::<Versions>("If-Match", IF_MATCH, FIRST)
-            .header::<Anything>("If-None-Match", "`*` to create it if it does not exist.", "*")
+    pub fn accepts_conditions(self) -> Self {
+        self.header::<EntityTags>("If-Match", IF_MATCH, FIRST_VERSION)
+            .header::<Asterisk>("If-None-Match", "`*` to create it if it does not exist.", "*")
             .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
     }
 
-    /// It takes a JSON body.
+    /// Adds a JSON body, and the problems of one that cannot be accepted.
     #[must_use]
     pub fn takes<T: JsonSchema>(mut self, example: Value) -> Self {
-        self.body = Some(Body { schema: subschema::<T>, open: false, example });
+        self.body = Some(Body { schema: subschema::<T>, ignores_unknown_fields: false, example });
         self.refuses(&[Kind::Unreadable, Kind::TooLarge, Kind::UnsupportedMediaType, Kind::Invalid])
     }
 
-    /// It takes a JSON body with any `Content-Type` and with unknown fields.
+    /// Adds a JSON body that is taken as raw bytes: the `Content-Type` is not checked and unknown fields are ignored. Unlike
+    /// [`Self::takes`] it adds no problems; the caller does.
     #[must_use]
-    pub fn takes_as_sent<T: JsonSchema>(mut self, example: Value) -> Self {
-        self.body = Some(Body { schema: subschema::<T>, open: true, example });
+    pub fn takes_raw<T: JsonSchema>(mut self, example: Value) -> Self {
+        self.body = Some(Body { schema: subschema::<T>, ignores_unknown_fields: true, example });
         self
     }
 
-    /// It answers with a JSON body.
+    /// Adds an answer with a JSON body.
     #[must_use]
     pub fn answers<T: JsonSchema>(self, status: u16, description: &'static str, example: Value) -> Self {
         self.answers_as::<T>("application/json", status, description, example)
     }
 
-    /// It answers with a body of a media type. Called again for the same status, it adds another media type.
+    /// Adds an answer with a body of a media type. Called again for the same status, it adds another media type, and ignores the
+    /// description.
     #[must_use]
     pub fn answers_as<T: JsonSchema>(
         mut self,
@@ -367,16 +367,16 @@ impl Operation {
         self
     }
 
-    /// It answers without a body.
+    /// Adds an answer without a body.
     #[must_use]
     pub fn answers_empty(mut self, status: u16, description: &'static str) -> Self {
         self.answers.push(Answer::empty(status, description));
         self
     }
 
-    /// The last answer has these headers.
+    /// Adds headers to the last answer.
     #[must_use]
-    pub fn with(mut self, headers: &[Header]) -> Self {
+    pub fn with_headers(mut self, headers: &[Header]) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.headers.extend(headers);
         }
@@ -403,8 +403,8 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::Unreadable => "the body or a header is malformed",
         Kind::Unauthenticated => "the request has no credentials, or none that are valid",
         Kind::Forbidden => {
-            "the caller may not do this: it belongs to someone else, it takes the group `admin`, or (registering) a verified \
-             e-mail address"
+            "the caller may not do this: it belongs to someone else, or it requires the group `admin` or, to register, a \
+             verified e-mail address"
         }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
@@ -415,7 +415,7 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::StaleVersion => {
             "`If-Match` does not name the current version, or `If-None-Match: *` is sent for something that exists"
         }
-        Kind::TooLarge => "the body is larger than the endpoint takes",
+        Kind::TooLarge => "the body is larger than the endpoint accepts",
         Kind::UnsupportedMediaType => "the body is not `application/json`, or is compressed",
         Kind::Invalid => "fields of the body, or parameters of the query, are not valid",
         Kind::IdempotencyKeyReused => "the idempotency key was used before with another body",
@@ -440,7 +440,7 @@ pub fn example(kind: Kind) -> Problem {
         Kind::StaleVersion => precondition::stale(),
         Kind::IdempotencyKeyReused => idempotency::reused(),
         Kind::VersionRequired => precondition::required(),
-        Kind::TooLarge => Problem::too_large(512),
+        Kind::TooLarge => Problem::too_large(MAX_BODY_KIB),
         Kind::UnsupportedMediaType => Problem::unsupported_media_type(),
         Kind::Unreadable => Problem::malformed_json(1, 12),
         Kind::Internal => Problem::internal("for example"),
@@ -453,7 +453,7 @@ pub fn example(kind: Kind) -> Problem {
 const IF_MATCH: &str = "The version that the change is based on: the `ETag` of an earlier answer. The change is refused if it \
                         is no longer current.";
 /// The version in the examples of answers, and so in those of `If-Match`.
-const FIRST: &str = "\"1\"";
+const FIRST_VERSION: &str = "\"1\"";
 
 fn subschema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
@@ -491,6 +491,6 @@ schema_only! {
         "pattern": "^([!#-~][!-~]{0,254}|\"([!#-\\[\\]-~]|\\\\[\"\\\\]){1,255}\")$",
     };
     // Any list of entity tags (RFC 9110, section 13.1.1), although only digits without `W/` can match a version.
-    Versions = {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, (W/)?\"[!#-~]*\")*)$"};
-    Anything = {"type": "string", "const": "*"};
+    EntityTags = {"type": "string", "pattern": "^(\\*|(W/)?\"[!#-~]*\"(, (W/)?\"[!#-~]*\")*)$"};
+    Asterisk = {"type": "string", "const": "*"};
 }

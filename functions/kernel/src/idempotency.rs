@@ -1,8 +1,8 @@
 //! Idempotent creation, after the IETF draft "The Idempotency-Key HTTP Header Field".
 //!
 //! The identifier of the entity that a request creates is derived from (user, endpoint, key), and the entity stores a
-//! digest of the request. Creation is one conditional write. If the entity exists already, the digest tells a repeat from
-//! another request with the same key. The entity is its own idempotency record: there is no lock that could expire, and
+//! digest of the request. Creation is one conditional write. If the entity exists already, the digest distinguishes a
+//! repeat from another request with the same key. The entity is its own idempotency record: there is no lock that could expire, and
 //! nothing that could stay "in progress".
 //!
 //! ```
@@ -13,7 +13,7 @@
 //! let first = CreationRequest::new(user, "POST /orders", Some(&key), &["tea"]);
 //! let repeat = CreationRequest::new(user, "POST /orders", Some(&key), &["tea"]);
 //! assert_eq!(first, repeat);
-//! // The second write finds the first one's order under the same id. The digests tell whether it is the same request.
+//! // The second write finds the first one's order under the same id. The digests show whether it is the same request.
 //! let other = CreationRequest::new(user, "POST /orders", Some(&key), &["coffee"]);
 //! assert_eq!(first.id(), other.id());
 //! assert_ne!(first.digest(), other.digest());
@@ -39,7 +39,7 @@ pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     /// Reads the header's value. The draft makes it a structured field (RFC 9651), a string in double quotes; a bare value, which
-    /// many clients send, is taken as well.
+    /// many clients send, is accepted too.
     pub fn parse(value: &[u8]) -> Result<Self, Problem> {
         let value = value.trim_ascii();
         let key = if value.starts_with(b"\"") {
@@ -55,19 +55,17 @@ impl IdempotencyKey {
             )
         })
     }
+
+    /// A digest of the key, for entities whose identifier cannot be derived from it.
+    pub fn digest(&self) -> String {
+        digest(&self.0)
+    }
 }
 
 fn structured_string(value: &[u8]) -> Option<String> {
     match sfv::Parser::new(value).parse::<sfv::Item>().ok()?.bare_item {
         sfv::BareItem::String(text) => Some(text.into()),
         _ => None,
-    }
-}
-
-impl IdempotencyKey {
-    /// A digest of the key, for entities whose identifier cannot be derived from it.
-    pub fn digest(&self) -> String {
-        digest(&self.0)
     }
 }
 
@@ -80,7 +78,7 @@ pub struct CreationRequest {
 
 impl CreationRequest {
     /// A request of a user to an endpoint, with its validated content. The id is derived from the key if there is one, otherwise
-    /// new.
+    /// new. `endpoint` is the method and the path with its ids; changing it gives every key a new id.
     pub fn new(user: Uuid, endpoint: &str, key: Option<&IdempotencyKey>, content: &impl Serialize) -> Self {
         let id = match key {
             Some(IdempotencyKey(key)) => id::derived(&[user.as_bytes(), endpoint.as_bytes(), key.as_bytes()]),
@@ -134,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_over_long_or_invisible_key_is_refused() {
+    fn an_empty_too_long_or_malformed_key_is_refused() {
         for bad in
             ["", "\"\"", "\"", "\"a", "\"a\"b\"", r#""a\b""#, "a b", "a\u{7f}", "ключ", &"k".repeat(256)]
         {

@@ -1,7 +1,7 @@
 //! Reading a JSON body field by field.
 //!
 //! `serde` stops at the first mistake and does not know the pointer of a missing field, but a client should get the whole
-//! list. [`Fields`] takes the fields one by one, collects what is wrong with each, and rejects unknown fields.
+//! list. [`Fields`] reads the fields one by one, collects what is wrong with each, and rejects unknown fields.
 //!
 //! ```
 //! use kernel::{input::Fields, text::Line};
@@ -20,7 +20,7 @@ use crate::problem::{FieldError, Kind, Problem};
 
 /// A type that a field of a body can be read into.
 pub trait FromField: Sized {
-    /// Takes the value, or says what is wrong with it.
+    /// Reads the value; the error says what is wrong with it.
     fn from_field(value: Value) -> Result<Self, Invalid>;
 }
 
@@ -85,10 +85,10 @@ impl<T: FromField> FromField for Vec<T> {
             return Err(Invalid::new(format!("must be an array, not {}", name_of(&value))));
         };
         let (mut items, mut errors) = (Self::new(), Vec::new());
-        for (place, value) in values.into_iter().enumerate() {
+        for (index, value) in values.into_iter().enumerate() {
             match T::from_field(value) {
                 Ok(item) => items.push(item),
-                Err(invalid) => errors.extend(invalid.at(&format!("/{place}"))),
+                Err(invalid) => errors.extend(invalid.at(&format!("/{index}"))),
             }
         }
         if errors.is_empty() { Ok(items) } else { Err(Invalid::Inside(errors)) }
@@ -131,7 +131,7 @@ impl Fields {
         }
     }
 
-    /// Takes a field that must be there.
+    /// Reads a required field: `None` if it is missing or invalid.
     pub fn required<T: FromField>(&mut self, name: &str) -> Option<T> {
         match self.left.remove(name) {
             Some(value) => self.check(name, T::from_field(value)),
@@ -139,7 +139,7 @@ impl Fields {
         }
     }
 
-    /// Takes a field that may be missing: `Some(None)` if it is.
+    /// Reads an optional field: `Some(None)` if it is missing, `None` if it is invalid.
     #[allow(clippy::option_option, reason = "invalid, missing and present are three things")]
     pub fn optional<T: FromField>(&mut self, name: &str) -> Option<Option<T>> {
         match self.left.remove(name) {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_inside_an_array_are_reported_at_their_places() {
+    fn mistakes_inside_an_array_are_reported_at_their_indexes() {
         let mut fields = Fields::read(br#"{"names": ["x", 1, null]}"#).unwrap();
         let names = fields.required::<Vec<String>>("names");
         let errors = fields.finish(names).unwrap_err().errors;

@@ -1,4 +1,4 @@
-//! What every service shares and no service owns: pure values and rules, without I/O and without AWS.
+//! What several services share: pure values and rules, without I/O and without AWS.
 //!
 //! | module | what it holds |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | [`precondition`] | versions as entity tags: `ETag`, `If-Match`, `If-None-Match` |
 //! | [`page`] | `limit`, `cursor` and a page of items |
 //! | [`event`] | the CloudEvents envelope in which every event travels |
-//! | [`saga`] | what the steps of the order saga refuse, by public names |
+//! | [`saga`] | why steps of the order saga refuse, by public names |
 //! | `contract` | what an endpoint promises, for documents; behind the feature `contract` |
 
 pub mod address;

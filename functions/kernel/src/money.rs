@@ -76,7 +76,7 @@ impl FromField for Code {
     }
 }
 
-/// A request must use a currency of the present list; an answer may contain one of a later list.
+/// A request must use a currency of the current list; an answer may contain one of a later list.
 #[cfg(feature = "contract")]
 impl schemars::JsonSchema for Money {
     fn schema_name() -> std::borrow::Cow<'static, str> {

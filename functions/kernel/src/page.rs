@@ -43,8 +43,8 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
-    /// Reads the query parameters `limit`, 1 to 100 and 20 if it is missing, and `cursor`, a `next_cursor` of this list. 422 for
-    /// others.
+    /// Reads the query parameters `limit` (1 to 100, default 20) and `cursor` (a `next_cursor` of this list); 422 if one is
+    /// invalid.
     pub fn read(
         list: impl Into<String>,
         limit_parameter: Option<&str>,
@@ -72,7 +72,7 @@ impl PageRequest {
     }
 }
 
-/// Reads the query parameter `limit`: 1 to 100, and 20 if it is missing.
+/// Reads `limit`.
 fn limit(parameter: Option<&str>) -> Result<u32, Problem> {
     let Some(text) = parameter else {
         return Ok(DEFAULT_LIMIT);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_and_the_cursor_of_another_list_are_invalid() {
+    fn a_malformed_cursor_and_one_of_another_list_are_invalid() {
         let other = Cursor::encode("author:1", "k");
         for bad in [other.as_str(), "rubbish", "", "e30", "bnVsbA"] {
             let problem = Cursor::decode("feed", Some(bad)).unwrap_err();

@@ -43,7 +43,7 @@ pub fn creates_only(headers: &HeaderMap) -> Result<bool, Problem> {
     if value.as_bytes() != b"*" {
         return Err(Problem::new(
             Kind::Unreadable,
-            "the header If-None-Match can only be *, which creates what does not exist; to change a version send If-Match",
+            "the header If-None-Match must be *, which creates only; to change a version, send If-Match",
         ));
     }
     if headers.contains_key(IfMatch::name()) {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_header_is_required_and_rubbish_never_passes() {
+    fn a_missing_if_match_is_required_and_a_malformed_one_unreadable() {
         assert_eq!(require_match(&HeaderMap::new(), 3).unwrap_err().kind, Kind::VersionRequired);
         for value in ["3", "\"3", "", "'3'", "{}", "\"3\" \"4\"", "\"3\",", "**", "w/\"3\"", "\"\"\""] {
             assert_eq!(require_match(&with(value), 3).unwrap_err().kind, Kind::Unreadable, "{value}");
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_yet_is_made_and_has_no_version_to_match() {
+    fn if_none_match_creates_only_and_contradicts_if_match() {
         assert!(!creates_only(&HeaderMap::new()).unwrap());
         assert!(!creates_only(&with("\"3\"")).unwrap());
         let mut headers = HeaderMap::new();

@@ -1,6 +1,6 @@
 //! Errors as clients see them: RFC 9457 problem details.
 //!
-//! A [`Problem`] has three faces: a [`Kind`] with a public name that never changes, a detail for the
+//! A [`Problem`] has three parts: a [`Kind`] with a public name that never changes, a detail for the
 //! client, and a cause for the operator that is logged once, where the answer is written, and never sent.
 
 use std::error::Error;
@@ -11,11 +11,14 @@ use thiserror::Error as ThisError;
 
 /// The media type of a problem's JSON form.
 pub const MEDIA_TYPE: &str = "application/problem+json";
+/// The maximum size of a request's body, in KiB. The longest text, 64 KiB, is at most 384 KiB of JSON, if every byte is escaped; the
+/// rest is headroom.
+pub const MAX_BODY_KIB: usize = 512;
 
 /// What went wrong, by a public name that clients may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// 400: the body, or a header, is not what it claims to be.
+    /// 400: the body or a header is malformed.
     Unreadable,
     /// 401: the request has no credentials, or none that are valid.
     Unauthenticated,
@@ -25,14 +28,14 @@ pub enum Kind {
     ProfileRequired,
     /// 403: the caller's profile has been deleted.
     ProfileDeleted,
-    /// 404: there is no such thing, or none that the caller may know of.
+    /// 404: it does not exist, or the caller may not know that it does.
     NotFound,
-    /// 409: the thing is in a state that does not allow this.
+    /// 409: the current state does not allow this, or another request changed it at the same time.
     Conflict,
     /// 412: a precondition of the request does not hold: `If-Match` names another version than the current one, or
     /// `If-None-Match: *` is sent for something that exists.
     StaleVersion,
-    /// 413: the body is larger than the endpoint takes.
+    /// 413: the body is larger than the endpoint accepts.
     TooLarge,
     /// 415: the body is not `application/json`, or is compressed.
     UnsupportedMediaType,
@@ -42,9 +45,9 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// 428: the request must say with `If-Match` which version it changes.
     VersionRequired,
-    /// 500: our mistake.
+    /// 500: an unexpected error on our side.
     Internal,
-    /// 503: something this request needs is down or throttled; try again.
+    /// 503: a dependency is down or throttled; try again.
     Unavailable,
 }
 
@@ -184,7 +187,10 @@ impl Problem {
 
     /// 422 for the given fields.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(Kind::Invalid, "`errors` says what is wrong, and where") }
+        Self {
+            errors,
+            ..Self::new(Kind::Invalid, "the request has invalid fields or parameters: see `errors`")
+        }
     }
 
     /// 422 for one field.
@@ -224,7 +230,7 @@ impl Problem {
             retry_after: Some(1),
             ..Self::new(
                 Kind::Unavailable,
-                "something that this request needs does not answer; try again. If this was a change, it may have been made: \
+                "a dependency of this request does not respond; try again. If this was a change, it may have been made: \
                  send the same Idempotency-Key or If-Match again, so that it is made once",
             )
         }

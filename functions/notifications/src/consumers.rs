@@ -37,11 +37,11 @@ pub async fn on_user(
     let copied = user_copies::apply(notifications.table(), event).await?;
     match &event.payload {
         UserEvent::Created(user) => {
-            // A user whose rename arrived first is welcomed all the same; a deleted user is not.
+            // A user whose rename arrived first is still welcomed; a deleted user is not.
             if copied == Copied::Outdated && notifications.is_deleted(user.id).await? {
                 return Ok(Outcome::AlreadyApplied);
             }
-            tell(notifications, event, user.id, About::registration(user)).await
+            notify(notifications, event, user.id, About::registration(user)).await
         }
         UserEvent::Updated(_) if copied == Copied::Outdated => Ok(Outcome::AlreadyApplied),
         UserEvent::Updated(_) => Ok(Outcome::Applied),
@@ -66,7 +66,7 @@ pub async fn on_comment(
     if notifications.is_deleted(comment.post_author_id).await? {
         return Ok(Outcome::AlreadyApplied);
     }
-    tell(notifications, event, comment.post_author_id, about).await
+    notify(notifications, event, comment.post_author_id, about).await
 }
 
 /// Notifies a buyer of an order's progress.
@@ -79,24 +79,24 @@ pub async fn on_order(
     if notifications.is_deleted(buyer).await? {
         return Ok(Outcome::AlreadyApplied);
     }
-    tell(notifications, event, buyer, About::order(&event.payload)).await
+    notify(notifications, event, buyer, About::order(&event.payload)).await
 }
 
 /// Stores the notification of an event, in the same trace, unless that was done before.
-async fn tell<P>(
+async fn notify<P>(
     notifications: &Notifications,
     cause: &CloudEvent<P>,
     user: Uuid,
     about: About,
 ) -> Result<Outcome, ConsumerError> {
-    let (notification, event) = Notification::tell(cause.id, user, about, Timestamp::now());
+    let (notification, event) = Notification::new(cause.id, user, about, Timestamp::now());
     Ok(match notifications.create(&Record::new(notification), event).await? {
         Written::Done => Outcome::Applied,
         Written::ConditionFailed(_) => Outcome::AlreadyApplied,
     })
 }
 
-/// Mails a notification to an owner who wants mail.
+/// E-mails a notification to its recipient, if they asked for e-mail.
 pub async fn email(
     (notifications, users, mailer): &(Notifications, UsersClient, Mailer),
     delivery: &Delivery<NotificationEvent>,

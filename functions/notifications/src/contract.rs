@@ -20,7 +20,7 @@ pub fn operations() -> Vec<Operation> {
             .about("Newest first. Empty for a caller without a profile.")
             .signed_in()
             .query::<bool>("unread", "Only unread ones.", json!(true))
-            .by_pages()
+            .paginated()
             .answers::<NotificationPage>(
                 200,
                 "A page of notifications.",
@@ -48,7 +48,7 @@ pub fn operations() -> Vec<Operation> {
             .about("Version 0, without e-mail, if the caller has never set any.")
             .signed_in()
             .answers::<Preferences>(200, "The preferences.", json!({"email": false}))
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!(
             "notifications-preferences",
             "PUT",
@@ -58,11 +58,11 @@ pub fn operations() -> Vec<Operation> {
         .named("setNotificationPreferences", "Set the caller's notification preferences")
         .about("The first preferences replace version 0, or are created with `If-None-Match: *`.")
         .with_profile()
-        .creates_or_changes()
+        .accepts_conditions()
         .takes::<Preferences>(json!({"email": true}))
         .answers::<Preferences>(200, "The changed preferences.", json!({"email": true}))
-        .with(&[Header::ETag])
+        .with_headers(&[Header::ETag])
         .answers::<Preferences>(201, "The first preferences.", json!({"email": true}))
-        .with(&[Header::ETag, Header::Location("/notifications/preferences")]),
+        .with_headers(&[Header::ETag, Header::Location("/notifications/preferences")]),
     ]
 }

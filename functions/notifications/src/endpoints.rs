@@ -95,7 +95,7 @@ pub async fn read(notifications: &Notifications, request: &Request) -> Result<Re
     Ok(Reply::no_content())
 }
 
-/// `POST /notifications/read-all`: marks all present notifications as read.
+/// `POST /notifications/read-all`: marks all notifications so far as read.
 pub async fn read_all(notifications: &Notifications, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?.id;
     notifications.own_settings(caller).await?;
@@ -114,16 +114,16 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     let caller = request.caller()?.id;
     let preferences = Preferences::read(request.json()?)?;
 
-    let standing = notifications.own_settings(caller).await?.version;
+    let current = notifications.own_settings(caller).await?.version;
     let creates = request.creates_only()?;
     if !creates {
-        request.require_match(standing)?;
-    } else if standing > 0 {
+        request.require_match(current)?;
+    } else if current > 0 {
         let detail =
             "there are preferences already; to change them, send If-Match with the ETag of your last GET";
         return Err(Problem::new(Kind::StaleVersion, detail));
     }
-    let version = notifications.save_preferences(caller, standing, preferences).await?;
+    let version = notifications.save_preferences(caller, current, preferences).await?;
     let reply = if creates {
         Reply::created(&preferences, "/notifications/preferences")?
     } else {

@@ -11,12 +11,12 @@ use uuid::Uuid;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum About {
-    /// The person has registered.
+    /// The recipient has registered.
     Welcome {
-        /// The person's name.
+        /// The recipient's name.
         name: String,
     },
-    /// Somebody commented on the person's post.
+    /// Someone commented on the recipient's post.
     Comment {
         /// The post.
         post_id: Uuid,
@@ -25,24 +25,24 @@ pub enum About {
         /// How the comment begins.
         excerpt: String,
     },
-    /// The person's order was taken down.
+    /// The recipient's order was accepted.
     OrderPlaced {
         /// The order.
         order_id: Uuid,
     },
-    /// The person's order will be delivered.
+    /// The recipient's order will be delivered.
     OrderConfirmed {
         /// The order.
         order_id: Uuid,
     },
-    /// The person's order will not be delivered.
+    /// The recipient's order will not be delivered.
     OrderRejected {
         /// The order.
         order_id: Uuid,
         /// Why, as the API's `reason`.
         reason: Option<String>,
     },
-    /// The person has cancelled the order.
+    /// The recipient has cancelled the order.
     OrderCancelled {
         /// The order.
         order_id: Uuid,
@@ -167,7 +167,7 @@ pub struct Notification {
 impl Notification {
     /// A notification for `user` about the event `cause`. Its id is derived from both, so that an event that is delivered twenty
     /// times leads to one notification.
-    pub fn tell(
+    pub fn new(
         cause: Uuid,
         user: Uuid,
         about: About,
@@ -224,11 +224,11 @@ mod tests {
 
     fn given_a_welcome(now: Timestamp) -> (Notification, CloudEvent<NotificationEvent>) {
         let about = About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() });
-        Notification::tell(CAUSE, ARA, about, now)
+        Notification::new(CAUSE, ARA, about, now)
     }
 
     #[test]
-    fn a_new_user_is_welcomed_by_name_and_the_event_tells_no_name() {
+    fn a_new_user_is_welcomed_by_name_and_the_event_has_no_name() {
         let now = Timestamp::from_microsecond(5);
         let (welcome, event) = given_a_welcome(now);
         assert_eq!(welcome.about.subject(), "Welcome to Madang, Ara");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_posts_author_is_told_who_commented_and_how_it_begins() {
+    fn a_posts_author_is_notified_of_who_commented_and_how_it_begins() {
         let about = About::comment(&comment_by(BADA)).unwrap();
         assert_eq!(about.kind(), "comment");
         assert_eq!(about.subject(), "Bada commented on your post");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comments_on_their_own_post_is_not_told() {
+    fn a_comment_on_ones_own_post_notifies_no_one() {
         assert_eq!(About::comment(&comment_by(ARA)), None);
     }
 
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_is_told_why_an_order_was_not_carried_out() {
+    fn a_buyer_is_notified_why_an_order_was_rejected() {
         let about = About::order(&OrderEvent::Rejected(order(Some("payment_declined"))));
         assert_eq!(about.kind(), "order_rejected");
         assert_eq!(about.subject(), "Your order could not be completed");
@@ -277,14 +277,14 @@ mod tests {
     #[test]
     fn the_same_event_leads_to_the_same_notification_and_another_to_another() {
         let about = About::comment(&comment_by(BADA)).unwrap();
-        let tell = |cause, user| Notification::tell(cause, user, about.clone(), Timestamp::now()).0.id;
-        assert_eq!(tell(CAUSE, ARA), tell(CAUSE, ARA));
-        assert_ne!(tell(CAUSE, ARA), tell(Uuid::from_u128(2), ARA));
-        assert_ne!(tell(CAUSE, ARA), tell(CAUSE, BADA));
+        let id = |cause, user| Notification::new(cause, user, about.clone(), Timestamp::now()).0.id;
+        assert_eq!(id(CAUSE, ARA), id(CAUSE, ARA));
+        assert_ne!(id(CAUSE, ARA), id(Uuid::from_u128(2), ARA));
+        assert_ne!(id(CAUSE, ARA), id(CAUSE, BADA));
     }
 
     #[test]
-    fn read_is_what_was_marked_or_came_no_later_than_all_was_read() {
+    fn a_notification_counts_as_read_if_it_was_marked_or_is_no_later_than_the_watermark() {
         let now = Timestamp::from_microsecond(5);
         let (notification, _) = given_a_welcome(now);
         assert!(!notification.is_read(None));
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn preferences_say_whether_to_mail_and_nothing_else() {
+    fn preferences_have_the_field_email_and_no_other() {
         let read = |body: &str| Preferences::read(Fields::read(body.as_bytes()).unwrap());
         assert_eq!(read(r#"{"email": true}"#).unwrap(), Preferences { email: true });
         for bad in ["{}", r#"{"email": "yes"}"#, r#"{"email": null}"#, r#"{"email": true, "sms": true}"#] {

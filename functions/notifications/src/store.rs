@@ -140,17 +140,17 @@ impl Notifications {
         Ok(user_copies::refuse_deleted(copy.as_ref()).is_err())
     }
 
-    /// A person's settings.
+    /// A user's settings.
     pub async fn settings(&self, user: Uuid) -> Result<Settings, table::Error> {
         Ok(self.table.get(settings_key(user)).await?.unwrap_or_default())
     }
 
-    /// The list of a person's notifications, newest first.
+    /// The list of a user's notifications, newest first.
     pub fn of(user: Uuid) -> List {
         List { index: "by_time", partition: ("pk", partition(user)), sort: "created", newest_first: true }
     }
 
-    /// A page of a person's notifications, newest first.
+    /// A page of a user's notifications, newest first.
     pub async fn list(&self, user: Uuid, page: &PageRequest) -> Result<Found<Notification>, table::Error> {
         self.table.page(&Self::of(user), page.after(), page.limit()).await
     }
@@ -238,11 +238,11 @@ impl Notifications {
         Ok(())
     }
 
-    /// Replaces version `read` of the preferences, and returns the new version; 412 if `read` is no longer the current one.
+    /// Replaces version `version_read` of the preferences, and returns the new version; 412 if it is no longer the current one.
     pub async fn save_preferences(
         &self,
         user: Uuid,
-        read: u64,
+        version_read: u64,
         preferences: Preferences,
     ) -> Result<u64, Problem> {
         #[derive(Serialize)]
@@ -252,11 +252,11 @@ impl Notifications {
             version: u64,
         }
         // The item can exist without preferences, because of its watermark.
-        let unchanged = match read {
+        let unchanged = match version_read {
             0 => Condition::new("attribute_not_exists(#version)"),
-            read => Condition::version(read),
+            version => Condition::version(version),
         };
-        let replaced = Replaced { preferences, version: read + 1 };
+        let replaced = Replaced { preferences, version: version_read + 1 };
         let written = self.table.set::<IgnoredAny>(settings_key(user), &replaced, &[], unchanged).await?;
         written.done_or(precondition::stale)?;
         Ok(replaced.version)
@@ -344,7 +344,7 @@ mod tests {
     fn given(microsecond: i64) -> Record {
         let about = About::Welcome { name: "Ara".to_owned() };
         let now = Timestamp::from_microsecond(microsecond);
-        Record::new(Notification::tell(Uuid::now_v7(), Uuid::from_u128(7), about, now).0)
+        Record::new(Notification::new(Uuid::now_v7(), Uuid::from_u128(7), about, now).0)
     }
 
     /// The times of a page of two, from what three reads found, and whether there is more behind it.

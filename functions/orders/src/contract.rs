@@ -45,14 +45,14 @@ pub fn operations() -> Vec<Operation> {
                 "expected_total": {"amount": 900, "currency": "USD"},
             }))
             .answers::<View<'_>>(202, "The order is accepted.", placed)
-            .with(&[Header::ETag, location])
+            .with_headers(&[Header::ETag, location])
             .leads_to("getOrder", &[("id", "$response.body#/id")])
             .leads_to("cancelOrder", &[("id", "$response.body#/id")]),
         operation!("orders-list", "GET", "/orders", endpoints::list)
             .named("listOrders", "List the caller's orders")
             .about("Newest first.")
             .signed_in()
-            .by_pages()
+            .paginated()
             .answers::<Page<View<'_>>>(
                 200,
                 "A page of orders.",
@@ -64,7 +64,7 @@ pub fn operations() -> Vec<Operation> {
             .signed_in()
             .path::<Uuid>("id", "The order.", id)
             .answers::<View<'_>>(200, "The order.", confirmed)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("orders-cancel", "POST", "/orders/{id}/cancel", endpoints::cancel)
             .named("cancelOrder", "Cancel an order")
             .about("The caller's own, while it is pending and not being rejected. What was done for it is compensated.")
@@ -72,6 +72,6 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[Kind::ProfileDeleted, Kind::Conflict])
             .path::<Uuid>("id", "The order.", id)
             .answers::<View<'_>>(202, "The order is cancelled.", cancelled)
-            .with(&[Header::ETag, location]),
+            .with_headers(&[Header::ETag, location]),
     ]
 }

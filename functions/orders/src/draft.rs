@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Maximum number of items in an order.
-const MAX_ITEMS: usize = OrderItems::MOST_ITEMS;
+const MAX_ITEMS: usize = OrderItems::MAX_ITEMS;
 
 /// The body of `POST /orders`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

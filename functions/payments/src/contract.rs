@@ -56,7 +56,7 @@ pub fn operations() -> Vec<Operation> {
         operation!("payments-webhook", "POST", "/payments/webhook", endpoints::webhook)
             .named("receivePaymentEvent", "Receive a payment provider's webhook")
             .about("For the payment provider. A webhook is only a hint: the payment's status is read from the provider.")
-            .for_the_provider()
+            .for_provider()
             .refuses(&[Kind::Unreadable, Kind::TooLarge])
             .header::<String>(
                 "Stripe-Signature",
@@ -64,7 +64,7 @@ pub fn operations() -> Vec<Operation> {
                  more than five minutes old.",
                 "t=1777887120,v1=5257a869e7ecebeda32affa62cdca3fa51cad7e77a0e56ff536d0ce8e108d8bd",
             )
-            .takes_as_sent::<Event>(json!({
+            .takes_raw::<Event>(json!({
                 "id": "evt_1", "type": "payment_intent.succeeded",
                 "data": {"object": {"id": "pi_1", "metadata": {"order_id": id}}},
             }))

@@ -9,7 +9,7 @@ use kernel::{
 use uuid::Uuid;
 
 use crate::{
-    endpoints::{self, AuthorView},
+    endpoints::{self, AuthorProfile},
     post::{Draft, Edit, Post},
 };
 
@@ -31,7 +31,7 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[Kind::Conflict])
             .takes::<Draft>(json!({"title": "Spring", "body": "It rains."}))
             .answers::<Post>(201, "The post.", post.clone())
-            .with(&[Header::ETag, Header::Location("/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c")])
+            .with_headers(&[Header::ETag, Header::Location("/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c")])
             .leads_to("getPost", &[("id", "$response.body#/id")])
             .leads_to("updatePost", &[("id", "$response.body#/id"), ("If-Match", "$response.header.ETag")])
             .leads_to("deletePost", &[("id", "$response.body#/id")])
@@ -42,18 +42,18 @@ pub fn operations() -> Vec<Operation> {
             .named("listPosts", "List posts")
             .about("Newest first.")
             .query::<Uuid>("author", "Only those by this user.", json!(author))
-            .by_pages()
+            .paginated()
             .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
         operation!("posts-get", "GET", "/posts/{id}", endpoints::get)
             .named("getPost", "Get a post")
             .path::<Uuid>("id", "The post.", id)
             .answers::<Post>(200, "The post.", post)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("posts-author", "GET", "/posts/{id}/author", endpoints::author)
             .named("getPostAuthor", "Get a post's author")
             .about("The author's current profile, from the users service. The name in a post itself can be a moment old.")
             .path::<Uuid>("id", "The post.", id)
-            .answers::<AuthorView>(
+            .answers::<AuthorProfile>(
                 200,
                 "The author.",
                 json!({"id": author, "name": "Ara", "created_at": "2026-05-04T09:30:00.123456Z", "version": 1}),
@@ -64,17 +64,17 @@ pub fn operations() -> Vec<Operation> {
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", id)
-            .changes_a_version()
+            .requires_if_match()
             .takes::<Edit>(json!({"title": "Summer"}))
             .answers::<Post>(200, "The changed post.", edited)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("posts-delete", "DELETE", "/posts/{id}", endpoints::delete)
             .named("deletePost", "Delete a post")
             .about("Allowed for its author. Its comments are deleted a moment later.")
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
             .path::<Uuid>("id", "The post.", id)
-            .may_name_a_version()
+            .accepts_if_match()
             .answers_empty(204, "The post was deleted."),
     ]
 }

@@ -56,7 +56,7 @@ pub async fn get(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
 /// A post's author, as the API shows them.
 #[derive(Serialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PostAuthor"))]
-pub(crate) struct AuthorView {
+pub(crate) struct AuthorProfile {
     /// The user.
     id: Uuid,
     /// The display name.
@@ -67,12 +67,12 @@ pub(crate) struct AuthorView {
     version: u64,
 }
 
-/// `GET /posts/{id}/author`: the author's present profile, from the users service.
+/// `GET /posts/{id}/author`: the author's current profile, from the users service.
 pub async fn author((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
     let post = posts.find(request.id("id")?).await?;
     let user = users.get(post.author.id, request.deadline()).await?;
     let user = user.ok_or_else(|| Problem::new(Kind::NotFound, "the author's profile has been deleted"))?;
-    Reply::ok(&AuthorView {
+    Reply::ok(&AuthorProfile {
         id: user.id,
         name: user.name,
         created_at: user.created_at,
@@ -87,9 +87,9 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
 
     let post = posts.find_own(id, caller.id).await?.aggregate.post;
     request.require_match(post.version)?;
-    let read = post.version;
+    let version_read = post.version;
     let (post, event) = post.edit(edit, Timestamp::now());
-    posts.save(read, &post, event).await?;
+    posts.save(version_read, &post, event).await?;
     Ok(Reply::ok(&post)?.etag(post.version))
 }
 

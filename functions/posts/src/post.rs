@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A title: 1 to 200 characters.
-pub type Title = Line<{ PostTitled::LONGEST_TITLE }>;
+pub type Title = Line<{ PostTitled::MAX_TITLE }>;
 /// A post's text: 1 byte to 64 KiB.
 pub type Body = Prose<{ 64 * 1024 }>;
 
@@ -36,7 +36,7 @@ impl Draft {
     }
 }
 
-/// The body of `PATCH /posts/{id}`: at least one of them.
+/// The body of `PATCH /posts/{id}`: a title, a text, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema), schemars(rename = "PostEdit", extend("minProperties" = 1)))]
 pub struct Edit {
@@ -47,7 +47,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Reads `{"title": …, "body": …}`, at least one of them.
+    /// Reads `{"title": …, "body": …}`, of which one may be missing.
     pub fn read(mut fields: Fields) -> Result<Self, Problem> {
         let read = (fields.optional("title"), fields.optional("body"));
         match fields.finish(read)? {
@@ -78,7 +78,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// Creates a post.
+    /// A new post and its event.
     pub fn write(id: Uuid, author: Author, draft: Draft, now: Timestamp) -> (Self, CloudEvent<PostEvent>) {
         let Draft { title, body } = draft;
         let post = Self { id, author, title, body, created_at: now, updated_at: now, version: 1 };
@@ -86,7 +86,7 @@ impl Post {
         (post, event)
     }
 
-    /// Changes it.
+    /// The post after the edit, and its event.
     #[must_use]
     pub fn edit(self, edit: Edit, now: Timestamp) -> (Self, CloudEvent<PostEvent>) {
         let post = Self {
@@ -100,7 +100,7 @@ impl Post {
         (post, event)
     }
 
-    /// Deletes it.
+    /// The event of its deletion.
     pub fn delete(&self, now: Timestamp) -> CloudEvent<PostEvent> {
         let deleted = PostDeleted { id: self.id, author_id: self.author.id };
         CloudEvent::new(self.id, self.version + 1, now, PostEvent::Deleted(deleted))
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn writing_makes_version_one_and_tells_the_title_but_not_the_text() {
+    fn writing_makes_version_one_and_publishes_the_title_but_not_the_text() {
         let now = Timestamp::now();
         let author = Author { id: Uuid::from_u128(7), name: "Ara".to_owned() };
         let (post, event) = Post::write(Uuid::from_u128(1), author, draft("Spring", "It rains."), now);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_changes_what_it_names_and_adds_one_to_the_version() {
+    fn an_edit_changes_the_fields_that_it_names_and_increments_the_version() {
         let before = given_a_post();
         let edit = Edit { title: Some(Title::parse("Summer".to_owned()).unwrap()), body: None };
         let now = before.created_at.plus_seconds(5);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_is_the_last_version() {
+    fn deleting_increments_the_version() {
         let post = given_a_post();
         let event = post.delete(Timestamp::now());
         assert_eq!(event.sequence, 2);

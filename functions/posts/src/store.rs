@@ -22,8 +22,8 @@ use crate::post::{Body, Post, Title};
 /// The one partition of the index of all posts. It takes 1,000 new posts a second, DynamoDB's limit for a partition; their size
 /// does not matter, because the index has only keys.
 const FEED: &str = "feed";
-/// Maximum bytes of text in one page, not counting its last post. Lambda's answer may have 6 MB, and a quote takes four bytes in
-/// it: JSON escapes it, and the answer is JSON within JSON.
+/// Maximum bytes of text in one page before its last post. Lambda's response may have 6 MB, in which a quote takes four bytes:
+/// JSON escapes it, and the response is JSON within JSON.
 const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
 /// A post as it is stored.
@@ -132,8 +132,13 @@ impl Posts {
         Ok(creation.map(|record| record.post))
     }
 
-    /// Replaces version `read` by an edited one; 412 if that is no longer the current version.
-    pub async fn save(&self, read: u64, post: &Post, event: CloudEvent<PostEvent>) -> Result<(), Problem> {
+    /// Writes an edit of version `version_read`; 412 if that is no longer the current version.
+    pub async fn save(
+        &self,
+        version_read: u64,
+        post: &Post,
+        event: CloudEvent<PostEvent>,
+    ) -> Result<(), Problem> {
         #[derive(Serialize)]
         struct Edited<'a> {
             title: &'a Title,
@@ -143,7 +148,7 @@ impl Posts {
         }
         let Post { title, body, updated_at, version, .. } = post;
         let edited = Edited { title, body, updated_at: *updated_at, version: *version };
-        self.table.save(key(post.id), read, &edited, event).await?.done_or(precondition::stale)
+        self.table.save(key(post.id), version_read, &edited, event).await?.done_or(precondition::stale)
     }
 
     /// Deletes a post; 409 if another request changed it at the same time.

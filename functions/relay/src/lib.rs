@@ -1,9 +1,9 @@
 //! The outbox relay: from a table's stream to the event bus.
 //!
-//! A change of an item is published if the item's `outbox` holds an event that its previous image does not hold. `PutEvents` answers per
-//! entry: failed entries are retried, and those that still fail are reported to Lambda as batch item failures, so that the
-//! stream's checkpoint never passes an event that was not published. An event can be published twice (a crash between
-//! `PutEvents` and the checkpoint), which consumers tolerate.
+//! An item's event is published if the item's previous image does not have it. `PutEvents` answers per entry: failed entries
+//! are retried, and those that still fail are reported to Lambda as batch item failures, so that the stream's checkpoint never
+//! passes an event that was not published. An event can be published twice (a crash between `PutEvents` and the checkpoint),
+//! which consumers must tolerate.
 
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ impl Relay {
                     waiting.push(Waiting::new(record.sequence_number.clone(), head, detail));
                 }
                 Ok(None) => {}
-                Err(reason) => failed.extend(self.set_aside(record, &reason).await),
+                Err(reason) => failed.extend(self.give_up(record, &reason).await),
             }
         }
         while !waiting.is_empty() {
@@ -170,7 +170,7 @@ impl Relay {
 
     /// Moves a record that is not an event to the dead-letter queue, so that it does not block the events behind it. If that
     /// fails, it stays in the stream.
-    async fn set_aside(&self, record: &StreamRecord, reason: &str) -> Option<String> {
+    async fn give_up(&self, record: &StreamRecord, reason: &str) -> Option<String> {
         let sequence_number = record.sequence_number.as_str();
         let outbox = record.new_image::<Value>().unwrap_or_default().to_string();
         match self.dead_letters.send(&outbox, reason).await {
@@ -184,7 +184,7 @@ impl Relay {
                 None
             }
             Err(error) => {
-                tracing::error!(sequence_number, cause = %error, "the dead-letter queue does not take it: it stays");
+                tracing::error!(sequence_number, cause = %error, "could not be moved to the dead-letter queue; it stays in the stream");
                 Some(sequence_number.to_owned())
             }
         }

@@ -42,32 +42,34 @@ pub fn operations() -> Vec<Operation> {
             )
             .signed_in()
             .refuses(&[Kind::Forbidden, Kind::ProfileDeleted])
-            .creates_the_only_one()
+            .creates_once_per_caller(
+                "There is one profile per user, so a repeat creates nothing, with or without a key.",
+            )
             .takes::<UserName>(json!({"name": "Ara"}))
             .answers::<UserView>(201, "The profile was created.", user.clone())
-            .with(&[Header::ETag, Header::Location("/users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
+            .with_headers(&[Header::ETag, Header::Location("/users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
             .leads_to("getUser", &[("id", "$response.body#/id")])
             .answers::<UserView>(200, "The profile existed already.", user.clone())
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("users-get", "GET", "/users/me", endpoints::get_own)
             .named("getOwnUser", "Get the caller's profile")
             .with_profile()
             .answers::<UserView>(200, "The profile.", user)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("users-get", "GET", "/users/{id}", endpoints::get)
             .named("getUser", "Get a profile")
             .about("The e-mail address is shown to its owner only.")
             .signed_in()
             .path::<Uuid>("id", "The user.", id)
             .answers::<UserView>(200, "The profile.", seen_by_others)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("users-update", "PATCH", "/users/me", endpoints::update)
             .named("renameUser", "Change the caller's name")
             .with_profile()
-            .changes_a_version()
+            .requires_if_match()
             .takes::<UserName>(json!({"name": "Ara Kim"}))
             .answers::<UserView>(200, "The changed profile.", renamed)
-            .with(&[Header::ETag]),
+            .with_headers(&[Header::ETag]),
         operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
             .named("deleteUser", "Delete the caller's profile")
             .about("The profile is deleted immediately; posts, comments, notifications and the login are deleted a moment later.")

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A display name: 1 to 80 characters.
-pub type Name = Line<{ UserNamed::LONGEST_NAME }>;
+pub type Name = Line<{ UserNamed::MAX_NAME }>;
 
 /// Reads the body of `POST /users` and `PATCH /users/me`: `{"name": …}`.
 pub fn read_name(mut fields: Fields) -> Result<Name, Problem> {

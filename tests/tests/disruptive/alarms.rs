@@ -17,7 +17,7 @@ use system_tests::{
     alarms::{Alarm, Moment},
     eventually,
     faults::{Proxy, Refusal, dead_letters, with_endpoint, with_variables},
-    shop::{CARD, DECLINED, at_rest, inject, new_sku, order, order_id, saga, usd, with_faults},
+    shop::{CARD, DECLINED, inject, new_sku, order, order_id, saga, usd, wait_until_settled, with_faults},
     turns::{PROCESSORS, turn},
 };
 use tokio::time::sleep;
@@ -110,7 +110,7 @@ async fn unsettled_orders_ring_the_alarms_of_steps_executions_and_parked_orders(
         let redrive = sfn.redrive_execution().execution_arn(system.execution(&id.to_string()));
         redrive.send().await.expect("RedriveExecution");
     }
-    at_rest(&system, &orders).await;
+    wait_until_settled(&system, &orders).await;
     rings(&system, "orders-settling-slowly", "orders-reject", "SettlingTime", redriven).await;
 }
 
@@ -169,7 +169,7 @@ async fn stop_one_order(system: &System, buyer: &Person, sku: &str) {
         system.execution_status(&format!("{name}-2")).await
     })
     .await;
-    at_rest(system, &[id]).await;
+    wait_until_settled(system, &[id]).await;
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn an_alarm_rings_for_a_throttled_consumer_before_any_event_is_a_dead_lett
         let people = join_all((0..20).map(|_| system.registered("Ara"))).await;
         rings(&system, "consumers-failing", "posts-on-user", "ConsumerFailures", start).await;
         proxy.allow_all();
-        system.drained("posts-on-user").await;
+        system.wait_until_drained("posts-on-user").await;
         let letters = dead_letters(&system, "posts-on-user").await;
         for person in people {
             let id = person.id.to_string();
@@ -256,10 +256,10 @@ async fn an_alarm_rings_if_ses_rejects_mails() {
     let _turn = turn(&["notifications-email"], &[]).await;
     let system = System::connect().await;
     let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
-    author.is_welcomed().await;
+    author.wait_for_welcome().await;
     let preferences = author.request(Method::PUT, "/notifications/preferences").if_match(0);
     preferences.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
-    let post = author.writes_known_post("Spring").await;
+    let post = author.writes_commentable_post("Spring").await;
     let alarm = Alarm::named("emails-failing");
     let start = Moment::now();
     let proxy = Proxy::start(&system).await;
@@ -342,9 +342,9 @@ async fn a_malformed_message_rings_the_alarm_of_the_dead_letter_queue() {
     let _turn = turn(&[], &of_consumers.iter().map(consumer).collect::<Vec<_>>()).await;
     join_all(of_consumers.iter().map(async |alarm| {
         let queue = consumer(alarm);
-        let rubbish = format!("rubbish {}", Uuid::now_v7());
-        system.send(queue, &rubbish).await;
-        rings_for_dead_letter(&system, alarm, queue, &rubbish).await;
+        let malformed = format!("malformed {}", Uuid::now_v7());
+        system.send(queue, &malformed).await;
+        rings_for_dead_letter(&system, alarm, queue, &malformed).await;
     }))
     .await;
 }
@@ -363,7 +363,7 @@ async fn a_malformed_outbox_rings_the_alarm_of_the_relays_dead_letter_queue() {
         let id = Uuid::now_v7().to_string();
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let outbox = AttributeValue::M(HashMap::from([("id".to_owned(), text(&id))]));
-        let (pk, sk) = (text(&format!("rubbish#{id}")), text("rubbish"));
+        let (pk, sk) = (text(&format!("malformed#{id}")), text("malformed"));
         let put = dynamodb.put_item().table_name(table).item("pk", pk.clone()).item("sk", sk.clone());
         put.item("outbox", outbox).send().await.expect("PutItem");
         rings_for_dead_letter(&system, alarm, relay, &id).await;

@@ -43,7 +43,7 @@ async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_ha
     let _turn = turn(&["posts-on-user"], &[]).await;
     let system = System::connect().await;
     let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
-    let post = author.writes_known_post("Post 0").await;
+    let post = author.writes_commentable_post("Post 0").await;
     let comment = reader.comments_on(post, "So do I.").await;
     assert!(!is_gone(&reader, post, comment).await);
     let titles = (1..POSTS).map(|number| format!("Post {number}"));
@@ -67,7 +67,7 @@ async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_ha
             let left = count(&system, author.id).await;
             assert!(0 < left && left < POSTS, "{left} of {POSTS} posts are left");
 
-            system.drained("posts-on-user").await;
+            system.wait_until_drained("posts-on-user").await;
             eventually("all posts are gone", async || (count(&system, author.id).await == 0).then_some(()))
                 .await;
         })
@@ -75,6 +75,6 @@ async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_ha
     })
     .await;
     system.get(&format!("/posts/{post}")).await.is_problem(404, "not-found");
-    system.drained("comments-on-post").await;
+    system.wait_until_drained("comments-on-post").await;
     eventually("the comment is gone", async || is_gone(&reader, post, comment).await.then_some(())).await;
 }

@@ -15,10 +15,10 @@ async fn a_mail_waits_in_its_queue_while_users_is_down_and_is_sent_once_it_is_up
     let _turn = turn(&["notifications-email"], &[]).await;
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let preferences = ara.request(Method::PUT, "/notifications/preferences").if_match(0);
     preferences.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
 
     let down = [("DISCOVERY", "static"), ("USERS_URL", "http://127.0.0.1:1")];
     let down = HashMap::from(down.map(|(name, value)| (name.to_owned(), value.to_owned())));

@@ -12,8 +12,8 @@ async fn an_event_waits_in_its_queue_while_the_consumers_table_throttles() {
     let _turn = turn(&["notifications-on-comment"], &[]).await;
     let system = System::connect().await;
     let (author, reader) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
-    author.is_welcomed().await;
-    let post = author.writes_known_post("Spring").await;
+    author.wait_for_welcome().await;
+    let post = author.writes_commentable_post("Spring").await;
 
     let proxy = Proxy::start(&system).await;
     let partition = json!(format!("user#{}", author.id));

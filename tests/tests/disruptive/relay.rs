@@ -29,7 +29,7 @@ async fn a_relay_that_crashes_before_it_publishes_an_event_publishes_it_after_a_
         assert_eq!(person.notifications("welcome").await, Vec::<Value>::new());
 
         proxy.allow_all();
-        person.is_welcomed().await;
+        person.wait_for_welcome().await;
     })
     .await;
 }
@@ -50,7 +50,7 @@ async fn an_event_that_the_bus_refuses_stays_in_the_stream_until_the_bus_accepts
         assert_eq!(person.notifications("welcome").await, Vec::<Value>::new());
 
         proxy.allow_all();
-        person.is_welcomed().await;
+        person.wait_for_welcome().await;
     })
     .await;
 }

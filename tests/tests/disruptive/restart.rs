@@ -6,7 +6,7 @@ use aws_sdk_sfn::types::ExecutionStatus;
 use futures::future::join_all;
 use system_tests::{
     System, eventually,
-    shop::{CARD, assert_invariants, at_rest, inject, new_sku, order, order_id, usd, with_faults},
+    shop::{CARD, assert_invariants, inject, new_sku, order, order_id, usd, wait_until_settled, with_faults},
     turns::{CLOUD, turn},
 };
 use tokio::process::Command;
@@ -71,7 +71,7 @@ async fn twenty_running_orders_settle_even_if_the_local_cloud_restarts() {
             join_all(recovered).await.into_iter().all(|recovered| recovered).then_some(())
         })
         .await;
-        at_rest(&system, &orders).await;
+        wait_until_settled(&system, &orders).await;
         assert_eq!(assert_invariants(&system, &orders, &sku, u64::from(ORDERS)).await, ORDERS as usize);
     })
     .await;

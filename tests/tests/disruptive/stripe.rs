@@ -31,7 +31,7 @@ use sha2::Sha256;
 use system_tests::{
     Answer, Person, System, eventually,
     faults::{finally, with_variables},
-    shop::{CARD, OrderRecords, at_rest, new_sku, shop, usd},
+    shop::{CARD, OrderRecords, new_sku, shop, usd, wait_until_settled},
     turns::turn,
 };
 use tokio::{
@@ -312,10 +312,10 @@ async fn with_secret(system: &System, test: impl AsyncFnOnce()) {
     finally(Box::pin(test()), Box::pin(restore)).await;
 }
 
-/// Waits until an order of two items is at rest. Asserts the statuses of the order, its reservation and its payment in their
+/// Waits until an order of two items is settled. Asserts the statuses of the order, its reservation and its payment in their
 /// tables, and how many items are left.
-async fn assert_rest(system: &System, order: Uuid, sku: &str, statuses: [&str; 3], left: u64) {
-    at_rest(system, &[order]).await;
+async fn assert_settled(system: &System, order: Uuid, sku: &str, statuses: [&str; 3], left: u64) {
+    wait_until_settled(system, &[order]).await;
     let records = OrderRecords::read(system, order).await;
     assert_eq!([records.order.as_str(), &records.reservation, &records.payment], statuses);
     assert_eq!(records.provider, "none", "the sandbox has a payment");
@@ -352,8 +352,8 @@ async fn the_money_of_a_confirmed_order_is_first_held_then_captured_at_stripe() 
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
-        assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
-        assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
+        assert_eq!(buyer.wait_until_decided(order).await.body["status"], "CONFIRMED");
+        assert_settled(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
 
         let (intent, state) = stripe.intent(order).await;
         assert_eq!(state, json!(["succeeded", "succeeded", true, 900, 0]));
@@ -373,9 +373,9 @@ async fn an_order_with_a_declined_card_is_compensated_and_no_money_is_held_at_st
         let system = &stripe.system;
         let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, DECLINED).await;
-        let rejected = buyer.settled(order).await;
+        let rejected = buyer.wait_until_decided(order).await;
         assert_eq!(rejected.body["reason"], "payment_declined");
-        assert_rest(system, order, &sku, ["REJECTED", "RELEASED", "DECLINED"], 5).await;
+        assert_settled(system, order, &sku, ["REJECTED", "RELEASED", "DECLINED"], 5).await;
 
         let (intent, state) = stripe.intent(order).await;
         assert_eq!(state, json!(["canceled", "failed", false, 900, 0]));
@@ -400,7 +400,7 @@ async fn cancelling_an_order_releases_the_money_held_at_stripe() {
         assert_eq!(cancelled.status, 202, "{cancelled:?}");
         held.released.notify_one();
 
-        assert_rest(system, order, &sku, ["CANCELLED", "RELEASED", "CANCELLED"], 5).await;
+        assert_settled(system, order, &sku, ["CANCELLED", "RELEASED", "CANCELLED"], 5).await;
         let voided = json!(["canceled", "succeeded", false, 900, 0]);
         assert_eq!(stripe.intent(order).await, (intent.clone(), voided));
         assert_eq!(stripe.requests(), ["POST payment_intents", "POST confirm", "POST cancel"]);
@@ -415,7 +415,7 @@ async fn captured_money_is_refunded_once() {
     with_stripe(async |stripe| {
         let (buyer, sku) = shop(&stripe.system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
-        at_rest(&stripe.system, &[order]).await;
+        wait_until_settled(&stripe.system, &[order]).await;
         stripe.requests();
         for _ in 0..2 {
             assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
@@ -458,8 +458,8 @@ async fn a_request_whose_answer_is_lost_is_retried_and_the_money_moves_once() {
             stripe.lose(what);
         }
         let order = buyer.orders(&sku, 2, CARD).await;
-        assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
-        assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
+        assert_eq!(buyer.wait_until_decided(order).await.body["status"], "CONFIRMED");
+        assert_settled(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
         let (intent, state) = stripe.intent(order).await;
         assert_eq!(state, json!(["succeeded", "succeeded", true, 900, 0]));
         // Stripe refuses to confirm or capture twice. Then the function reads the state of the intent.
@@ -611,7 +611,7 @@ async fn a_webhook_that_stripe_signed_is_accepted() {
         stripe.call(Method::POST, "/_config/webhooks/madang", &form).await;
         let (buyer, sku) = shop(system, 5).await;
         let order = buyer.orders(&sku, 2, CARD).await;
-        assert_rest(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
+        assert_settled(system, order, &sku, ["CONFIRMED", "COMMITTED", "CAPTURED"], 3).await;
         let events = stripe.call(Method::GET, "/v1/events?type=payment_intent.succeeded", &[]).await;
         let [event] = events["data"].as_array().unwrap().as_slice() else { panic!("{events}") };
         assert_eq!(event["data"]["object"]["metadata"]["order_id"], json!(order));

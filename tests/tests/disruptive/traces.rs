@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use system_tests::{
     System, eventually,
     faults::{Proxy, Refusal, with_endpoint},
-    shop::{CARD, at_rest, new_sku, order, order_id},
-    stories::{CONFIRMED, REGISTERED, await_story_within, functions, shop},
+    shop::{CARD, new_sku, order, order_id, wait_until_settled},
+    stories::{CONFIRMED, REGISTERED, await_story_within, functions, shop_with_known_buyer},
     traces::Origin,
     turns::turn,
 };
@@ -47,7 +47,7 @@ async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
         for event in taken {
             system.publish(&event).await;
         }
-        person.is_welcomed().await;
+        person.wait_for_welcome().await;
     })
     .await;
     let story = await_story_within(Duration::from_secs(3), &system, &origin, REGISTERED).await;
@@ -59,7 +59,7 @@ async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
 async fn a_saga_that_loses_its_trace_context_is_noticed() {
     let _turn = turn(&["orders-place"], &functions(&[REGISTERED, CONFIRMED])).await;
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
+    let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
     let (origin, proxy, key) = (Origin::default(), Proxy::start(&system).await, new_sku("key"));
     let id = order_id(&buyer, &key);
     let execution = system.execution(&id.to_string());
@@ -78,7 +78,7 @@ async fn a_saga_that_loses_its_trace_context_is_noticed() {
         let start = aws_sdk_sfn::Client::new(&system.aws).start_execution().name(id.to_string());
         let start = start.state_machine_arn(system.output("state_machine_arn")).input(input.to_string());
         start.send().await.expect("StartExecution");
-        at_rest(&system, &[id]).await;
+        wait_until_settled(&system, &[id]).await;
     })
     .await;
     let story = await_story_within(Duration::from_secs(3), &system, &origin, CONFIRMED).await.unwrap_err();

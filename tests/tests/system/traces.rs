@@ -12,7 +12,7 @@ use system_tests::{
     shop::{CARD, DECLINED, order},
     stories::{
         COMMENTED, CONFIRMED, DELETED, POSTED, REGISTERED, REJECTED, await_story, place, registered,
-        send_traced, shop,
+        send_traced, shop_with_known_buyer,
     },
     traces::{Origin, Span},
 };
@@ -43,7 +43,7 @@ async fn one_trace_covers_a_request_and_everything_that_follows_from_it() {
 #[tokio::test]
 async fn one_trace_covers_every_step_of_an_order() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
+    let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
     let (_, trace) = send_traced(&system, place(&buyer, &sku, CARD), 202, CONFIRMED).await;
     // The trace can be found by the order's id, which every step has recorded.
     for hop in trace.hops().filter(|hop| hop.name == hop.function) {
@@ -55,7 +55,7 @@ async fn one_trace_covers_every_step_of_an_order() {
 #[tokio::test]
 async fn a_declined_payment_is_an_error_of_its_step_and_of_no_other() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
+    let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
     let (_, trace) = send_traced(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
     let declined = trace.hops().find(|hop| hop.function == "payments-authorize").unwrap();
     // For X-Ray a status of 4xx is an error and not a fault.
@@ -211,7 +211,7 @@ async fn no_span_of_an_unsampled_trace_is_exported() {
     let request = |person: &Person| person.request(Method::POST, "/users").json(&body);
     let answer = request(&unsampled).header("x-amzn-trace-id", &earlier.header(false)).send().await;
     assert_eq!(answer.status, 201, "{answer:?}");
-    unsampled.is_welcomed().await;
+    unsampled.wait_for_welcome().await;
     // The trace of the later request has arrived, so that of the earlier one would have arrived too.
     assert_eq!(request(&sampled).traced(&later).send().await.status, 201);
     await_story(&system, &later, REGISTERED).await;
@@ -256,7 +256,7 @@ async fn work_on_a_batch_is_linked_to_its_invocation() {
 async fn an_event_without_a_trace_context_is_only_in_its_consumers_own_traces() {
     let system = System::connect().await;
     let (person, origin) = (system.registered("Ara").await, Origin::default());
-    person.is_welcomed().await;
+    person.wait_for_welcome().await;
     let event = |id: uuid::Uuid, sequence: u32, traceparent: Option<String>| {
         let mut event = json!({
             "specversion": "1.0", "id": id, "source": "madang.users", "type": "user.updated",
@@ -376,7 +376,7 @@ async fn each_entry_of_put_events_carries_the_trace_context_of_its_event() {
 #[tokio::test]
 async fn the_saga_gets_the_trace_context_of_the_request() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
+    let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
     let proxy = Proxy::start(&system).await;
     let mut request = http_input("orders-place", buyer.id, "/orders", &json!({}));
     request["body"] = json!(order(&sku, 1, CARD).to_string());
@@ -396,7 +396,7 @@ async fn the_saga_gets_the_trace_context_of_the_request() {
 #[tokio::test]
 async fn a_hop_with_an_unknown_parent_is_reported() {
     let system = System::connect().await;
-    let (buyer, sku) = shop(&system, 1).await;
+    let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
     let (origin, trace) = send_traced(&system, place(&buyer, &sku, DECLINED), 202, REJECTED).await;
     assert_eq!(trace.hops().count(), REJECTED.lines().count());
     for hop in trace.hops() {

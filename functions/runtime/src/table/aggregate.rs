@@ -97,11 +97,11 @@ impl Table {
         self.put(&item, Condition::absent()).await
     }
 
-    /// Replaces an aggregate, together with the change's event if there is one, if the version is still `read`.
+    /// Replaces an aggregate, together with the change's event if there is one, if the version is still `version_read`.
     pub async fn replace<T, P>(
         &self,
         key: Key,
-        read: u64,
+        version_read: u64,
         aggregate: &T,
         event: Option<CloudEvent<P>>,
     ) -> Result<Written<()>, Error>
@@ -110,14 +110,14 @@ impl Table {
         P: Payload,
     {
         let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(in_trace) };
-        Ok(self.put::<IgnoredAny>(&item, Condition::version(read)).await?.forget())
+        Ok(self.put::<IgnoredAny>(&item, Condition::version(version_read)).await?.forget())
     }
 
-    /// Sets the attributes of `set`, together with the change's event, if the version is still `read`.
+    /// Sets the attributes of `set`, together with the change's event, if the version is still `version_read`.
     pub async fn save<T, P>(
         &self,
         key: Key,
-        read: u64,
+        version_read: u64,
         set: &T,
         event: CloudEvent<P>,
     ) -> Result<Written<()>, Error>
@@ -126,15 +126,15 @@ impl Table {
         P: Payload,
     {
         let attributes = Attributes { set, outbox: in_trace(event) };
-        let written = self.set::<IgnoredAny>(key, &attributes, &[], Condition::version(read)).await?;
+        let written = self.set::<IgnoredAny>(key, &attributes, &[], Condition::version(version_read)).await?;
         Ok(written.forget())
     }
 
-    /// Replaces an aggregate by its tombstone, together with the deletion's event, if the version is still `read`.
+    /// Replaces an aggregate by its tombstone, together with the deletion's event, if the version is still `version_read`.
     pub async fn bury<P>(
         &self,
         key: Key,
-        read: u64,
+        version_read: u64,
         origin: Option<Origin>,
         event: CloudEvent<P>,
     ) -> Result<Written<()>, Error>
@@ -147,7 +147,7 @@ impl Table {
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
         let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(in_trace(event)) };
-        Ok(self.put::<IgnoredAny>(&item, Condition::version(read)).await?.forget())
+        Ok(self.put::<IgnoredAny>(&item, Condition::version(version_read)).await?.forget())
     }
 
     /// Deletes an aggregate whatever its version is, as part of a cascade; one that is gone already counts as deleted. `delete`
@@ -166,8 +166,8 @@ impl Table {
             let Some(Stored::Live(aggregate)) = self.get::<Stored<T>>(key.clone()).await? else {
                 return Ok(());
             };
-            let (read, origin, event) = delete(aggregate);
-            if self.bury(key.clone(), read, origin, event).await? == Written::Done {
+            let (version_read, origin, event) = delete(aggregate);
+            if self.bury(key.clone(), version_read, origin, event).await? == Written::Done {
                 return Ok(());
             }
             if !retries.wait().await {

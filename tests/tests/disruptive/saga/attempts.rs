@@ -6,8 +6,8 @@ use reqwest::Method;
 use system_tests::{
     Person, System, eventually,
     shop::{
-        CARD, DECLINED, OrderRecords, assert_invariants, at_rest, inject, new_sku, order, order_id,
-        remove_faults, saga, shop, with_faults,
+        CARD, DECLINED, OrderRecords, assert_invariants, inject, new_sku, order, order_id, remove_faults,
+        saga, shop, wait_until_settled, with_faults,
     },
     stories::{self, REGISTERED},
     traces::Origin,
@@ -45,8 +45,8 @@ async fn an_order_whose_execution_was_stopped_continues_in_another_execution() {
         let before_pivot = async {
             let id = hanging_order(&buyer, &sku, "payments-authorize", 1).await;
             stop_at(&system, &id.to_string(), "AuthorizePayment").await;
-            system.starts(&format!("{id}-2")).await;
-            at_rest(&system, &[id]).await;
+            system.wait_until_started(&format!("{id}-2")).await;
+            wait_until_settled(&system, &[id]).await;
             assert_eq!(system.path(&format!("{id}-2")).await.len(), 6);
             id
         };
@@ -57,8 +57,8 @@ async fn an_order_whose_execution_was_stopped_continues_in_another_execution() {
             })
             .await;
             stop_at(&system, &id.to_string(), "ConfirmOrder").await;
-            system.starts(&format!("{id}-2")).await;
-            at_rest(&system, &[id]).await;
+            system.wait_until_started(&format!("{id}-2")).await;
+            wait_until_settled(&system, &[id]).await;
             let forward = ["ValidateUser", "CapturePayment", "CommitInventory"];
             assert_eq!(system.path(&format!("{id}-2")).await, forward);
             id
@@ -78,7 +78,7 @@ async fn an_order_with_three_stopped_executions_waits_for_an_operator_and_settle
         // More often than there are executions, because the emulator keeps retrying a step of a stopped execution.
         let id = hanging_order(&buyer, &sku, "inventory-reserve", 20).await;
         for name in [id.to_string(), format!("{id}-2"), format!("{id}-3")] {
-            system.starts(&name).await;
+            system.wait_until_started(&name).await;
             stop_at(&system, &name, "ReserveInventory").await;
         }
         let status = async || buyer.get(&format!("/orders/{id}")).await.body["status"].clone();
@@ -93,7 +93,7 @@ async fn an_order_with_three_stopped_executions_waits_for_an_operator_and_settle
         let sfn = aws_sdk_sfn::Client::new(&system.aws);
         let redrive = sfn.redrive_execution().execution_arn(system.execution(&format!("{id}-3")));
         redrive.send().await.expect("RedriveExecution");
-        at_rest(&system, &[id]).await;
+        wait_until_settled(&system, &[id]).await;
         assert_eq!(status().await, "CONFIRMED");
         assert_eq!(assert_invariants(&system, &[id], &sku, 1).await, 1);
     })
@@ -104,7 +104,7 @@ async fn an_order_with_three_stopped_executions_waits_for_an_operator_and_settle
 async fn an_order_that_the_reconciler_restarts_stays_in_its_trace() {
     let _turn = turn(&[], &[saga(), stories::functions(&[REGISTERED])].concat()).await;
     let system = System::connect().await;
-    let (buyer, sku) = stories::shop(&system, 1).await;
+    let (buyer, sku) = stories::shop_with_known_buyer(&system, 1).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
     let origin = Origin::default();
@@ -120,7 +120,7 @@ async fn an_order_that_the_reconciler_restarts_stays_in_its_trace() {
             (status == Some(ExecutionStatus::Succeeded)).then_some(())
         })
         .await;
-        at_rest(&system, &[id]).await;
+        wait_until_settled(&system, &[id]).await;
     })
     .await;
     let trace = eventually("the order's rejection is in its trace", async || {

@@ -5,8 +5,8 @@ use futures::{StreamExt, stream};
 use system_tests::{
     System,
     shop::{
-        BACK, CARD, DECLINED, FORWARD, assert_invariants, at_rest, faults_left, inject, new_sku, order,
-        order_id, saga, usd, with_faults,
+        CARD, COMPENSATIONS, DECLINED, STEPS, assert_invariants, faults_left, inject, new_sku, order,
+        order_id, saga, usd, wait_until_settled, with_faults,
     },
     turns::{PROCESSORS, turn},
 };
@@ -34,7 +34,7 @@ const DECLINED_CARD: (&str, Option<&str>) = ("REJECTED", Some("payment_declined"
 
 /// Each forward step fails once in each way, and the order is still confirmed.
 fn failing_steps() -> Vec<Case> {
-    let every = FORWARD.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind])));
+    let every = STEPS.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind])));
     every.map(|fault| Case { payment_method: CARD, faults: vec![fault], ends: CONFIRMED }).collect()
 }
 
@@ -64,7 +64,8 @@ fn failing_compensations() -> Vec<Case> {
         case.faults.push(fault);
         case
     };
-    let faults: Vec<_> = BACK.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind]))).collect();
+    let faults: Vec<_> =
+        COMPENSATIONS.iter().flat_map(|step| KINDS.map(|kind| (*step, vec![kind]))).collect();
     rejections().iter().flat_map(|case| faults.iter().map(|fault| with(case, fault.clone()))).collect()
 }
 
@@ -98,7 +99,7 @@ async fn every_order_settles_as_expected_whatever_fault_hits_its_steps_and_compe
                 }
                 let body = order(&sku, 1, case.payment_method);
                 assert_eq!(buyer.orders_with_key(&key, &body).await, id);
-                at_rest(&system, &[id]).await;
+                wait_until_settled(&system, &[id]).await;
                 let answer = buyer.get(&format!("/orders/{id}")).await;
                 let ended = (answer.body["status"].as_str().unwrap(), answer.body["reason"].as_str());
                 assert_eq!(ended, case.ends, "{id} {case:?}: {:?}", system.path(&id.to_string()).await);

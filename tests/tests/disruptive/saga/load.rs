@@ -6,8 +6,8 @@ use futures::{StreamExt, stream};
 use system_tests::{
     System,
     shop::{
-        BACK, CARD, DECLINED, FORWARD, assert_invariants, at_rest, inject, new_sku, order, order_id, saga,
-        usd, with_faults,
+        CARD, COMPENSATIONS, DECLINED, STEPS, assert_invariants, inject, new_sku, order, order_id, saga, usd,
+        wait_until_settled, with_faults,
     },
     turns::{PROCESSORS, turn},
 };
@@ -30,12 +30,12 @@ async fn two_hundred_orders_from_twenty_clients_settle_despite_random_failures()
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), ON_HAND).await;
 
-    let steps = [&FORWARD[..], &BACK].concat();
+    let steps = [&STEPS[..], &COMPENSATIONS].concat();
     with_faults(&system, async || {
         let start = Instant::now();
         // Each client places one order after another.
         let clients = buyers.iter().enumerate().map(async |(client, buyer)| {
-            let mut settled: Vec<(Uuid, Duration)> = Vec::new();
+            let mut decided: Vec<(Uuid, Duration)> = Vec::new();
             for number in 0..ORDERS / CLIENTS {
                 // The seed makes each run the same.
                 let mut random = fastrand::Rng::with_seed((client * ORDERS + number) as u64);
@@ -49,22 +49,22 @@ async fn two_hundred_orders_from_twenty_clients_settle_despite_random_failures()
                 let placed_at = Instant::now();
                 let body = order(&sku, 1, card);
                 assert_eq!(buyer.orders_with_key(&key, &body).await, id);
-                buyer.settled(id).await;
-                settled.push((id, placed_at.elapsed()));
+                buyer.wait_until_decided(id).await;
+                decided.push((id, placed_at.elapsed()));
             }
-            settled
+            decided
         });
-        let settled = futures::future::join_all(clients).await.concat();
+        let decided = futures::future::join_all(clients).await.concat();
         let elapsed = start.elapsed();
 
-        let orders: Vec<Uuid> = settled.iter().map(|(id, _)| *id).collect();
-        at_rest(&system, &orders).await;
+        let orders: Vec<Uuid> = decided.iter().map(|(id, _)| *id).collect();
+        wait_until_settled(&system, &orders).await;
         let confirmed = assert_invariants(&system, &orders, &sku, u64::from(ON_HAND)).await;
-        let mut times: Vec<Duration> = settled.into_iter().map(|(_, time)| time).collect();
+        let mut times: Vec<Duration> = decided.into_iter().map(|(_, time)| time).collect();
         times.sort_unstable();
         println!(
             "load: {} orders from {CLIENTS} clients, {confirmed} confirmed, {:.1} orders a second, \
-             placed to settled p50 {:.2} s, p99 {:.2} s",
+             placed to decided p50 {:.2} s, p99 {:.2} s",
             orders.len(),
             f64::from(u32::try_from(ORDERS).unwrap()) / elapsed.as_secs_f64(),
             times[times.len() / 2].as_secs_f64(),

@@ -10,7 +10,8 @@ use std::{
 use system_tests::{
     System, eventually,
     shop::{
-        CARD, DECLINED, assert_invariants, at_rest, inject, new_sku, order, order_id, saga, usd, with_faults,
+        CARD, DECLINED, assert_invariants, inject, new_sku, order, order_id, saga, usd, wait_until_settled,
+        with_faults,
     },
     turns::turn,
 };
@@ -29,7 +30,7 @@ async fn an_order_that_cannot_be_settled_waits_for_an_operator_and_settles_once_
     let (admin, buyer) = tokio::join!(system.admin(), system.registered("Ara"));
     let sku = new_sku("tea");
     admin.stocks(&sku, &usd(450), 10).await;
-    buyer.is_welcomed().await;
+    buyer.wait_for_welcome().await;
 
     let cases = [
         ("payments-capture", CARD, "CONFIRMED"),
@@ -60,7 +61,7 @@ async fn an_order_that_cannot_be_settled_waits_for_an_operator_and_settles_once_
 
             // All injected faults are used up, so the next run of the step succeeds.
             retry(id).await;
-            at_rest(&system, &[id]).await;
+            wait_until_settled(&system, &[id]).await;
             let answer = buyer.get(&format!("/orders/{id}")).await;
             assert_eq!(answer.body["status"], ends, "{step}: {answer:?}");
             id

@@ -41,9 +41,9 @@ fn released_files_never_change() {
 
 #[test]
 fn the_code_reads_every_released_example() {
-    let present = catalogue::schemas();
+    let current = catalogue::schemas();
     let revisions = released::all();
-    assert!(revisions.len() >= present.len(), "not every event has been released");
+    assert!(revisions.len() >= current.len(), "not every event has been released");
     for revision in revisions {
         let (file, example) = (&revision.file, revision.example());
         let read = through_code(example).unwrap_or_else(|error| {
@@ -55,7 +55,7 @@ fn the_code_reads_every_released_example() {
         assert_eq!(read, *example, "{FOLDER}/{file}");
         let old = jsonschema::options().should_validate_formats(true).build(&revision.schema).unwrap();
         assert!(old.is_valid(example), "{FOLDER}/{file}: {:?}", old.validate(example));
-        let Some(schema) = present.get(&revision.name) else { continue };
+        let Some(schema) = current.get(&revision.name) else { continue };
         let new = jsonschema::options().should_validate_formats(true).build(schema).unwrap();
         assert!(new.is_valid(example), "{FOLDER}/{file}: {:?}", new.validate(example));
     }

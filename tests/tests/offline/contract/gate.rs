@@ -10,16 +10,16 @@ use system_tests::{
 fn changed(event: &str, change: impl Fn(&mut Value)) -> (Value, Value) {
     let name = Name { event: event.to_owned(), version: 1 };
     let released = catalogue::schemas()[&name].clone();
-    let mut present = released.clone();
-    change(&mut present["properties"]["data"]);
-    assert_ne!(released, present, "the change changes something");
-    (released, present)
+    let mut current = released.clone();
+    change(&mut current["properties"]["data"]);
+    assert_ne!(released, current, "the change changes something");
+    (released, current)
 }
 
 /// The only message about a change that the gate rejects.
 fn rejection(event: &str, change: impl Fn(&mut Value)) -> String {
-    let (released, present) = changed(event, change);
-    let mut found = breaks(event, &released, &present);
+    let (released, current) = changed(event, change);
+    let mut found = breaks(event, &released, &current);
     assert_eq!(found.len(), 1, "{found:?}");
     found.remove(0)
 }
@@ -90,7 +90,7 @@ fn a_change_that_old_consumers_could_not_read_fails_with_the_field_and_the_remed
     for (event, change, what) in changes {
         let message = rejection(event, change);
         let expected = format!(
-            "{event}: {what}. Consumers that know the released {event} could not read that: {SIDE_BY_SIDE}"
+            "{event}: {what}. Consumers that know the released {event} cannot read that: {SIDE_BY_SIDE}"
         );
         // A removed field that was required is reported only once.
         assert_eq!(message, expected);
@@ -172,8 +172,8 @@ fn compatible_changes_pass_the_gate() {
         }),
     ];
     for (event, change) in changes {
-        let (released, present) = changed(event, change);
-        assert_eq!(breaks(event, &released, &present), [""; 0]);
+        let (released, current) = changed(event, change);
+        assert_eq!(breaks(event, &released, &current), [""; 0]);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::contract::{Operation, Place};
+use kernel::contract::{Operation, ParameterIn};
 use serde_json::{Value, json};
 use system_tests::{files, openapi, templates};
 
@@ -139,7 +139,7 @@ fn every_path_parameter_is_described_and_operation_ids_are_unique() {
         let here = format!("functions/{}/src/contract.rs: {method} {path}", service_of(&operation));
         let parameters = operation.parameters.iter();
         let described: BTreeSet<&str> = parameters
-            .filter(|parameter| parameter.place == Place::Path)
+            .filter(|parameter| parameter.location == ParameterIn::Path)
             .map(|parameter| parameter.name)
             .collect();
         let parts = path.split('/');

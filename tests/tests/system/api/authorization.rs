@@ -49,7 +49,7 @@ fn tampered(token: &str, change: impl Fn(&mut Value)) -> String {
 async fn a_request_without_a_valid_token_changes_nothing() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let comment = ara.comments_on(post, "So do I.").await;
     let unsigned = format!("{}.", ara.token.rsplit_once('.').unwrap().0);
     let expired = tampered(&ara.token, |claims| claims["exp"] = json!(1_000_000_000));
@@ -69,7 +69,7 @@ async fn a_request_without_a_valid_token_changes_nothing() {
 }
 
 #[tokio::test]
-async fn nobody_can_make_themselves_an_admin() {
+async fn no_one_can_make_themselves_an_admin() {
     let system = System::connect().await;
     let (ara, sku) = (system.registered("Ara").await, new_sku("tea"));
     let path = format!("/inventory/{sku}");
@@ -100,7 +100,7 @@ async fn an_id_token_is_refused() {
 async fn a_user_without_a_profile_is_told_to_register() {
     let system = System::connect().await;
     let (ara, unregistered) = (system.registered("Ara").await, system.sign_up().await);
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     unregistered.get("/users/me").await.is_problem(403, "profile-required");
     unregistered.patch("/users/me", 1, &json!({"name": "X"})).await.is_problem(403, "profile-required");
     unregistered.delete("/users/me").await.is_problem(403, "profile-required");
@@ -128,8 +128,8 @@ async fn another_users_post_cannot_be_changed() {
 async fn a_deleted_users_token_can_write_nothing() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
-    let post = bada.writes_known_post("Spring").await;
+    ara.wait_for_welcome().await;
+    let post = bada.writes_commentable_post("Spring").await;
     assert_eq!(ara.delete("/users/me").await.status, 202);
 
     let comments = format!("/posts/{post}/comments");

@@ -9,7 +9,7 @@ use uuid::Uuid;
 async fn creating_a_comment_returns_it_whole_and_lists_it() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let path = format!("/posts/{post}/comments");
     let answer = bada.post(&path, &json!({"body": "So do I. 🌧"})).await;
     let comment = json!({
@@ -26,7 +26,7 @@ async fn creating_a_comment_returns_it_whole_and_lists_it() {
 async fn comments_are_listed_oldest_first() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let mut written = Vec::new();
     for text in ["one", "two", "three"] {
         written.push(json!(ara.comments_on(post, text).await));
@@ -51,7 +51,7 @@ async fn the_comments_of_an_unknown_post_are_not_found() {
 async fn only_its_author_can_edit_a_comment() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let path = format!("/posts/{post}/comments/{}", bada.comments_on(post, "So do I.").await);
     let edit = json!({"body": "Not I."});
 
@@ -71,7 +71,7 @@ async fn only_its_author_and_the_posts_author_can_delete_a_comment() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
     let chan = system.registered("Chan").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let path = |comment: Uuid| format!("/posts/{post}/comments/{comment}");
     let (first, second) = (bada.comments_on(post, "one").await, bada.comments_on(post, "two").await);
 
@@ -87,7 +87,7 @@ async fn only_its_author_and_the_posts_author_can_delete_a_comment() {
 async fn a_comment_is_found_only_under_its_own_post() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let (one, other) = (ara.writes_known_post("One").await, ara.writes_known_post("Other").await);
+    let (one, other) = (ara.writes_commentable_post("One").await, ara.writes_commentable_post("Other").await);
     let comment = ara.comments_on(one, "Here.").await;
     ara.delete(&format!("/posts/{other}/comments/{comment}")).await.is_problem(404, "not-found");
     ara.delete(&format!("/posts/{one}/comments/nonsense")).await.is_problem(404, "not-found");
@@ -98,7 +98,7 @@ async fn a_comment_is_found_only_under_its_own_post() {
 async fn a_comment_may_not_be_blank_or_exceed_4_kib() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let path = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
+    let path = format!("/posts/{}/comments", ara.writes_commentable_post("Spring").await);
     assert_eq!(ara.post(&path, &json!({"body": "c".repeat(4096)})).await.status, 201);
     ara.post(&path, &json!({"body": "c".repeat(4097)})).await.is_invalid(&["/body"]);
     ara.post(&path, &json!({"body": " \n "})).await.is_invalid(&["/body"]);
@@ -109,7 +109,7 @@ async fn a_comment_may_not_be_blank_or_exceed_4_kib() {
 async fn deleting_a_post_deletes_its_comments() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     let comments = format!("/posts/{post}/comments");
     let comment = bada.comments_on(post, "So do I.").await;
     assert_eq!(ara.delete(&format!("/posts/{post}")).await.status, 204);

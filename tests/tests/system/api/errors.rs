@@ -8,7 +8,7 @@ const JSON: &str = "application/json";
 
 /// The endpoints that take a body.
 async fn endpoints(person: &Person) -> Vec<(Method, String)> {
-    let post = person.writes_known_post("Spring").await;
+    let post = person.writes_commentable_post("Spring").await;
     let comment = person.comments_on(post, "So do I.").await;
     vec![
         (Method::POST, "/users".to_owned()),
@@ -88,7 +88,7 @@ async fn a_body_of_two_megabytes_is_too_large() {
 async fn an_invalid_query_parameter_is_named() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let comments = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
+    let comments = format!("/posts/{}/comments", ara.writes_commentable_post("Spring").await);
     for path in ["/posts", "/notifications", comments.as_str()] {
         for limit in ["0", "101", "-1", "ten", "1.5", ""] {
             ara.get(&format!("{path}?limit={limit}")).await.is_invalid(&["/limit"]);
@@ -105,7 +105,7 @@ async fn an_invalid_query_parameter_is_named() {
 async fn the_cursor_of_one_list_is_refused_by_another() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     for text in ["one", "two"] {
         ara.comments_on(post, text).await;
     }

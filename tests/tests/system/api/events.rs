@@ -34,7 +34,7 @@ async fn is_known(system: &System, post: Uuid) {
 async fn a_new_name_reaches_posts_and_comments() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     ara.comments_on(post, "Mine.").await;
     assert_eq!(ara.patch("/users/me", 1, &json!({"name": "Areum"})).await.status, 200);
 
@@ -57,8 +57,8 @@ async fn a_new_name_reaches_posts_and_comments() {
 async fn deleting_a_user_deletes_their_posts_comments_and_notifications() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
-    let (hers, his) = (ara.writes_known_post("Hers").await, bada.writes_known_post("His").await);
+    ara.wait_for_welcome().await;
+    let (hers, his) = (ara.writes_commentable_post("Hers").await, bada.writes_commentable_post("His").await);
     ara.comments_on(his, "Hers on his.").await;
     bada.comments_on(hers, "His on hers.").await;
     let kept = bada.comments_on(his, "His on his.").await;
@@ -89,7 +89,7 @@ async fn deleting_a_user_deletes_their_posts_comments_and_notifications() {
 async fn an_event_delivered_twenty_times_has_one_effect() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let comment = Uuid::now_v7();
     let data = json!({"id": comment, "post_id": Uuid::now_v7(), "post_author_id": ara.id, "author_id": bada.id,
                       "author_name": "Bada", "excerpt": "Twenty times."});
@@ -97,7 +97,7 @@ async fn an_event_delivered_twenty_times_has_one_effect() {
     for _ in 0..20 {
         system.publish(&created).await;
     }
-    let outcomes = system.consumed("notifications-on-comment", &created, 20).await;
+    let outcomes = system.wait_until_consumed("notifications-on-comment", &created, 20).await;
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "applied").count(), 1, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "already applied").count(), 19, "{outcomes:?}");
     assert_eq!(ara.notifications("comment").await.len(), 1);
@@ -112,7 +112,7 @@ async fn a_registration_delivered_twenty_times_sends_one_welcome() {
     for _ in 0..20 {
         system.publish(&created).await;
     }
-    system.consumed("notifications-on-user", &created, 20).await;
+    system.wait_until_consumed("notifications-on-user", &created, 20).await;
     assert_eq!(newcomer.notifications("welcome").await.len(), 1);
 }
 
@@ -128,7 +128,7 @@ async fn a_late_event_does_not_restore_an_old_name() {
         [named("user.updated", ara.id, 5, "Version five"), named("user.created", ara.id, 1, "Version one")]
     {
         system.publish(&late).await;
-        assert_eq!(system.consumed("posts-on-user", &late, 1).await, ["already applied"]);
+        assert_eq!(system.wait_until_consumed("posts-on-user", &late, 1).await, ["already applied"]);
     }
     assert_eq!(name().await, "Version nine");
     let next = ara.post("/posts", &json!({"title": "Next", "body": "b"})).await;
@@ -142,10 +142,10 @@ async fn a_deletion_that_arrives_before_earlier_events_wins() {
     let post = Uuid::now_v7();
     let deleted = event("post.deleted", post, 3, &json!({"id": post, "author_id": ara.id}));
     system.publish(&deleted).await;
-    system.consumed("comments-on-post", &deleted, 1).await;
+    system.wait_until_consumed("comments-on-post", &deleted, 1).await;
     for late in [titled("post.updated", post, 2), titled("post.created", post, 1)] {
         system.publish(&late).await;
-        assert_eq!(system.consumed("comments-on-post", &late, 1).await, ["already applied"]);
+        assert_eq!(system.wait_until_consumed("comments-on-post", &late, 1).await, ["already applied"]);
     }
     let comments = format!("/posts/{post}/comments");
     system.get(&comments).await.is_problem(404, "not-found");
@@ -160,7 +160,7 @@ async fn a_change_that_arrives_before_the_creation_makes_the_post_known() {
     is_known(&system, post).await;
     let created = titled("post.created", post, 1);
     system.publish(&created).await;
-    assert_eq!(system.consumed("comments-on-post", &created, 1).await, ["already applied"]);
+    assert_eq!(system.wait_until_consumed("comments-on-post", &created, 1).await, ["already applied"]);
     assert_eq!(system.get(&format!("/posts/{post}/comments")).await.status, 200);
 }
 

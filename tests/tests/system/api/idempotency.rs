@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Answer, System, eventually,
-    shop::{CARD, DECLINED, assert_invariants, at_rest, new_sku, order, usd},
+    shop::{CARD, DECLINED, assert_invariants, new_sku, order, usd, wait_until_settled},
     turns::{PROCESSORS, turn},
 };
 use uuid::Uuid;
@@ -42,14 +42,14 @@ async fn fifty_concurrent_repeats_create_one_comment_and_one_notification() {
     let _turn = turn(&[PROCESSORS], &[]).await;
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    let path = format!("/posts/{}/comments", ara.writes_known_post("Spring").await);
+    let path = format!("/posts/{}/comments", ara.writes_commentable_post("Spring").await);
     let body = json!({"body": "Once."});
     let answers =
         join_all((0..50).map(|_| bada.request(Method::POST, &path).key("once").json(&body).send())).await;
     let comment = one_answer(&answers, 201);
     system.get(&path).await.is(200, &json!({"items": [comment], "next_cursor": null}));
     eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
-    system.drained("notifications-on-comment").await;
+    system.wait_until_drained("notifications-on-comment").await;
     assert_eq!(ara.notifications("comment").await.len(), 1);
 }
 
@@ -65,7 +65,7 @@ async fn twenty_concurrent_repeats_create_one_order_that_is_paid_once() {
         join_all((0..20).map(|_| ara.request(Method::POST, "/orders").key("once").json(&body).send())).await;
     let accepted = one_answer(&answers, 202);
     let id = answers[0].id();
-    at_rest(&system, &[id]).await;
+    wait_until_settled(&system, &[id]).await;
     assert_eq!(assert_invariants(&system, &[id], &sku, 20).await, 1);
     let mine = eventually("the order is listed", async || {
         let mine = ara.get("/orders").await.body["items"].clone();
@@ -124,7 +124,7 @@ async fn the_same_key_of_another_user_or_endpoint_is_a_different_key() {
     let hers = ara.request(Method::POST, "/posts").key("k").json(&draft).send().await;
     let his = bada.request(Method::POST, "/posts").key("k").json(&draft).send().await;
     assert_ne!(hers.id(), his.id());
-    let (one, two) = (ara.writes_known_post("One").await, ara.writes_known_post("Two").await);
+    let (one, two) = (ara.writes_commentable_post("One").await, ara.writes_commentable_post("Two").await);
     let comment = |post: Uuid| {
         let path = format!("/posts/{post}/comments");
         ara.request(Method::POST, &path).key("k").json(&json!({"body": "c"})).send()

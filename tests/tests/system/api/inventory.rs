@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Answer, Person, System,
-    shop::{CARD, assert_invariants, at_rest, new_sku, usd},
+    shop::{CARD, assert_invariants, new_sku, usd, wait_until_settled},
     turns::{PROCESSORS, turn},
 };
 use uuid::Uuid;
@@ -278,24 +278,24 @@ async fn exactly_ten_of_a_hundred_orders_for_the_last_ten_items_are_confirmed() 
     let (_, sku) = listed(&system, 10).await;
     let buyers: Vec<Person> =
         stream::iter(0..10).map(|_| system.registered("Ara")).buffer_unordered(10).collect().await;
-    let settled: Vec<Answer> = stream::iter(0..100)
+    let decided: Vec<Answer> = stream::iter(0..100)
         .map(async |number: usize| {
             let buyer = &buyers[number % buyers.len()];
-            buyer.settled(buyer.orders(&sku, 1, CARD).await).await
+            buyer.wait_until_decided(buyer.orders(&sku, 1, CARD).await).await
         })
         .buffer_unordered(20)
         .collect()
         .await;
 
     let mut ends: HashMap<(&str, Option<&str>), usize> = HashMap::new();
-    for answer in &settled {
+    for answer in &decided {
         let end = (answer.body["status"].as_str().unwrap(), answer.body["reason"].as_str());
         *ends.entry(end).or_default() += 1;
     }
     let expected = HashMap::from([(("CONFIRMED", None), 10), (("REJECTED", Some("out_of_stock")), 90)]);
     assert_eq!(ends, expected);
-    let orders: Vec<Uuid> = settled.iter().map(Answer::id).collect();
-    at_rest(&system, &orders).await;
+    let orders: Vec<Uuid> = decided.iter().map(Answer::id).collect();
+    wait_until_settled(&system, &orders).await;
     assert_eq!(assert_invariants(&system, &orders, &sku, 10).await, 10);
     system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 0, 0, 11));
 }

@@ -11,8 +11,8 @@ const PREFERENCES: &str = "/notifications/preferences";
 async fn a_comment_notifies_the_posts_author() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
-    let post = ara.writes_known_post("Spring").await;
+    ara.wait_for_welcome().await;
+    let post = ara.writes_commentable_post("Spring").await;
     bada.comments_on(post, "So do I.").await;
     eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
 
@@ -29,17 +29,17 @@ async fn a_comment_notifies_the_posts_author() {
 }
 
 #[tokio::test]
-async fn a_comment_on_your_own_post_notifies_nobody() {
+async fn a_comment_on_your_own_post_notifies_no_one() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     ara.comments_on(post, "My own.").await;
     bada.comments_on(post, "Another's.").await;
     eventually("the notification of the other's comment arrives", async || {
         ara.notifications("comment").await.pop()
     })
     .await;
-    system.drained("notifications-on-comment").await;
+    system.wait_until_drained("notifications-on-comment").await;
     assert_eq!(ara.notifications("comment").await.len(), 1);
 }
 
@@ -47,7 +47,7 @@ async fn a_comment_on_your_own_post_notifies_nobody() {
 async fn a_read_notification_no_longer_counts_as_unread() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let mut welcome = ara.notifications("welcome").await.remove(0);
     let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
 
@@ -65,8 +65,8 @@ async fn a_read_notification_no_longer_counts_as_unread() {
 async fn read_all_marks_present_notifications_and_no_later_ones() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
-    let post = ara.writes_known_post("Spring").await;
+    ara.wait_for_welcome().await;
+    let post = ara.writes_commentable_post("Spring").await;
     bada.comments_on(post, "one").await;
     eventually("one arrives", async || (ara.notifications("comment").await.len() == 1).then_some(())).await;
 
@@ -89,8 +89,8 @@ async fn read_all_marks_present_notifications_and_no_later_ones() {
 async fn another_users_notification_is_not_found_and_stays_unread() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
-    bada.is_welcomed().await;
+    ara.wait_for_welcome().await;
+    bada.wait_for_welcome().await;
     let welcome = ara.notifications("welcome").await.remove(0);
     let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
     bada.request(Method::POST, &path).send().await.is_problem(404, "not-found");
@@ -104,11 +104,11 @@ async fn another_users_notification_is_not_found_and_stays_unread() {
 async fn no_mail_is_sent_unless_the_user_asked_for_it() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let preferences = ara.get(PREFERENCES).await;
     preferences.is(200, &json!({"email": false}));
     assert_eq!(preferences.header("etag"), Some("\"0\""));
-    system.drained("notifications-email").await;
+    system.wait_until_drained("notifications-email").await;
     let subject = ara.notifications("welcome").await[0]["subject"].as_str().unwrap().to_owned();
     assert_eq!(system.mails(&ara.email, &subject).await, Vec::<Value>::new());
 }
@@ -117,7 +117,7 @@ async fn no_mail_is_sent_unless_the_user_asked_for_it() {
 async fn a_user_who_asked_for_mail_gets_one_per_notification() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let request = || ara.request(Method::PUT, PREFERENCES).json(&json!({"email": true}));
     request().send().await.is_problem(428, "version-required");
     request().if_match(3).send().await.is_problem(412, "stale-version");
@@ -131,14 +131,14 @@ async fn a_user_who_asked_for_mail_gets_one_per_notification() {
     assert_eq!(stored.header("etag"), Some("\"1\""));
     request().if_match(0).send().await.is_problem(412, "stale-version");
 
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     bada.comments_on(post, "So do I.").await;
     let notification =
         eventually("the notification arrives", async || ara.notifications("comment").await.pop()).await;
     let subject = notification["subject"].as_str().unwrap();
     let mail = eventually("the mail is sent", async || system.mails(&ara.email, subject).await.pop()).await;
     assert!(mail.to_string().contains("So do I."), "{mail}");
-    system.drained("notifications-email").await;
+    system.wait_until_drained("notifications-email").await;
     assert_eq!(system.mails(&ara.email, subject).await.len(), 1);
 }
 
@@ -146,7 +146,7 @@ async fn a_user_who_asked_for_mail_gets_one_per_notification() {
 async fn preferences_are_true_or_false() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    ara.is_welcomed().await;
+    ara.wait_for_welcome().await;
     let put = |body: Value| ara.request(Method::PUT, PREFERENCES).if_match(0).json(&body).send();
     put(json!({"email": "yes"})).await.is_invalid(&["/email"]);
     put(json!({})).await.is_invalid(&["/email"]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use system_tests::{
     Person, System, assert_json, eventually,
     faults::finally,
-    shop::{CARD, DECLINED, at_rest, new_sku, order, order_id, shop, usd},
+    shop::{CARD, DECLINED, new_sku, order, order_id, shop, usd, wait_until_settled},
 };
 use uuid::Uuid;
 
@@ -213,7 +213,7 @@ async fn a_cancelled_order_is_published_and_notified_once() {
                 return;
             }
             assert_eq!(cancel().await.status, 202);
-            at_rest(&system, &[id]).await;
+            wait_until_settled(&system, &[id]).await;
             // Other services may have published events too: that depends on how far the saga has come.
             let events = eventually("the cancellation is on the bus", async || {
                 let seen = tap.seen().await;
@@ -233,7 +233,7 @@ async fn a_cancelled_order_is_published_and_notified_once() {
         if won {
             let message = notified(&buyer, "order_cancelled", "Your order is cancelled").await;
             assert_eq!(message, format!("You have cancelled your order {id}. No money was taken."));
-            system.drained("notifications-on-order").await;
+            system.wait_until_drained("notifications-on-order").await;
             assert_eq!(buyer.notifications("order_cancelled").await.len(), 1);
             return;
         }
@@ -247,7 +247,7 @@ async fn a_parked_order_is_published_once_and_the_buyer_is_notified_once() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     let id = buyer.orders(&sku, 2, CARD).await;
-    at_rest(&system, &[id]).await;
+    wait_until_settled(&system, &[id]).await;
     // First as an execution that gives up, then as the same execution after a redrive. Each twice.
     let park = |entry: &str| json!({"order_id": id, "error": "Test", "execution": id, "entry": entry, "traceparent": null});
     with_tap(&system, id, async |tap| {
@@ -332,14 +332,14 @@ async fn every_step_of_payments_and_inventory_publishes_its_event_once() {
 async fn an_order_event_delivered_twenty_times_sends_one_notification() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    buyer.is_welcomed().await;
+    buyer.wait_for_welcome().await;
     let order = Uuid::now_v7();
     let data = json!({"id": order, "buyer_id": buyer.id, "total": usd(900)});
     let confirmed = event("order.confirmed", order, 2, &data);
     for _ in 0..20 {
         system.publish(&confirmed).await;
     }
-    let outcomes = system.consumed("notifications-on-order", &confirmed, 20).await;
+    let outcomes = system.wait_until_consumed("notifications-on-order", &confirmed, 20).await;
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "applied").count(), 1, "{outcomes:?}");
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "already applied").count(), 19, "{outcomes:?}");
     assert_eq!(buyer.notifications("order_confirmed").await.len(), 1);
@@ -350,7 +350,7 @@ async fn an_order_event_delivered_twenty_times_sends_one_notification() {
 async fn a_deleted_user_gets_no_notifications_about_orders() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    buyer.is_welcomed().await;
+    buyer.wait_for_welcome().await;
     assert_eq!(buyer.delete("/users/me").await.status, 202);
     eventually("the notifications are gone", async || {
         (buyer.get("/notifications").await.body["items"] == json!([])).then_some(())
@@ -360,7 +360,7 @@ async fn a_deleted_user_gets_no_notifications_about_orders() {
     let data = json!({"id": order, "buyer_id": buyer.id, "reason": "user_not_found"});
     let rejected = event("order.rejected", order, 3, &data);
     system.publish(&rejected).await;
-    assert_eq!(system.consumed("notifications-on-order", &rejected, 1).await, ["already applied"]);
+    assert_eq!(system.wait_until_consumed("notifications-on-order", &rejected, 1).await, ["already applied"]);
     assert_eq!(buyer.get("/notifications").await.body["items"], json!([]));
 }
 

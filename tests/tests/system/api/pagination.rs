@@ -60,7 +60,7 @@ async fn every_page_but_the_last_is_full_and_no_cursor_leads_to_an_empty_page() 
 async fn a_page_has_twenty_items_by_default() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;
-    let post = ara.writes_known_post("Spring").await;
+    let post = ara.writes_commentable_post("Spring").await;
     for number in 0..21 {
         ara.comments_on(post, &format!("Comment {number}")).await;
     }

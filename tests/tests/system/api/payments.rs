@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Person, System,
-    shop::{CARD, DECLINED, at_rest, new_sku, usd},
+    shop::{CARD, DECLINED, new_sku, usd, wait_until_settled},
 };
 use uuid::Uuid;
 
@@ -16,12 +16,12 @@ fn payment(order: Uuid, status: &str, amount: &Value) -> Value {
     })
 }
 
-/// Places an order of three items at 4.50, and waits until it is at rest.
-async fn order_at_rest(system: &System, buyer: &Person, payment_method: &str, on_hand: u32) -> Uuid {
+/// Places an order of three items at 4.50, and waits until it is settled.
+async fn settled_order(system: &System, buyer: &Person, payment_method: &str, on_hand: u32) -> Uuid {
     let (admin, sku) = (system.admin().await, new_sku("tea"));
     admin.stocks(&sku, &usd(450), on_hand).await;
     let order = buyer.orders(&sku, 3, payment_method).await;
-    at_rest(system, &[order]).await;
+    wait_until_settled(system, &[order]).await;
     order
 }
 
@@ -41,7 +41,7 @@ async fn step(buyer: &Person, function: &str, order: Uuid) -> Result<Value, Stri
 async fn the_payment_of_a_confirmed_order_is_captured() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = order_at_rest(&system, &buyer, CARD, 5).await;
+    let order = settled_order(&system, &buyer, CARD, 5).await;
     buyer.get(&format!("/orders/{order}/payment")).await.is(200, &payment(order, "CAPTURED", &usd(1350)));
 }
 
@@ -49,7 +49,7 @@ async fn the_payment_of_a_confirmed_order_is_captured() {
 async fn a_declined_payment_is_shown_as_declined() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = order_at_rest(&system, &buyer, DECLINED, 5).await;
+    let order = settled_order(&system, &buyer, DECLINED, 5).await;
     buyer.get(&format!("/orders/{order}/payment")).await.is(200, &payment(order, "DECLINED", &usd(1350)));
 }
 
@@ -57,7 +57,7 @@ async fn a_declined_payment_is_shown_as_declined() {
 async fn an_order_that_is_rejected_before_its_payment_has_none() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = order_at_rest(&system, &buyer, CARD, 1).await;
+    let order = settled_order(&system, &buyer, CARD, 1).await;
     assert_eq!(buyer.get(&format!("/orders/{order}")).await.body["reason"], "out_of_stock");
     buyer.get(&format!("/orders/{order}/payment")).await.is_problem(404, "not-found");
     buyer.get(&format!("/orders/{}/payment", Uuid::now_v7())).await.is_problem(404, "not-found");
@@ -68,7 +68,7 @@ async fn an_order_that_is_rejected_before_its_payment_has_none() {
 async fn another_users_payment_is_not_found() {
     let system = System::connect().await;
     let (buyer, other) = tokio::join!(system.registered("Ara"), system.registered("Bada"));
-    let order = order_at_rest(&system, &buyer, CARD, 5).await;
+    let order = settled_order(&system, &buyer, CARD, 5).await;
     let path = format!("/orders/{order}/payment");
     other.get(&path).await.is_problem(404, "not-found");
     assert_eq!(system.get(&path).await.status, 401);
@@ -126,7 +126,7 @@ async fn a_payment_that_is_cancelled_before_it_begins_never_begins() {
 async fn an_unsigned_or_forged_webhook_changes_nothing() {
     let system = System::connect().await;
     let buyer = system.registered("Ara").await;
-    let order = order_at_rest(&system, &buyer, CARD, 5).await;
+    let order = settled_order(&system, &buyer, CARD, 5).await;
     let path = format!("/orders/{order}/payment");
     let before = buyer.get(&path).await;
 

@@ -30,7 +30,7 @@ async fn registering_again_returns_the_existing_profile() {
     let system = System::connect().await;
     let ara = system.sign_up().await;
     let first = ara.post("/users", &json!({"name": "Ara"})).await;
-    let second = ara.post("/users", &json!({"name": "Somebody else"})).await;
+    let second = ara.post("/users", &json!({"name": "Someone else"})).await;
     second.is(200, &first.body);
     assert_eq!(second.header("etag"), Some("\"1\""));
 }

@@ -22,7 +22,7 @@ async fn a_developer_finds_an_orders_trace_on_the_page_of_traces_and_reads_it_by
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1).await;
     let order = buyer.orders(&sku, 1, CARD).await;
-    assert_eq!(buyer.settled(order).await.body["status"], "CONFIRMED");
+    assert_eq!(buyer.wait_until_decided(order).await.body["status"], "CONFIRMED");
     let arguments = ["traces.mjs", system.output("trace_url"), &order.to_string()];
     let said = run(&node(), &arguments, &javascript("browser"));
     assert!(said.contains("was found among the latest traces"), "{said}");

@@ -82,7 +82,7 @@ fn api_at(system: &System, server: &str) -> String {
 /// An order that stays pending, because no execution handles it: a copy of one that has been settled.
 async fn pending_order(buyer: &Person) -> Uuid {
     let placed = buyer.orders(&new_sku("unknown"), 1, CARD).await;
-    buyer.settled(placed).await;
+    buyer.wait_until_decided(placed).await;
     let table = aws_sdk_dynamodb::Client::new(&buyer.system.aws);
     let key = |id: Uuid| {
         let text = |value: String| AttributeValue::S(value);

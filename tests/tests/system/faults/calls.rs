@@ -67,7 +67,7 @@ async fn reading_a_post_takes_one_read_and_writing_it_one_more_write() {
 async fn writing_a_comment_takes_one_read_and_one_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
-    let post = person.writes_known_post("Spring").await;
+    let post = person.writes_commentable_post("Spring").await;
     let path = format!("/posts/{post}/comments");
     let create = http_input("comments-create", person.id, &path, &json!({"id": post}));
     assert_calls(&system, "comments-create", &create, 201, &["BatchGetItem", "PutItem"]).await;
@@ -84,7 +84,7 @@ async fn writing_a_comment_takes_one_read_and_one_write() {
 async fn marking_a_notification_and_setting_preferences_each_take_one_read_and_one_write() {
     let system = System::connect().await;
     let person = system.registered("Ara").await;
-    person.is_welcomed().await;
+    person.wait_for_welcome().await;
     let welcome = person.notifications("welcome").await.remove(0);
     let path = format!("/notifications/{}/read", welcome["id"].as_str().unwrap());
     let read = http_input("notifications-read", person.id, &path, &json!({"id": welcome["id"]}));

@@ -28,15 +28,15 @@ async fn a_cancellation_that_races_with_a_confirmation_either_wins_or_gets_409()
         })
         .await;
         let answer = buyer.request(Method::POST, &path).send().await;
-        let settled = buyer.settled(order).await;
+        let decided = buyer.wait_until_decided(order).await;
         let won = answer.status == 202;
         if won {
             assert_eq!(answer.body["status"], "CANCELLED", "{answer:?}");
-            assert_eq!(settled.body["status"], "CANCELLED");
-            assert_eq!(settled.body["reason"], "cancelled_by_user");
+            assert_eq!(decided.body["status"], "CANCELLED");
+            assert_eq!(decided.body["reason"], "cancelled_by_user");
         } else {
             answer.is_problem(409, "conflict");
-            assert_eq!(settled.body["status"], "CONFIRMED");
+            assert_eq!(decided.body["status"], "CONFIRMED");
         }
         (order, won)
     });
@@ -46,7 +46,7 @@ async fn a_cancellation_that_races_with_a_confirmation_either_wins_or_gets_409()
     assert!(0 < cancelled && cancelled < results.len(), "one side has won every race");
 
     let orders: Vec<_> = results.iter().map(|(order, _)| *order).collect();
-    system_tests::shop::at_rest(&system, &orders).await;
+    system_tests::shop::wait_until_settled(&system, &orders).await;
     let confirmed = assert_invariants(&system, &orders, &sku, u64::from(ORDERS)).await;
     assert_eq!(confirmed + cancelled, results.len());
 }

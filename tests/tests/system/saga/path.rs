@@ -8,7 +8,7 @@ use system_tests::{
 };
 use uuid::Uuid;
 
-const BACK: [&str; 4] = ["AbortOrder", "CancelPayment", "ReleaseInventory", "RejectOrder"];
+const COMPENSATIONS: [&str; 4] = ["AbortOrder", "CancelPayment", "ReleaseInventory", "RejectOrder"];
 
 /// Waits until an order's first execution has succeeded, and returns its output.
 async fn output(system: &System, order: Uuid) -> Value {
@@ -59,7 +59,7 @@ async fn a_declined_card_is_compensated_in_an_execution_that_succeeds() {
     let expected = json!({"order_id": order, "outcome": "REJECTED", "reason": "payment_declined"});
     assert_json(&output(&system, order).await, &expected);
     let forward = ["ValidateUser", "ReserveInventory", "AuthorizePayment"];
-    assert_eq!(system.path(&order.to_string()).await, [&forward[..], &BACK].concat());
+    assert_eq!(system.path(&order.to_string()).await, [&forward[..], &COMPENSATIONS].concat());
     assert_eq!(assert_invariants(&system, &[order], &sku, 5).await, 0);
 }
 
@@ -72,7 +72,7 @@ async fn an_order_that_is_out_of_stock_never_gets_to_the_payment() {
     assert_json(&output(&system, order).await, &expected);
     assert_eq!(
         system.path(&order.to_string()).await,
-        [&["ValidateUser", "ReserveInventory"][..], &BACK].concat()
+        [&["ValidateUser", "ReserveInventory"][..], &COMPENSATIONS].concat()
     );
     assert_eq!(assert_invariants(&system, &[order], &sku, 1).await, 0);
 }
@@ -82,8 +82,8 @@ async fn an_order_of_a_deleted_user_is_rejected() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
     // By now the orders service knows the buyer.
-    buyer.is_welcomed().await;
-    system.drained("orders-on-user").await;
+    buyer.wait_for_welcome().await;
+    system.wait_until_drained("orders-on-user").await;
     // The token is still valid, and the orders service may not know of the deletion yet.
     assert_eq!(buyer.delete("/users/me").await.status, 202);
     let answer = buyer.post("/orders", &system_tests::shop::order(&sku, 1, CARD)).await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use system_tests::{
     Person, System,
     faults::{Changes, with_copy},
-    shop::{CARD, OrderRecords, assert_invariants, at_rest, new_sku, order, order_id, shop},
+    shop::{CARD, OrderRecords, assert_invariants, new_sku, order, order_id, shop, wait_until_settled},
     turns::{PROCESSORS, turn},
 };
 
@@ -39,8 +39,8 @@ async fn an_order_is_accepted_even_if_its_execution_cannot_start_and_the_reconci
     assert_eq!(system.execution_status(&id.to_string()).await, None);
     assert_eq!(OrderRecords::read(&system, id).await.reservation, "none");
 
-    system.starts(&id.to_string()).await;
-    at_rest(&system, &[id]).await;
+    system.wait_until_started(&id.to_string()).await;
+    wait_until_settled(&system, &[id]).await;
     assert_eq!(assert_invariants(&system, &[id], &sku, 3).await, 1);
 }
 
@@ -54,6 +54,6 @@ async fn the_reconciler_leaves_running_executions_alone() {
     for order in &orders {
         assert_eq!(system.execution_status(&format!("{order}-2")).await, None);
     }
-    at_rest(&system, &orders).await;
+    wait_until_settled(&system, &orders).await;
     assert_eq!(assert_invariants(&system, &orders, &sku, 20).await, 20);
 }

@@ -10,7 +10,7 @@ use kernel::{
     input::Fields,
     page::PageRequest,
     precondition,
-    problem::{Kind, Problem},
+    problem::{Kind, MAX_BODY_KIB, Problem},
 };
 use lambda_http::{RequestExt, request::RequestContext};
 #[cfg(debug_assertions)]
@@ -21,9 +21,8 @@ use uuid::Uuid;
 use super::local_authorizer;
 use crate::deadline::Deadline;
 
-/// The maximum size of a body, in bytes. The longest text, 64 KiB, is at most 384 KiB of JSON, if every byte is escaped; the rest is
-/// headroom.
-const MAX_BODY: usize = 512 * 1024;
+/// The maximum size of a body, in bytes.
+const MAX_BODY: usize = MAX_BODY_KIB * 1024;
 
 /// The caller of a request, verified by the API's authorizer.
 #[derive(Clone, Debug)]
@@ -181,7 +180,7 @@ impl Request {
     pub fn bytes(&self) -> Result<&[u8], Problem> {
         let body: &[u8] = self.inner.body().as_ref();
         if body.len() > MAX_BODY {
-            return Err(Problem::too_large(MAX_BODY / 1024));
+            return Err(Problem::too_large(MAX_BODY_KIB));
         }
         Ok(body)
     }

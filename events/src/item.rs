@@ -1,3 +1,5 @@
+//! Items, which orders and the stock consist of.
+
 use std::fmt;
 
 use kernel::{
@@ -7,16 +9,16 @@ use kernel::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A stock keeping unit: names a thing that can be ordered. 1 to 64 letters, digits, `.`, `_` and `-`.
+/// A stock keeping unit, the name of an item that can be ordered: 1 to 64 letters, digits, `.`, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sku(String);
 
 impl Sku {
-    /// The longest there is.
+    /// Maximum characters.
     const MAX: usize = 64;
 
-    /// Takes the text where it is one.
+    /// The SKU, if the text is a valid one.
     pub fn parse(text: &str) -> Option<Self> {
         let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         ((1..=Self::MAX).contains(&text.len()) && text.bytes().all(valid)).then(|| Self(text.to_owned()))
@@ -41,16 +43,16 @@ impl FromField for Sku {
     }
 }
 
-/// How many of a thing: 1 to 1000.
+/// A quantity of one item: 1 to 1000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Quantity(u32);
 
 impl Quantity {
-    /// The most of one thing that an order may have.
+    /// Maximum quantity of one item in an order.
     pub const MAX: u32 = 1000;
 
-    /// Takes the number where it is one to the most.
+    /// The quantity, if the number is from 1 to [`Self::MAX`].
     pub fn new(number: u64) -> Option<Self> {
         u32::try_from(number).ok().filter(|number| (1..=Self::MAX).contains(number)).map(Self)
     }
@@ -88,10 +90,10 @@ impl FromField for Item {
     }
 }
 
-/// So many of a thing at a price each.
+/// An item, its quantity, and its unit price.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PricedItem {
-    /// The thing.
+    /// The stock keeping unit.
     pub sku: Sku,
     /// How many.
     pub quantity: Quantity,
@@ -99,7 +101,7 @@ pub struct PricedItem {
     pub unit_price: Money,
 }
 
-/// Goods as JSON Schema says them: what [`Sku::parse`] and [`Quantity::new`] check.
+/// The JSON Schemas of [`Sku`] and [`Quantity`]: what [`Sku::parse`] and [`Quantity::new`] check.
 #[cfg(feature = "contract")]
 mod contract {
     use std::borrow::Cow;
