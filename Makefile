@@ -15,10 +15,10 @@ build: bootstrap ## Build every function for AWS (arm64)
 	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements/build.txt
 	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --output-format zip --workspace --exclude system-tests
 
-up: bootstrap ## Build, start the local AWS and deploy the stacks that have changed
+up: bootstrap ## Build, start the local cloud and deploy the stacks that have changed
 	@$(LOCAL) up
 
-down: bootstrap ## Stop the local AWS and keep its state
+down: bootstrap ## Stop the local cloud and keep its state
 	@$(LOCAL) down
 
 demo: bootstrap ## Play a story through the API, and start the system first if it is down
@@ -37,7 +37,7 @@ logs: bootstrap ## Print log lines: of the function F=, with the id ID=, SINCE=1
 dead-letters: bootstrap ## List the queues with dead letters, or the dead letters of Q=<consumer> with their reasons (DELETE=1)
 	@$(LOCAL) dead-letters --queue="$$WANTED_Q" --id="$$WANTED" --delete="$$WANTED_DELETE"
 
-redrive: bootstrap ## Put the dead letters of Q=<consumer> back into its queue, or only the one with ID=
+redrive: bootstrap ## Put the dead letters of Q=<consumer> back into its queue, or only those with ID=
 	@$(LOCAL) redrive --queue="$$WANTED_Q" --id="$$WANTED"
 
 order-retry: bootstrap ## Resume the saga of the order ID=<order id> where it stopped
@@ -59,13 +59,13 @@ fuzz: bootstrap ## Send the running system valid and invalid requests, generated
 	@infra/local/bootstrap fuzz
 	@$(LOCAL) fuzz
 
-watch: bootstrap ## Serve the code being edited on port 9000, backed by the local AWS
+watch: bootstrap ## Serve the code being edited on port 9000, backed by the local cloud
 	@$(LOCAL) watch
 
 bench: bootstrap ## Measure cold starts, artifact sizes, the cost of tracing and calls between services
 	@$(LOCAL) bench
 
-clean-local: bootstrap ## Stop the local AWS and delete its state (ALL=1: the tools too)
+clean-local: bootstrap ## Stop the local cloud and delete its state (ALL=1: the tools too)
 	@$(LOCAL) clean $(if $(ALL),--all)
 
 help: ## Print this list

@@ -123,7 +123,8 @@ def run_watch(_: argparse.Namespace) -> None:
 
 
 def run_bench(_: argparse.Namespace) -> None:
-    """Print the artifact size and cold start of each function, compared with a function that does nothing."""
+    """Measure artifact sizes, cold starts, the cost of tracing, and calls between services. Sizes and cold starts are
+    compared with those of a function that does nothing."""
     starts.run()
 
 
@@ -154,18 +155,18 @@ OPTIONS = {
     "logs": {
         "--function": "print only this function's lines",
         "--id": "print only lines that contain this id of an order, a request, a trace, a user, …",
-        "--since": "print only lines since then: 10m, 2h, 14:30 or a date",
+        "--since": "print only lines since this time: 10m, 2h, 14:30 or a date",
         "--follow": "if not empty, keep printing new lines",
         "--raw": "if not empty, print the lines unformatted, as they were logged",
     },
     "dead-letters": {
-        "--queue": "the consumer or its queue; without it, every queue that has messages is listed",
-        "--id": "show only the message with this message id or event id",
+        "--queue": "the consumer or relay, or its queue; without it, every queue that has messages is listed",
+        "--id": "show only the messages with this message id, event id or subject",
         "--delete": "if not empty, delete the messages that are shown",
     },
     "redrive": {
-        "--queue": "the consumer or its queue",
-        "--id": "put back only the message with this message id or event id",
+        "--queue": "the consumer or relay, or its queue",
+        "--id": "put back only the messages with this message id, event id or subject",
     },
 }
 
@@ -184,7 +185,7 @@ COMMANDS = {
     "redrive": (redrive, "put dead letters back into their queue"),
     "watch": (run_watch, "serve the endpoints from the code being edited, on port 9000"),
     "fuzz": (run_fuzz, "send the system valid and invalid requests generated from the API description"),
-    "bench": (run_bench, "print the artifact size and cold start of each function"),
+    "bench": (run_bench, "measure artifact sizes, cold starts, the cost of tracing, and calls between services"),
 }
 
 
@@ -202,7 +203,9 @@ def main() -> int:
             command.add_argument("order", nargs="?", default="", help="the order's id")
         if name == "trace":
             command.add_argument("id", nargs="?", default="", help="id of an order, a post, a trace, a request, …")
-            command.add_argument("--all", action="store_true", help="also list scheduled runs that found nothing to do")
+            command.add_argument(
+                "--all", action="store_true", help="also list idle scheduled runs, polls and requests of the page /docs"
+            )
         for option, meaning in OPTIONS.get(name, {}).items():
             command.add_argument(option, default="", help=meaning)
     arguments = parser.parse_args()

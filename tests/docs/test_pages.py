@@ -69,8 +69,8 @@ def calls(page: str) -> list[Call]:
 
 
 def environment() -> dict[str, str]:
-    """The environment without the options of a `make` that runs these tests. They must not reach the README's
-    `make`."""
+    """The environment without the options of a `make` that runs these tests. They must not reach the
+    `make` in a page."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 
 

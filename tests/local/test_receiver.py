@@ -196,7 +196,7 @@ def test_the_page_runs_nothing_but_its_own_script(receiver):
     assert "innerHTML" not in page
 
 
-def test_a_website_whose_name_leads_here_reads_nothing(receiver):
+def test_a_dns_rebinding_attack_reads_nothing(receiver):
     for host, status in (("localhost", 200), ("evil.example", 421), (f"evil.example:{receiver.port}", 421)):
         request = urllib.request.Request(f"http://127.0.0.1:{receiver.port}/api/traces", headers={"Host": host})
         try:

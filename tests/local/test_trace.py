@@ -102,7 +102,7 @@ def test_a_trace_is_found_by_its_id_in_any_format_and_by_a_header(store, form):
     assert [found["trace_id"] for found in store.find(text, 10)] == [trace_id]
 
 
-def test_an_id_that_is_no_uuid_is_found_with_and_without_quotes(store):
+def test_an_id_that_is_not_a_uuid_is_found_with_and_without_quotes(store):
     trace_id = new_trace_id()
     store.add(otlp.spans(span(trace_id, "work", sku_id="Red-Pears.1")[1]))
     assert [len(store.find(text, 10)) for text in ("Red-Pears.1", '"Red-Pears.1"', " Red-Pears.1 ")] == [1, 1, 1]
@@ -118,7 +118,7 @@ def test_the_request_id_of_api_gateway_has_an_error_message_of_its_own(store, te
         trace.run(str(uuid.uuid4()))
 
 
-def test_the_list_hides_what_nobody_looks_for_and_counts_it(store, told):
+def test_the_list_hides_and_counts_idle_runs_polls_and_documentation_requests(store, told):
     store.add(request(new_trace_id()))
     for _ in range(trace.LISTED + 1):
         store.add(run_of_the_schedule())
@@ -154,7 +154,7 @@ def test_the_list_has_polls_and_documentation_requests_that_failed_or_did_someth
     assert "hidden" not in told()
 
 
-def test_the_list_has_everything_if_asked(store, told):
+def test_the_list_has_everything_with_all(store, told):
     store.add(run_of_the_schedule())
     store.add(poll_of_a_queue())
     store.add(poll_of_a_stream("EventBridge PutEvents"))

@@ -159,7 +159,7 @@ def test_no_two_alarms_have_the_same_name_or_watch_the_same_metrics():
 
 
 @ALARMS
-def test_the_page_has_a_row_for_each_alarm(stack, alarm):
+def test_observability_md_has_a_row_for_each_alarm(stack, alarm):
     name = stack.resources[alarm]["Properties"]["AlarmName"]
     rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2], re.MULTILINE))
     # The alarms that each queue or each relay has share one row.
@@ -167,7 +167,7 @@ def test_the_page_has_a_row_for_each_alarm(stack, alarm):
     assert kinds & rows
 
 
-def test_the_page_names_only_existing_alarms_and_exactly_our_own_metrics():
+def test_observability_md_names_only_existing_alarms_and_exactly_our_own_metrics():
     rows = set(re.findall(r"^\| `([^`]+)` ", PAGE.partition("## Alarms")[2].partition("\n## ")[0], re.MULTILINE))
     names = {stack.resources[alarm]["Properties"]["AlarmName"] for stack, alarm in EVERY_ALARM}
     assert rows - names == {"…-dead-letters", "…-relay-behind"}
@@ -176,16 +176,21 @@ def test_the_page_names_only_existing_alarms_and_exactly_our_own_metrics():
     assert sorted(name for cell in cells for name in re.findall(r"`(\w+)`", cell)) == sorted(OWN_METRICS)
 
 
+@ALARMS
+def test_an_alarm_says_whether_it_is_worth_waking_someone_and_the_dashboard_agrees(stack, alarm):
+    properties = stack.resources[alarm]["Properties"]
+    description = properties["AlarmDescription"]
+    assert description.startswith((WAKE, MAIL))
+    assert (properties["AlarmName"] in named_by("Alarms worth waking for")) == description.startswith(WAKE)
+
+
 # the alarms of this stack ---------------------------------------------------------------------------------------------
 
 
 @OWN_ALARMS
-def test_an_alarm_says_what_is_normal_and_whether_it_is_worth_waking_someone(alarm):
-    properties = STACK.resources[alarm]["Properties"]
-    description = properties["AlarmDescription"]
-    assert description.startswith((WAKE, MAIL))
+def test_an_alarm_says_what_is_normal(alarm):
+    description = STACK.resources[alarm]["Properties"]["AlarmDescription"]
     assert "ormal is " in description, "the description has to say what is normal, to compare the threshold with"
-    assert (properties["AlarmName"] in named_by("Alarms worth waking for")) == description.startswith(WAKE)
 
 
 @OWN_ALARMS

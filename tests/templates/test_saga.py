@@ -179,7 +179,7 @@ def test_a_step_catches_every_error(name):
     assert set(errors(named)) <= refusals()
 
 
-def test_only_steps_that_must_not_be_left_undone_park_the_order():
+def test_only_steps_that_have_to_succeed_park_the_order():
     assert {name for name, state in STATES.items() if LAST_RESORT in successors(state)} == PARKED_ON_FAILURE
 
 

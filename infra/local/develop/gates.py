@@ -114,7 +114,7 @@ SYSTEM = (
         # These expect responses within a second, which the orders of the system tests would delay.
         (Step("discovery tests", "cargo test --workspace --test system discovery::", needs_system=True),),
         (Step("trace tests", "cargo test --workspace --test system traces::", needs_system=True),),
-        (Step("operating", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
+        (Step("operator commands", f"{PYTHON} -m pytest -q tests/operate", needs_system=True),),
     ),
     # One after the other: the emulator uses one core, and under more load the effects that tests await come too late.
     (
@@ -132,7 +132,7 @@ SYSTEM = (
     ),
     (
         # Registers another address for a service, for a while.
-        (Step("documents' commands", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),),
+        (Step("commands in documents", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),),
         # Checks the log lines that the tests above have caused.
         (Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),
     ),

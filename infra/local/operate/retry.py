@@ -42,7 +42,7 @@ def run(outputs: dict, order: str) -> None:
     try:
         states.redrive_execution(executionArn=arn)
     except states.exceptions.ExecutionNotRedrivable as error:
-        raise CommandError(f"The execution {name} cannot be redriven: {error.response['Error']['Message']}.") from None
+        raise CommandError(f"The execution {name} cannot be resumed: {error.response['Error']['Message']}.") from None
     console.print("It resumes:")
     saga.follow(arn)
     execution = saga.describe(arn) or execution
