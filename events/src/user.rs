@@ -15,8 +15,7 @@ pub enum UserEvent {
     /// The profile changed.
     #[serde(rename = "user.updated")]
     Updated(UserNamed),
-    /// The profile was deleted. Services delete what they have about the user, except orders and payments, which are business
-    /// records.
+    /// The profile was deleted. Services delete what they have about the user, except orders and payments.
     #[serde(rename = "user.deleted")]
     Deleted(UserDeleted),
 }

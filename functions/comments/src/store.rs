@@ -11,7 +11,7 @@ use runtime::{
         self, Found, Key, List, Table,
         aggregate::{Stored, TOMBSTONE_LIFE},
         copies::Copied,
-        creation::{Creatable, Created, Creation},
+        creation::{Creatable, Creation, WithRequest},
     },
     users::user_copies::{self, UserCopy},
 };
@@ -131,11 +131,11 @@ impl Comments {
         post: Uuid,
         comment: Uuid,
         caller: Uuid,
-    ) -> Result<(Created<Record>, Option<Uuid>), Problem> {
+    ) -> Result<(WithRequest<Record>, Option<Uuid>), Problem> {
         let (comment, post, user) = (key(post, comment), post_key(post), user_copies::key(caller));
         let mut items = self.table.batch_get(&[comment.clone(), post.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Created<Record>>> = items.take(&comment)?;
+        let stored: Option<Stored<WithRequest<Record>>> = items.take(&comment)?;
         let record = stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("comment"))?;
         let post: Option<PostCopy> = items.take(&post)?;
         Ok((record, post.map(|post| post.author_id)))
@@ -181,7 +181,7 @@ impl Comments {
     /// Deletes a comment; 409 if another request changed it at the same time.
     pub async fn delete(
         &self,
-        record: &Created<Record>,
+        record: &WithRequest<Record>,
         event: CloudEvent<CommentEvent>,
     ) -> Result<(), Problem> {
         let Comment { id, post_id, version, .. } = record.aggregate.comment;
@@ -212,7 +212,7 @@ impl Comments {
         comment: Key,
         delete: impl Fn(&Comment) -> CloudEvent<CommentEvent>,
     ) -> Result<(), table::Error> {
-        let bury = |record: Created<Record>| {
+        let bury = |record: WithRequest<Record>| {
             let comment = &record.aggregate.comment;
             (comment.version, Some(record.origin()), delete(comment))
         };

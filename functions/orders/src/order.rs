@@ -61,7 +61,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason for a step's error, by the error's name.
+    /// The reason to store if a step failed with the error of this name.
     pub fn of_error(name: Option<&str>) -> Self {
         match name.and_then(Refusal::from_name) {
             Some(Refusal::UserNotFound) => Self::UserNotFound,
@@ -116,7 +116,7 @@ pub struct Order {
     pub attempt: u32,
     /// Whether everything that follows from its status is done.
     pub settled: bool,
-    /// When the reconciler handles it at the earliest.
+    /// The earliest time at which the reconciler handles it.
     pub check_at: Timestamp,
     /// When it was placed.
     pub created_at: Timestamp,
@@ -156,10 +156,10 @@ impl Decision {
 
 /// The result of a visit to the state that parks an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Parking {
+pub enum ParkOutcome {
     /// The order waits for an operator.
     Waits(Decision),
-    /// An operator redrove the execution, so the order is resumed.
+    /// The execution goes on: an operator redrove it, or the order is settled already.
     Resumes(Decision),
 }
 
@@ -233,7 +233,7 @@ impl Order {
         if self.parked { Status::NeedsAttention } else { self.status }
     }
 
-    /// The name of the latest execution: the order's id, followed by the attempt from the second on.
+    /// The name of the latest execution: the order's id; from the second attempt on, `<id>-<attempt>`.
     pub fn execution(&self) -> String {
         match self.attempt {
             1 => self.id.to_string(),
@@ -241,7 +241,7 @@ impl Order {
         }
     }
 
-    /// Checks that the saga may still go forward. Refused if the order is confirmed already, or is being compensated.
+    /// Checks that the saga may still go forward. Refused if the order was confirmed, aborted, cancelled or rejected.
     pub fn may_proceed(&self) -> Result<(), Refusal> {
         match self.status {
             Status::Confirmed => Err(Refusal::AlreadyConfirmed),
@@ -317,23 +317,25 @@ impl Order {
 
     /// An execution gave up and leaves the order to an operator. The execution fails after that. If it visits the state again,
     /// an operator has redriven it, so the order is resumed. A retry of the same visit changes nothing.
-    pub fn park(&self, visit: &Visit, now: Timestamp) -> Parking {
+    pub fn park(&self, visit: &Visit, now: Timestamp) -> ParkOutcome {
         let last = self.visit.as_ref();
         if self.settled || (last == Some(visit) && !self.parked) {
-            return Parking::Resumes(Decision::AlreadyMade);
+            return ParkOutcome::Resumes(Decision::AlreadyMade);
         }
         if last == Some(visit) {
-            return Parking::Waits(Decision::AlreadyMade);
+            return ParkOutcome::Waits(Decision::AlreadyMade);
         }
         let visited = Self { visit: Some(visit.clone()), ..self.changed(now) };
         if !self.parked {
-            return Parking::Waits(Self { parked: true, ..visited }.with_event(OrderEvent::NeedsAttention));
+            return ParkOutcome::Waits(
+                Self { parked: true, ..visited }.with_event(OrderEvent::NeedsAttention),
+            );
         }
         if last.is_some_and(|last| last.execution == visit.execution) {
-            return Parking::Resumes(Self { parked: false, ..visited }.without_event());
+            return ParkOutcome::Resumes(Self { parked: false, ..visited }.without_event());
         }
         // It waits already: the reconciler or another execution parked it.
-        Parking::Waits(visited.without_event())
+        ParkOutcome::Waits(visited.without_event())
     }
 
     /// Decides what to do about an order that has not been settled for a while.
@@ -436,7 +438,9 @@ mod tests {
 
     fn given_a_parked_order() -> Order {
         let order = given_a_confirmed_order();
-        let Parking::Waits(decision) = order.park(&visit(1, "first"), later()) else { panic!("it waits") };
+        let ParkOutcome::Waits(decision) = order.park(&visit(1, "first"), later()) else {
+            panic!("it waits")
+        };
         decision.applied_to(&order)
     }
 
@@ -525,27 +529,31 @@ mod tests {
     }
 
     #[test]
-    fn one_visit_parks_the_next_resumes_and_retries_change_nothing() {
+    fn the_first_visit_parks_the_second_resumes_and_a_retry_of_either_changes_nothing() {
         let parked = given_a_parked_order();
         assert_eq!((parked.visible_status(), parked.status), (Status::NeedsAttention, Status::Confirmed));
-        assert_eq!(parked.park(&visit(1, "first"), later()), Parking::Waits(Decision::AlreadyMade));
+        assert_eq!(parked.park(&visit(1, "first"), later()), ParkOutcome::Waits(Decision::AlreadyMade));
         assert_eq!(parked.cancel(later()), Err(TooLate(Status::NeedsAttention)));
 
-        let Parking::Resumes(decision) = parked.park(&visit(1, "second"), later()) else {
+        let ParkOutcome::Resumes(decision) = parked.park(&visit(1, "second"), later()) else {
             panic!("it resumes")
         };
         let resumed = decision.applied_to(&parked);
         assert_eq!(resumed.visible_status(), Status::Confirmed);
-        assert_eq!(resumed.park(&visit(1, "second"), later()), Parking::Resumes(Decision::AlreadyMade));
+        assert_eq!(resumed.park(&visit(1, "second"), later()), ParkOutcome::Resumes(Decision::AlreadyMade));
 
-        let Parking::Waits(decision) = resumed.park(&visit(1, "third"), later()) else { panic!("it waits") };
+        let ParkOutcome::Waits(decision) = resumed.park(&visit(1, "third"), later()) else {
+            panic!("it waits")
+        };
         assert!(matches!(published(decision), OrderEvent::NeedsAttention(_)));
     }
 
     #[test]
     fn another_execution_does_not_resume_a_parked_order() {
         let parked = given_a_parked_order();
-        let Parking::Waits(decision) = parked.park(&visit(2, "first"), later()) else { panic!("it waits") };
+        let ParkOutcome::Waits(decision) = parked.park(&visit(2, "first"), later()) else {
+            panic!("it waits")
+        };
         let Decision::Change(changed) = decision else { panic!("the visit is stored") };
         assert_eq!((changed.order.visible_status(), changed.event), (Status::NeedsAttention, None));
     }
@@ -554,7 +562,7 @@ mod tests {
     fn a_settled_order_is_not_parked() {
         let order = given_an_aborted_order();
         let rejected = order.reject(later()).unwrap().applied_to(&order);
-        assert_eq!(rejected.park(&visit(1, "late"), later()), Parking::Resumes(Decision::AlreadyMade));
+        assert_eq!(rejected.park(&visit(1, "late"), later()), ParkOutcome::Resumes(Decision::AlreadyMade));
     }
 
     #[test]

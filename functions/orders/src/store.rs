@@ -12,7 +12,7 @@ use runtime::{
     table::{
         self, Found, Key, List, Table, Written,
         aggregate::Stored,
-        creation::{Creatable, Created, Creation},
+        creation::{Creatable, Creation, WithRequest},
     },
     telemetry::traceparent,
     users::user_copies::{self, UserCopy},
@@ -121,16 +121,16 @@ impl Orders {
     }
 
     /// The buyer's own order, for a change: 403 if the buyer's profile has been deleted.
-    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<Created<Record>, Problem> {
+    pub async fn find_to_change(&self, order: Uuid, buyer: Uuid) -> Result<WithRequest<Record>, Problem> {
         let (order, user) = (key(order), user_copies::key(buyer));
         let mut items = self.table.batch_get(&[order.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Created<Record>>> = items.take(&order)?;
+        let stored: Option<Stored<WithRequest<Record>>> = items.take(&order)?;
         own(stored.and_then(Stored::live), buyer)
     }
 
-    async fn read(&self, key: Key) -> Result<Option<Created<Record>>, table::Error> {
-        Ok(self.table.get::<Stored<Created<Record>>>(key).await?.and_then(Stored::live))
+    async fn read(&self, key: Key) -> Result<Option<WithRequest<Record>>, table::Error> {
+        Ok(self.table.get::<Stored<WithRequest<Record>>>(key).await?.and_then(Stored::live))
     }
 
     /// A page of a buyer's orders, newest first.
@@ -161,7 +161,7 @@ impl Orders {
         Ok(self.existing(order).await?.aggregate.order)
     }
 
-    async fn existing(&self, order: Uuid) -> Result<Created<Record>, table::Error> {
+    async fn existing(&self, order: Uuid) -> Result<WithRequest<Record>, table::Error> {
         let record = self.read(key(order)).await?;
         record.ok_or_else(|| table::Error::Broken(format!("there is no order {order}").into()))
     }
@@ -181,7 +181,7 @@ impl Orders {
     /// Like [`Self::decide`], for an order that has been read. If the order has changed since, it is read and decided again.
     pub async fn decide_from<D, E>(
         &self,
-        mut record: Created<Record>,
+        mut record: WithRequest<Record>,
         decide: impl Fn(&Order) -> Result<(D, Decision), E>,
     ) -> Result<(D, Order), E>
     where
@@ -206,7 +206,7 @@ impl Orders {
     /// Stores a change of the order that was read; false if it has changed since.
     async fn replace(
         &self,
-        read: &Created<Record>,
+        read: &WithRequest<Record>,
         changed: Order,
         event: Option<CloudEvent<OrderEvent>>,
     ) -> Result<bool, table::Error> {
@@ -255,7 +255,7 @@ fn count(order: &Order, event: &OrderEvent) {
     DECISION_TIME.record(order.updated_at.since(order.created_at));
 }
 
-fn own(record: Option<Created<Record>>, buyer: Uuid) -> Result<Created<Record>, Problem> {
+fn own(record: Option<WithRequest<Record>>, buyer: Uuid) -> Result<WithRequest<Record>, Problem> {
     record
         .filter(|record| record.aggregate.order.buyer_id == buyer)
         .ok_or_else(|| Problem::not_found("order"))
@@ -277,7 +277,7 @@ mod tests {
         let placed = Record { traceparent: Some("00-1-2-01".to_owned()), ..Record::new(order.clone()) };
         let key = IdempotencyKey::parse(b"k").unwrap();
         let request = CreationRequest::new(order.buyer_id, "POST /orders", Some(&key), &order.draft);
-        let placed = Created::by(&request, placed);
+        let placed = WithRequest::by(&request, placed);
         let changed = placed.with(placed.aggregate.changed(Order { version: 2, ..order }));
         assert_eq!(
             (&changed.aggregate.traceparent, changed.origin(), changed.aggregate.order.version),

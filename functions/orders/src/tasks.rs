@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     draft::PaymentMethod,
     metrics::ORDERS_PARKED,
-    order::{Order, Parking, Quote, Reason, Status, Visit},
+    order::{Order, ParkOutcome, Quote, Reason, Status, Visit},
     store::Orders,
 };
 
@@ -137,8 +137,8 @@ pub async fn park(orders: &Orders, task: &Task<Park>) -> Result<Done, StepError>
     let now = Timestamp::now();
     let decide = |order: &Order| {
         Ok(match order.park(visit, now) {
-            Parking::Waits(decision) => (true, decision),
-            Parking::Resumes(decision) => (false, decision),
+            ParkOutcome::Waits(decision) => (true, decision),
+            ParkOutcome::Resumes(decision) => (false, decision),
         })
     };
     let (waits, _) = orders.decide::<_, StepError>(*order_id, decide).await?;

@@ -32,7 +32,7 @@ impl Cashier {
         Ok(Self { payments, provider })
     }
 
-    /// Carries out a command. Returns the record afterwards.
+    /// Carries out a command. Returns the record that is then stored.
     pub async fn carry_out(&self, order_id: Uuid, command: &Command) -> Result<PaymentRecord, StepError> {
         let mut record = self.payments.find(order_id).await?;
         let mut intent = None;

@@ -1,7 +1,7 @@
 //! The aggregate: what a payment is, how it changes, and what a step of the saga does next.
 //!
-//! A step is a loop: [`next_action`] looks at the record in the table and at the provider's answer since it was read, and returns
-//! one action. The caller carries it out and calls again with the result, until nothing is left to do. The action depends only
+//! A step is a loop: [`next_action`] takes the record as it was last read or written, and the provider's answer since then if there
+//! is one, and returns one action. The caller carries it out and calls again with the result, until nothing is left to do. The action depends only
 //! on the current record, never on what an earlier attempt was about to do. So a step can be interrupted anywhere, run twice,
 //! and race with any other.
 //!
@@ -233,11 +233,12 @@ pub enum Action {
     Begin(Purchase),
     /// Send a request to the provider, and call again with its answer and the same record.
     Ask(ProviderRequest),
-    /// Replace the version before this one, with its event, and call again with the record afterwards.
+    /// Write this payment and its event if the table still has the version before it; call again with the record that is then
+    /// stored.
     Write(Box<Payment>),
-    /// Write a tombstone if there is no record, and call again with the record afterwards.
+    /// Write a tombstone if there is no record; call again with the record that is then stored.
     WriteTombstone,
-    /// The command is carried out.
+    /// The command has been carried out, or there is nothing to do.
     Done,
     /// The command is refused, for good.
     Refuse(Refusal),
@@ -287,7 +288,7 @@ fn capture(payment: &Payment, intent: Option<&IntentStatus>) -> Action {
 fn cancel(payment: &Payment, intent: Option<&IntentStatus>) -> Action {
     let done = match payment.status {
         Status::Cancelled | Status::Refunded => true,
-        // It stays declined. It is still cancelled at the provider, so that the intent cannot be confirmed again.
+        // It stays declined, but is cancelled at the provider, so that the intent cannot be confirmed again.
         Status::Declined => payment.provider_reference.is_none() || intent == Some(&IntentStatus::Cancelled),
         Status::Pending | Status::Authorized | Status::Captured => false,
     };

@@ -72,14 +72,14 @@ impl Payments {
         Ok(record(self.table.get(key(order_id)).await?))
     }
 
-    /// Stores a new payment if there is no record. Returns the record afterwards.
+    /// Stores a new payment if there is no record. Returns the record that is then stored.
     pub async fn begin(&self, payment: Payment) -> Result<PaymentRecord, table::Error> {
         let order_id = payment.order_id;
         let written = self.put(order_id, Stored::Live(&payment)).await?;
         Ok(written.unwrap_or(PaymentRecord::Payment(payment)))
     }
 
-    /// Stores a tombstone, so that no payment can begin, if there is no record. Returns the record afterwards.
+    /// Stores a tombstone, so that no payment can begin, if there is no record. Returns the record that is then stored.
     pub async fn write_tombstone(
         &self,
         order_id: Uuid,
@@ -89,7 +89,7 @@ impl Payments {
         Ok(self.put(order_id, Stored::Deleted(tombstone)).await?.unwrap_or(PaymentRecord::Tombstone))
     }
 
-    /// Replaces the version before this one, with the event. Returns the record afterwards.
+    /// Replaces the version before this one, with the event. Returns the record that is then stored.
     pub async fn change(&self, payment: Payment, now: Timestamp) -> Result<PaymentRecord, table::Error> {
         let (key, read) = (key(payment.order_id), payment.version - 1);
         match self.table.replace(key, read, &payment, payment.event(now)).await? {

@@ -10,7 +10,7 @@ use runtime::{
     table::{
         self, Found, Key, List, Table,
         aggregate::Stored,
-        creation::{Creatable, Created, Creation},
+        creation::{Creatable, Creation, WithRequest},
     },
     users::user_copies::{self, UserCopy},
 };
@@ -94,11 +94,11 @@ impl Posts {
     }
 
     /// The post, for a change by the caller; 403 if the caller is not its author.
-    pub async fn find_own(&self, id: Uuid, caller: Uuid) -> Result<Created<Record>, Problem> {
+    pub async fn find_own(&self, id: Uuid, caller: Uuid) -> Result<WithRequest<Record>, Problem> {
         let (post, user) = (key(id), user_copies::key(caller));
         let mut items = self.table.batch_get(&[post.clone(), user.clone()]).await?;
         user_copies::refuse_deleted(items.take(&user)?.as_ref())?;
-        let stored: Option<Stored<Created<Record>>> = items.take(&post)?;
+        let stored: Option<Stored<WithRequest<Record>>> = items.take(&post)?;
         let record = stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("post"))?;
         if record.aggregate.post.author.id == caller { Ok(record) } else { Err(Problem::forbidden("post")) }
     }
@@ -154,7 +154,7 @@ impl Posts {
     /// Deletes a post; 409 if another request changed it at the same time.
     pub async fn delete(
         &self,
-        record: &Created<Record>,
+        record: &WithRequest<Record>,
         event: CloudEvent<PostEvent>,
     ) -> Result<(), Problem> {
         let Post { id, version, .. } = record.aggregate.post;
@@ -179,7 +179,7 @@ impl Posts {
         post: Key,
         delete: impl Fn(&Post) -> CloudEvent<PostEvent>,
     ) -> Result<(), table::Error> {
-        let bury = |record: Created<Record>| {
+        let bury = |record: WithRequest<Record>| {
             let post = &record.aggregate.post;
             (post.version, Some(record.origin()), delete(post))
         };

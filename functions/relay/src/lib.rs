@@ -1,9 +1,9 @@
 //! The outbox relay: from a table's stream to the event bus.
 //!
 //! An item's event is published if the item's previous image does not have it. `PutEvents` answers per entry: failed entries
-//! are retried, and those that still fail are reported to Lambda as batch item failures, so that the stream's checkpoint never
-//! passes an event that was not published. An event can be published twice (a crash between `PutEvents` and the checkpoint),
-//! which consumers must tolerate.
+//! are retried, and those that still fail are reported to Lambda as batch item failures, so that the stream delivers them again,
+//! for 24 hours. After that Lambda sends a dead letter that names the batch. An event can be published twice (a crash between
+//! `PutEvents` and the checkpoint), which consumers must tolerate.
 
 use std::time::Duration;
 

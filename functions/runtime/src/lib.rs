@@ -1,9 +1,9 @@
 //! The Lambda and AWS side of every function: a file in `src/bin/` connects what it needs from here with
 //! the service's own code and hands over.
 //!
-//! | module | what it connects to |
+//! | module | what it is for |
 //! |---|---|
-//! | [`serve`] | Lambda: HTTP endpoints, consumers, streams, steps of a saga, schedules |
+//! | [`serve`] | Lambda's invocations: HTTP endpoints, consumers, streams, steps of a saga, schedules |
 //! | [`table`] | a service's DynamoDB table: items, aggregates with their events, copies of other services' data |
 //! | [`aws`] | the other AWS services: event bus, queues, Cloud Map, user pool, mail, state machine, secrets |
 //! | [`services`] | the other services of the system: finding and calling them |

@@ -44,7 +44,7 @@ use inventory::{
 use kernel::{clock::Timestamp, input::Fields, saga::Refusal};
 use orders::{
     draft::Draft,
-    order::{Decision, Order, Parking, Quote, Reason, Reconciliation, Status, Visit},
+    order::{Decision, Order, ParkOutcome, Quote, Reason, Reconciliation, Status, Visit},
 };
 use payments::{
     payment::{self, Command, IntentStatus, Payment, PaymentRecord, Prepared, ProviderName, Purchase},
@@ -466,7 +466,7 @@ impl Protocol {
             Call::Reject => order.reject(now()).map_err(Refusal::name),
             Call::CancelOrder => order.cancel(now()).map_err(|_| "too late"),
             Call::Park(visit) => Ok(match order.park(visit, now()) {
-                Parking::Waits(decision) | Parking::Resumes(decision) => decision,
+                ParkOutcome::Waits(decision) | ParkOutcome::Resumes(decision) => decision,
             }),
             _ => unreachable!("{call:?}"),
         };

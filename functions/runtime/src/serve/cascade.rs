@@ -1,4 +1,4 @@
-//! A change of many items because of one event: deleting all comments of a deleted post.
+//! A change of many items because of one event, for example deleting all comments of a deleted post.
 //!
 //! The work is done page by page. Before the function's time runs out, the cascade stops and returns its [`Progress`], which a new
 //! message carries to the next invocation ([`queue`](super::queue)). If the function is killed, at most the work of one invocation
@@ -15,7 +15,7 @@ use crate::{
     table::{self, IndexEntry, Key, List, Table},
 };
 
-/// The time kept back: with less left, another invocation goes on.
+/// If less time than this is left, another invocation continues.
 const RESERVED_TIME: Duration = Duration::from_secs(5);
 /// The pause between the two passes of a cascade, in seconds. Longer than an endpoint's time-out (10 s) plus the lag of an
 /// index, so that the second pass finds items that were written during the first.

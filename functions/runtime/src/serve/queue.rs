@@ -220,7 +220,7 @@ impl Queue {
         let milliseconds = start.elapsed().as_secs_f64() * 1e3;
         match result {
             Ok(outcome) => {
-                // Only for the first message: the rest of a cascade is delayed on purpose.
+                // Only for the first message of a cascade: for the others the lag would include the cascade's own work.
                 if delivery.progress == Progress::default() {
                     CONSUMER_LAG.record_for(self.consumer.clone(), published.at.elapsed());
                 }
@@ -303,7 +303,7 @@ impl Queue {
     }
 }
 
-/// The fields of that envelope that are needed after parsing.
+/// The fields of [`BusEvent`] that are needed after parsing.
 struct BusMetadata {
     event_type: String,
     at: Timestamp,

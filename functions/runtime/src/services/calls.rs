@@ -284,7 +284,7 @@ impl<T: Entity> Client<T> {
         };
         match found {
             Some(entity) if entity.id() != id => {
-                Err(AttemptError::retryable(format!("the response has another {}", T::NAME)))
+                Err(AttemptError::retryable(format!("the response is a different {}", T::NAME)))
             }
             found => Ok(found),
         }
@@ -490,7 +490,7 @@ mod tests {
                         head.push_str(&line);
                         head.push('\n');
                     }
-                    // The rest at the end of the connection is the body of the last request.
+                    // The connection was closed. What is left in `head` is the body of the last request, not a new request.
                     _ => return,
                 }
             }
@@ -523,7 +523,7 @@ mod tests {
         Post { id: ID, title: "Spring".to_owned() }
     }
 
-    /// A directory that returns the given instances, and counts the reports about them.
+    /// A directory that returns the given instances, and counts the calls of `invalidate`.
     #[derive(Debug)]
     struct Fixed(Result<Instances, ResolveError>, Mutex<usize>);
 
@@ -626,7 +626,7 @@ mod tests {
             (answer("200 OK", "application/json", "rubbish"), "200, but the body is not a post"),
             (answer("200 OK", "application/json", ""), "200, but the body is not a post"),
             (answer("200 OK", "application/json", &rubbish), "200, but the body is not a post"),
-            (answer("200 OK", "application/json", &another), "the response has another post"),
+            (answer("200 OK", "application/json", &another), "the response is a different post"),
             (Some("SSH-2.0-OpenSSH_9.6\r\n".to_owned()), "invalid HTTP"),
             (Some("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{".to_owned()), "no answer within 1500 ms"),
             (Some(String::new()), "connection"),

@@ -12,9 +12,9 @@
 //!
 //! An answer of Cloud Map is used for [`TIME_TO_LIVE`]. If it is older than [`REFRESH_AFTER`], it is still used while a new one is
 //! fetched in the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map
-//! does not respond, the last good answer is used for another [`TIME_TO_LIVE`], with a retry in the background every
-//! [`RETRY_AFTER`]. If a caller reports that an instance does not work, a new answer is fetched at once, but at most
-//! once a second.
+//! does not respond, the last good answer stays in use, with a retry every [`RETRY_AFTER`] in the background; each failed retry
+//! keeps it for another [`TIME_TO_LIVE`]. If a caller reports that an instance does not work, a new answer is fetched at once,
+//! but at most once a second.
 //!
 //! No library does this. moka drops a value when it expires, but here an expired value is still needed if Cloud Map does not respond,
 //! and a value is refreshed shortly before it expires. Nothing runs between calls, because Lambda freezes a function then. So a map and

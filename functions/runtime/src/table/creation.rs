@@ -22,7 +22,7 @@ pub trait Creatable {
 
 /// An aggregate as it is stored, with the digest of the request that created it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Created<T> {
+pub struct WithRequest<T> {
     /// The aggregate.
     #[serde(flatten)]
     pub aggregate: T,
@@ -61,7 +61,7 @@ impl<T> Creation<T> {
     }
 }
 
-impl<T: Creatable> Created<T> {
+impl<T: Creatable> WithRequest<T> {
     /// The aggregate that this request creates.
     pub fn by(request: &CreationRequest, aggregate: T) -> Self {
         Self { aggregate, request: request.digest().to_owned() }
@@ -79,8 +79,8 @@ impl<T: Creatable> Created<T> {
     }
 }
 
-impl<T: Creatable> Stored<Created<T>> {
-    /// The result of a request if this item already has its id.
+impl<T: Creatable> Stored<WithRequest<T>> {
+    /// The result of a request whose id this item already has.
     fn creation<U>(&self, request: &CreationRequest) -> Creation<U> {
         let origin = match self {
             Self::Live(created) => Some(created.origin()),
@@ -106,7 +106,7 @@ impl Table {
         T: Creatable + Serialize + DeserializeOwned,
         P: Payload,
     {
-        let created = Created::by(request, aggregate);
+        let created = WithRequest::by(request, aggregate);
         match self.create(key, &created, event).await? {
             Written::Done => Ok(Creation::Done(created.aggregate)),
             Written::ConditionFailed(Some(present)) => Ok(present.creation(request)),
@@ -142,13 +142,13 @@ mod tests {
         CreationRequest::new(Uuid::nil(), "POST /rooms", Some(&key), &body)
     }
 
-    fn given_a_room_by(request: &CreationRequest) -> Created<Room> {
+    fn given_a_room_by(request: &CreationRequest) -> WithRequest<Room> {
         let room = Room { name: "Attic".to_owned(), created_at: Timestamp::from_microsecond(7) };
-        Created::by(request, room)
+        WithRequest::by(request, room)
     }
 
     #[test]
-    fn a_repeat_gets_the_first_time_even_after_a_change_or_deletion() {
+    fn a_repeat_gets_the_creation_time_even_after_a_change_or_deletion() {
         let first = request("attic");
         let created = given_a_room_by(&first);
         let renamed = created.with(Room { name: "Loft".to_owned(), ..created.aggregate.clone() });
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_tombstone_without_an_origin_refuses_every_request() {
-        let present: Stored<Created<Room>> =
+        let present: Stored<WithRequest<Room>> =
             Stored::Deleted(Tombstone { version: 2, origin: None, expires_at: 0 });
         assert_eq!(present.creation::<Room>(&request("attic")), Creation::KeyReused);
     }
@@ -172,7 +172,7 @@ mod tests {
         let first = request("attic");
         let stored = serde_json::to_value(Stored::Live(given_a_room_by(&first))).unwrap();
         assert_eq!((&stored["request"], &stored["name"]), (&first.digest().into(), &"Attic".into()));
-        let read: Stored<Created<Room>> = serde_json::from_value(stored).unwrap();
+        let read: Stored<WithRequest<Room>> = serde_json::from_value(stored).unwrap();
         assert_eq!(read, Stored::Live(given_a_room_by(&first)));
     }
 }

@@ -1,6 +1,6 @@
 //! Reads and writes a service's DynamoDB table.
 //!
-//! One table per service, keys `pk` and `sk`, items as `serde` types. A classify condition is an answer, not an error. Reads of
+//! One table per service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not an error. Reads of
 //! the table are strongly consistent; reads of a global index cannot be.
 //!
 //! | module | what it does |
@@ -135,7 +135,7 @@ pub enum Written<T> {
 }
 
 impl<T> Written<T> {
-    /// Turns a classify condition into an error of the caller's choice.
+    /// Turns a failed condition into an error of the caller's choice.
     pub fn done_or<E>(self, condition_failed: impl FnOnce() -> E) -> Result<(), E> {
         match self {
             Self::Done => Ok(()),
@@ -363,7 +363,7 @@ fn non_empty(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, 
     (!values.is_empty()).then_some(values)
 }
 
-/// The answer to a classify condition, with the present item that DynamoDB returned.
+/// The answer to a failed condition, with the present item that DynamoDB returned.
 fn condition_failed<T: DeserializeOwned>(present: Option<Item>) -> Result<Written<T>, Error> {
     Ok(Written::ConditionFailed(present.map(serde_dynamo::from_item).transpose()?))
 }

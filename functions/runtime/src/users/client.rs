@@ -1,7 +1,7 @@
 //! A client for the users service.
 //!
 //! By HTTP at `GET /internal/users/{id}`, or by RPC: the function `users-lookup` is invoked directly, with
-//! `{"id": …}`, and answers `{"user": …}` or `{"user": null}`. The callers' roles permit either.
+//! `{"id": …}`, and answers `{"user": …}` or `{"user": null}`. Each caller's role permits one of the two.
 
 use kernel::clock::Timestamp;
 use serde::{Deserialize, Serialize};
