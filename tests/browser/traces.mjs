@@ -90,7 +90,7 @@ await withBrowser(async (browser) => {
   assert.equal(await page.locator(".details:visible").count(), 0, "a click that folds opens nothing");
 
   // What there is to see when there is nothing, and when nobody answers.
-  await page.getByRole("searchbox").fill("0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10");
+  await page.getByRole("searchbox").fill(crypto.randomUUID());
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "No trace with the id" }).waitFor();
   await page.route("**/api/traces?*", (route) => route.fulfill({ json: { items: [], hidden: { scheduled_runs: 1 } } }));
