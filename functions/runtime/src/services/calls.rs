@@ -52,7 +52,7 @@ use crate::{
     Error, aws,
     deadline::Deadline,
     error::chain,
-    retry::pauses,
+    retry::Retries,
     telemetry::{self, XRAY_HEADER, metrics::CALL_FAILURES, xray_header},
 };
 
@@ -233,7 +233,7 @@ impl<T: Entity> Client<T> {
         if time_limit.is_zero() {
             log.fail("no time was left for the call");
         } else {
-            let retries = pauses(FIRST_PAUSE, MAX_RETRIES);
+            let retries = Retries::new(FIRST_PAUSE, MAX_RETRIES);
             let call = attempt.retry(retries).when(|error: &AttemptError| error.retryable);
             match timeout(time_limit, call).await {
                 Ok(Ok(found)) => return Ok(found),

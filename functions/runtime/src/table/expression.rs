@@ -75,6 +75,18 @@ impl Update {
         Self(Condition::new(expression))
     }
 
+    /// Sets the attributes of `set`, at least one, and removes those of `remove`.
+    pub(super) fn of_attributes(set: Item, remove: &[&str]) -> Self {
+        let assignments: Vec<String> = set.keys().map(|name| format!("#{name} = :{name}")).collect();
+        let removals: Vec<String> = remove.iter().map(|name| format!("#{name}")).collect();
+        let mut expression = format!("SET {}", assignments.join(", "));
+        if !removals.is_empty() {
+            expression = format!("{expression} REMOVE {}", removals.join(", "));
+        }
+        let values = set.into_iter().map(|(name, value)| (format!(":{name}"), value)).collect();
+        Self(Condition { expression, values })
+    }
+
     /// Gives `:name` its value.
     #[must_use]
     pub fn value(self, name: &str, value: impl Into<Scalar>) -> Self {
@@ -117,7 +129,7 @@ impl From<&str> for Scalar {
 }
 
 /// `#name → name` for each attribute of an expression, because any name could be a reserved word.
-pub(super) fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
+fn names(expression: &str) -> impl Iterator<Item = (String, String)> {
     expression.split('#').skip(1).map(|rest| {
         let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         (format!("#{}", &rest[..end]), rest[..end].to_owned())

@@ -25,7 +25,10 @@ use std::{collections::HashMap, error, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    operation::{
+        put_item::PutItemError,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{
         AttributeValue, KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
     },
@@ -254,7 +257,7 @@ impl Table {
         let Err(error) = result else { return Ok(Written::Done) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
-                condition_failed(check.item.clone())
+                present(check.item.clone()).map(Written::ConditionFailed)
             }
             _ => Err(classify(error)),
         }
@@ -268,32 +271,12 @@ impl Table {
         remove: &[&str],
         condition: Condition,
     ) -> Result<Written<T>, Error> {
-        let set = to_item(set)?;
-        let assignments: Vec<String> = set.keys().map(|name| format!("#{name} = :{name}")).collect();
-        let removals: Vec<String> = remove.iter().map(|name| format!("#{name}")).collect();
-        let mut expression = format!("SET {}", assignments.join(", "));
-        if !removals.is_empty() {
-            expression = format!("{expression} REMOVE {}", removals.join(", "));
-        }
-        let names = expression::names(&expression).chain(condition.names()).collect();
-        let values = set.into_iter().map(|(name, value)| (format!(":{name}"), value));
-        let result = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key.into_item()))
-            .update_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(non_empty(values.chain(condition.values).collect()))
-            .condition_expression(condition.expression)
-            .return_values(ReturnValue::None)
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .send()
-            .await;
+        let update = Update::of_attributes(to_item(set)?, remove);
+        let result = self.update_item(key, update, condition).return_values(ReturnValue::None).send().await;
         let Err(error) = result else { return Ok(Written::Done) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                condition_failed(check.item.clone())
+                present(check.item.clone()).map(Written::ConditionFailed)
             }
             _ => Err(classify(error)),
         }
@@ -306,18 +289,7 @@ impl Table {
         update: Update,
         condition: Condition,
     ) -> Result<Updated<T>, Error> {
-        let (expression, names, values) = update.into_parts(&condition);
-        let request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key.into_item()))
-            .update_expression(expression)
-            .set_expression_attribute_names(Some(names))
-            .set_expression_attribute_values(non_empty(values))
-            .condition_expression(condition.expression)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(OnFailure::AllOld);
+        let request = self.update_item(key, update, condition).return_values(ReturnValue::AllNew);
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         loop {
             let error = match request.clone().send().await {
@@ -329,13 +301,26 @@ impl Table {
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                    let present = check.item.clone().map(serde_dynamo::from_item).transpose()?;
-                    return Ok(Updated::ConditionFailed(present));
+                    return present(check.item.clone()).map(Updated::ConditionFailed);
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) if retries.wait().await => {}
                 _ => return Err(classify(error)),
             }
         }
+    }
+
+    /// The request of an update if the condition holds. If it does not, DynamoDB returns the present item.
+    fn update_item(&self, key: Key, update: Update, condition: Condition) -> UpdateItemFluentBuilder {
+        let (expression, names, values) = update.into_parts(&condition);
+        self.client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key.into_item()))
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(non_empty(values))
+            .condition_expression(condition.expression)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
     }
 
     /// Deletes one item. A missing one counts as deleted.
@@ -363,9 +348,9 @@ fn non_empty(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, 
     (!values.is_empty()).then_some(values)
 }
 
-/// The answer to a failed condition, with the present item that DynamoDB returned.
-fn condition_failed<T: DeserializeOwned>(present: Option<Item>) -> Result<Written<T>, Error> {
-    Ok(Written::ConditionFailed(present.map(serde_dynamo::from_item).transpose()?))
+/// The present item, which DynamoDB returns if a condition failed.
+fn present<T: DeserializeOwned>(item: Option<Item>) -> Result<Option<T>, Error> {
+    Ok(item.map(serde_dynamo::from_item).transpose()?)
 }
 
 #[cfg(test)]
