@@ -13,7 +13,7 @@
 //! | [`precondition`] | versions as entity tags: `ETag`, `If-Match`, `If-None-Match` |
 //! | [`page`] | `limit`, `cursor` and a page of items |
 //! | [`event`] | the CloudEvents envelope in which every event travels |
-//! | [`saga`] | why steps of the order saga refuse, by public names |
+//! | [`saga`] | why steps of the order saga refuse, by public names, and the status of its executions |
 //! | `contract` | what an endpoint promises, for documents; behind the feature `contract` |
 
 pub mod address;

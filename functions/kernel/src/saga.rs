@@ -1,7 +1,20 @@
-//! Why the steps of the order saga refuse, with public names that never change.
+//! Why the steps of the order saga refuse, with public names that never change, and the status of its executions.
 //!
 //! A step succeeds, refuses, or fails. A refusal is final: it is never retried, and its name decides how the state machine
 //! goes on and which `reason` the order gets. Any other failure (a time-out, a throttled table, a crash) is retried.
+
+/// The status of an execution of the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExecutionStatus {
+    /// There is no execution with this name.
+    NotFound,
+    /// It is running, or will start.
+    Running,
+    /// It has succeeded.
+    Succeeded,
+    /// It failed, was stopped, or timed out.
+    Failed,
+}
 
 /// A step's refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

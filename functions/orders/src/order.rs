@@ -6,7 +6,12 @@
 //! cancelled one only compensated, even if steps are repeated, delayed or interrupted.
 
 use events::{OrderEvent, OrderSummary, PricedItem};
-use kernel::{clock::Timestamp, event::CloudEvent, money::Money, saga::Refusal};
+use kernel::{
+    clock::Timestamp,
+    event::CloudEvent,
+    money::Money,
+    saga::{ExecutionStatus, Refusal},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -170,20 +175,6 @@ pub struct Visit {
     pub execution: String,
     /// The id of the state's entry: the same if the visit is retried, another for the next visit.
     pub entry: String,
-}
-
-/// The status of an order's latest execution. It repeats the runtime's `workflow::ExecutionStatus`, so that the aggregate does
-/// not depend on AWS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ExecutionStatus {
-    /// There is no execution with this name.
-    NotFound,
-    /// It is running, or will start.
-    Running,
-    /// It has succeeded.
-    Succeeded,
-    /// It failed, was stopped, or timed out.
-    Failed,
 }
 
 /// What the reconciler does about an order.

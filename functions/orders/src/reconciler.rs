@@ -9,14 +9,14 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use kernel::clock::Timestamp;
 use runtime::{
     Error,
-    aws::workflow::{self, Workflow},
+    aws::workflow::Workflow,
     deadline::Deadline,
     telemetry::{self, annotate},
 };
 
 use crate::{
     metrics::ORDERS_PARKED,
-    order::{Decision, ExecutionStatus, Order, Reconciliation},
+    order::{Decision, Order, Reconciliation},
     store::{Due, Orders},
     tasks::SagaInput,
 };
@@ -74,12 +74,7 @@ async fn reconcile_one(
     order: &Order,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let execution = match workflow.status(&order.execution()).await? {
-        workflow::ExecutionStatus::NotFound => ExecutionStatus::NotFound,
-        workflow::ExecutionStatus::Running => ExecutionStatus::Running,
-        workflow::ExecutionStatus::Succeeded => ExecutionStatus::Succeeded,
-        workflow::ExecutionStatus::Failed => ExecutionStatus::Failed,
-    };
+    let execution = workflow.status(&order.execution()).await?;
     match order.reconcile(execution, now) {
         Reconciliation::Leave => Ok(()),
         Reconciliation::Start => start(workflow, order).await,

@@ -11,8 +11,7 @@
 //!   reconciler may run at any time, and anything may happen between its reads and writes too.
 //! - The buyer may cancel, and a webhook of the provider may arrive, at any time.
 //!
-//! [`Budget`] limits how often each of these happens. The model says nothing about more than that, but within these limits it
-//! explores everything. [`invariants`] must hold in every state. [`milestones`] must be reached, so that no invariant holds
+//! [`Budget`] sets the maximum number of each. The model proves nothing beyond these limits, but explores everything within them. [`invariants`] must hold in every state. [`milestones`] must be reached, so that no invariant holds
 //! only because the model never reaches a state that could violate it. A protocol with a [`Mistake`] must violate an
 //! invariant.
 //!
@@ -234,7 +233,7 @@ struct World {
     left: Budget,
 }
 
-/// How often each optional action may still happen.
+/// The remaining number of each optional action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Budget {
     /// An invocation exceeds its time-out, or is cut off.
@@ -274,7 +273,7 @@ struct Execution {
     prices: Option<Hashed<Quote>>,
     /// The error that ended the forward steps.
     error: Option<Name>,
-    /// How often it has left the order to an operator.
+    /// The number of times that it has left the order to an operator.
     parks: u8,
 }
 
@@ -818,10 +817,10 @@ impl Saga {
     /// The reconciler's decision about an order that was read before, with the executions as they are now.
     fn reconciliation(&self, order: &Order) -> Reconciliation {
         let execution = match self.executions.get(order.attempt as usize - 1).map(|execution| execution.at) {
-            None => orders::order::ExecutionStatus::NotFound,
-            Some(At::State(_)) => orders::order::ExecutionStatus::Running,
-            Some(At::Succeeded) => orders::order::ExecutionStatus::Succeeded,
-            Some(At::Ended(_)) => orders::order::ExecutionStatus::Failed,
+            None => kernel::saga::ExecutionStatus::NotFound,
+            Some(At::State(_)) => kernel::saga::ExecutionStatus::Running,
+            Some(At::Succeeded) => kernel::saga::ExecutionStatus::Succeeded,
+            Some(At::Ended(_)) => kernel::saga::ExecutionStatus::Failed,
         };
         order.reconcile(execution, order.check_at)
     }

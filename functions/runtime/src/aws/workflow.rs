@@ -7,23 +7,11 @@ use aws_sdk_sfn::{
     operation::{describe_execution::DescribeExecutionError, start_execution::StartExecutionError},
     types::ExecutionStatus as Status,
 };
+use kernel::saga::ExecutionStatus;
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::{aws, environment, telemetry::xray_header};
-
-/// The status of an execution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExecutionStatus {
-    /// There is no execution with this name.
-    NotFound,
-    /// It is running, or will start.
-    Running,
-    /// It has succeeded.
-    Succeeded,
-    /// It failed, was stopped, or timed out.
-    Failed,
-}
 
 /// Step Functions did not answer, or refused.
 #[derive(Debug, Error)]
