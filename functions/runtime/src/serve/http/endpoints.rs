@@ -192,43 +192,27 @@ fn record_outcome(
 ) {
     let time = start.elapsed();
     let milliseconds = time.as_secs_f64() * 1e3;
-    let status = result.unwrap_or_else(|problem| problem.kind.status());
+    let code = result.unwrap_or_else(|problem| problem.kind.status());
+    let status = code.as_u16();
     let endpoint = format!("{method} {route}");
     LATENCY.record_for(endpoint.clone(), time);
-    match status {
-        status if status.is_server_error() => SERVER_ERRORS.increment_for(endpoint),
-        status if status.is_client_error() => CLIENT_ERRORS.increment_for(endpoint),
+    match code {
+        code if code.is_server_error() => SERVER_ERRORS.increment_for(endpoint),
+        code if code.is_client_error() => CLIENT_ERRORS.increment_for(endpoint),
         _ => SUCCESSES.increment_for(endpoint),
     }
-    unit.annotate("http.response.status_code", i64::from(status.as_u16()));
-    match result {
-        Ok(status) => tracing::info!(method, route, status = status.as_u16(), milliseconds, "answered"),
-        Err(problem) => {
-            let (status, name) = (problem.kind.status(), problem.kind.name());
-            let cause = problem.cause.as_ref().map(|cause| chain(cause.as_ref())).unwrap_or_default();
-            unit.fail(name);
-            if status.is_server_error() {
-                tracing::error!(
-                    method,
-                    route,
-                    status = status.as_u16(),
-                    milliseconds,
-                    problem = name,
-                    cause,
-                    "failed"
-                );
-            } else {
-                tracing::info!(
-                    method,
-                    route,
-                    status = status.as_u16(),
-                    milliseconds,
-                    problem = name,
-                    cause,
-                    "refused"
-                );
-            }
-        }
+    unit.annotate("http.response.status_code", i64::from(status));
+    let Err(failed) = result else {
+        tracing::info!(method, route, status, milliseconds, "answered");
+        return;
+    };
+    let problem = failed.kind.name();
+    let cause = failed.cause.as_ref().map(|cause| chain(cause.as_ref())).unwrap_or_default();
+    unit.fail(problem);
+    if code.is_server_error() {
+        tracing::error!(method, route, status, milliseconds, problem, cause, "failed");
+    } else {
+        tracing::info!(method, route, status, milliseconds, problem, cause, "refused");
     }
 }
 
