@@ -202,8 +202,8 @@ def read_complete_logs() -> None:
     lambda_runtime.ProvidedWorker._drain_stderr_bounded = drain
 
 
-# How often, in seconds, each thread that waits for Python's global interpreter lock wakes up to request it. MiniStack
-# has hundreds of threads, and at the default of 5 ms they would keep the processors busy with little else.
+# In seconds: a thread that waits for Python's global interpreter lock wakes up at this interval to request it.
+# MiniStack has hundreds of threads; at the default of 5 ms, waking up would use most of the processors' time.
 sys.setswitchinterval(0.05)
 persist_streams()
 redeliver_failed_records()

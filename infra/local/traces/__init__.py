@@ -1,1 +1,1 @@
-"""Stands in for X-Ray on one machine: receives spans, stores them, and shows them."""
+"""A local replacement for X-Ray: receives, stores and shows spans."""

@@ -1,4 +1,5 @@
-"""Stands in for the X-Ray daemon: stores the spans that arrive by UDP, and serves them by HTTP on the same port.
+"""A local replacement for the X-Ray daemon. Stores the spans that arrive by UDP, and serves them by HTTP on the same
+port.
 
 It is a process of its own, started by `cloud.start()`: `python -m infra.local.traces.receiver <host> <port> <file>`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from infra.local.traces import otlp
 
 MOST_SPANS = 200_000
-# Traces that nobody looks for, by kind. They are most of what arrives, so lists hide them unless asked.
+# The kinds of traces that lists hide by default, because they are most of all traces and show no request.
 HIDDEN = {
     # There is one every minute. It queries once and finds nothing; a run that finds something has more spans.
     "scheduled_runs": "name = 'schedule' and spans <= 2 and errors = 0",

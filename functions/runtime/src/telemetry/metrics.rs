@@ -13,7 +13,7 @@ use metrics_cloudwatch_embedded::{Builder, Collector};
 /// Their namespace in CloudWatch.
 const NAMESPACE: &str = "Madang";
 
-/// A counter.
+/// A counter. Its unit is described at each use, so that a metric is one constant and no list of all metrics has to be kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Count {
     name: &'static str,

@@ -199,7 +199,7 @@ async fn an_order_that_was_never_priced_is_published_without_a_total() {
 async fn a_cancelled_order_is_published_and_notified_once() {
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 5).await;
-    // A cancellation that is sent at once wins most of the time.
+    // An immediate cancellation usually wins.
     let mut tries = 0;
     loop {
         let key = new_sku("key");

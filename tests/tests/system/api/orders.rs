@@ -365,7 +365,7 @@ async fn a_cancellation_either_wins_and_everything_is_undone_or_the_order_is_con
     let system = System::connect().await;
     let (buyer, sku) = shop(&system, 1000).await;
     let mut orders = Vec::new();
-    // A cancellation that is sent at once wins most of the time. How often it loses depends on the machine.
+    // An immediate cancellation usually wins, but can lose on a slow machine.
     let cancelled = loop {
         let order = buyer.orders(&sku, 1, CARD).await;
         orders.push(order);
