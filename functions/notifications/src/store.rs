@@ -15,6 +15,7 @@ use events::NotificationEvent;
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
+    id,
     page::PageRequest,
     precondition,
     problem::{Kind, Problem},
@@ -32,7 +33,7 @@ use crate::notification::{Notification, Preferences};
 /// How long a notification is kept, in seconds: 90 days. DynamoDB removes it then, read or not.
 pub const NOTIFICATION_LIFE: i64 = 90 * 24 * 60 * 60;
 /// How long the lease for mailing a notification lasts, in seconds. Longer than the time-out of the function that holds it
-/// (15 s), but short, because a delivery that meets it is given up after five attempts within 30 s.
+/// (15 s), and short: a delivery that meets it is retried after two seconds, four, eight, and so on.
 const MAIL_LEASE: i64 = 20;
 
 /// A notification as it is stored.
@@ -250,13 +251,14 @@ impl Notifications {
             #[serde(flatten)]
             preferences: Preferences,
             version: u64,
+            write_id: Uuid,
         }
         // The item can exist without preferences, because of its watermark.
         let unchanged = match version_read {
             0 => Condition::new("attribute_not_exists(#version)"),
             version => Condition::version(version),
         };
-        let replaced = Replaced { preferences, version: version_read + 1 };
+        let replaced = Replaced { preferences, version: version_read + 1, write_id: id::new() };
         let written = self.table.set::<IgnoredAny>(settings_key(user), &replaced, &[], unchanged).await?;
         written.done_or(precondition::stale)?;
         Ok(replaced.version)
@@ -289,7 +291,7 @@ impl Notifications {
         )
         .value("now", now.as_second());
         let lease = now.as_second() + MAIL_LEASE;
-        let claim = Lease { email_lease_until: lease };
+        let claim = Lease { email_lease_until: lease, write_id: id::new() };
         let Notification { id, user_id, .. } = *notification;
         Ok(match self.table.set::<Record>(key(user_id, id), &claim, &[], free).await? {
             Written::Done => Mail::Granted { lease },
@@ -301,7 +303,7 @@ impl Notifications {
     /// Returns the lease, so that another delivery can take it at once.
     pub async fn release_mail(&self, notification: &Notification, lease: i64) -> Result<(), table::Error> {
         let own = Condition::new("#email_lease_until = :own").value("own", lease);
-        let released = Lease { email_lease_until: 0 };
+        let released = Lease { email_lease_until: 0, write_id: id::new() };
         let Notification { id, user_id, .. } = *notification;
         self.table.set::<IgnoredAny>(key(user_id, id), &released, &[], own).await?;
         Ok(())
@@ -324,6 +326,8 @@ impl Notifications {
 #[derive(Serialize)]
 struct Lease {
     email_lease_until: i64,
+    /// Of two deliveries in the same second only one has the lease.
+    write_id: Uuid,
 }
 
 /// A sort key after all notifications of `time`, because no id has a character as large as `~`.

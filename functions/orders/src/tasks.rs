@@ -100,7 +100,7 @@ pub async fn validate_user(
     task: &Task<ValidateUser>,
 ) -> Result<Done, StepError> {
     orders.get(task.input.order_id).await?.may_proceed()?;
-    let user = users.get(task.input.buyer_id, task.deadline).await.map_err(StepError::retryable)?;
+    let user = users.get(task.input.buyer_id, task.deadline).await.map_err(StepError::unavailable)?;
     user.map(|_| Done {}).ok_or_else(|| Refusal::UserNotFound.into())
 }
 

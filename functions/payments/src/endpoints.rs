@@ -99,6 +99,6 @@ fn received() -> Result<Reply, Problem> {
 fn failed(error: StepError) -> Problem {
     match error {
         StepError::Refused(refusal) => Problem::internal(refusal.name()),
-        StepError::Retryable(cause) => Problem::unavailable(cause),
+        StepError::Unavailable(cause) | StepError::Retryable(cause) => Problem::unavailable(cause),
     }
 }

@@ -27,6 +27,9 @@ impl From<table::Error> for ProviderError {
 
 impl From<ProviderError> for StepError {
     fn from(error: ProviderError) -> Self {
-        Self::retryable(error)
+        match error {
+            ProviderError::Unavailable(_) => Self::unavailable(error),
+            ProviderError::Broken(_) => Self::retryable(error),
+        }
     }
 }

@@ -1,9 +1,14 @@
 //! The outbox relay: from a table's stream to the event bus.
 //!
 //! An item's event is published if the item's previous image does not have it. `PutEvents` answers per entry: failed entries
-//! are retried, and those that still fail are reported to Lambda as batch item failures, so that the stream delivers them again,
-//! for 24 hours. After that Lambda sends a dead letter that names the batch. An event can be published twice (a crash between
-//! `PutEvents` and the checkpoint), which consumers must tolerate.
+//! are retried, and those that still fail are reported to Lambda as batch item failures, so that the stream delivers them again.
+//! Publishing stops there, because everything behind them is delivered again too. After 22 hours Lambda puts the whole record into a
+//! bucket, from which it can be published later.
+//!
+//! What the bus will never accept, and what is not an event, goes to the dead-letter queue at once, whole and with the reason, so that
+//! it does not block what is behind it.
+//!
+//! An event can be published twice (a crash between `PutEvents` and the checkpoint), which consumers must tolerate.
 
 use std::time::Duration;
 
@@ -11,10 +16,12 @@ use kernel::clock::Timestamp;
 use runtime::{
     Error,
     aws::{
-        bus::{Bus, Entry, MAX_ENTRIES},
+        bus::{Bus, Entry, MAX_ENTRIES, Refusal},
         dead_letters::DeadLetters,
     },
+    deadline::Deadline,
     environment,
+    error::chain,
     retry::Retries,
     serve::stream::StreamRecord,
     telemetry::{
@@ -29,11 +36,13 @@ use serde_json::Value;
 const RETRIES: usize = 2;
 /// Maximum pause before the first of them; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// If less time than this is left, the rest is left to the next invocation: an attempt of `PutEvents`, and a dead letter.
+const ATTEMPT_TIME: Duration = Duration::from_secs(8);
 
 /// An item's attribute that holds its latest event.
 #[derive(Deserialize)]
 struct Image {
-    outbox: Value,
+    outbox: Option<Value>,
 }
 
 /// The fields of an event that the relay reads. The rest is passed on unchanged.
@@ -55,11 +64,14 @@ impl Head {
     }
 }
 
-/// The event of a record, with its JSON; `None` if it has none; an error if the outbox does not hold an event.
+/// The event of a record, with its JSON; `None` if it has none; an error if the record cannot be read or its outbox does not hold an
+/// event.
 fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
-    let Ok(Image { outbox }) = record.new_image() else { return Ok(None) };
-    let published = record.old_image::<Image>().is_some_and(|old| old.outbox.get("id") == outbox.get("id"));
-    if published {
+    let new = record.new_image::<Image>()?;
+    let Some(outbox) = new.and_then(|image| image.outbox) else { return Ok(None) };
+    // An old image that cannot be read does not have the event: publishing it twice is harmless.
+    let before = record.old_image::<Image>().ok().flatten().and_then(|image| image.outbox);
+    if before.is_some_and(|before| before.get("id").is_some() && before.get("id") == outbox.get("id")) {
         return Ok(None);
     }
     let head = Head::deserialize(&outbox).map_err(|error| error.to_string())?;
@@ -80,6 +92,22 @@ impl Waiting {
         let publication =
             Publication::begin(&head.id, &head.kind, &head.subject, head.traceparent.as_deref());
         Self { sequence_number, head, detail, publication }
+    }
+
+    /// Records that the bus has accepted it.
+    fn published(self) {
+        RELAY_LAG.record_for(self.head.service(), self.head.time.elapsed());
+        let sequence_number = self.sequence_number.as_str();
+        self.publication.in_scope(|| tracing::info!(sequence_number, "published"));
+    }
+
+    /// Records that the bus has refused it.
+    fn refused(&self, refusal: &Refusal, attempt: u32) {
+        RELAY_REFUSALS.increment_for(self.head.service());
+        let sequence_number = self.sequence_number.as_str();
+        self.publication.in_scope(|| {
+            tracing::warn!(sequence_number, attempt, cause = %refusal, "the bus refused an event");
+        });
     }
 
     fn entry(&self) -> Entry {
@@ -110,8 +138,9 @@ impl Relay {
         })
     }
 
-    /// Publishes the events of records, in order. Returns the sequence numbers of those that failed.
-    pub async fn publish(&self, records: Vec<StreamRecord>) -> Vec<String> {
+    /// Publishes the events of records, in order. Returns the sequence numbers of those that failed; the records behind them may not
+    /// have been tried.
+    pub async fn publish(&self, records: Vec<StreamRecord>, deadline: Deadline) -> Vec<String> {
         let mut failed = Vec::new();
         let mut waiting = Vec::new();
         for record in &records {
@@ -120,72 +149,83 @@ impl Relay {
                     waiting.push(Waiting::new(record.sequence_number.clone(), head, detail));
                 }
                 Ok(None) => {}
-                Err(reason) => failed.extend(self.give_up(record, &reason).await),
+                Err(reason) => {
+                    let outbox = record.new_image::<Image>().ok().flatten().and_then(|image| image.outbox);
+                    let text = outbox.map_or_else(|| record.raw.clone(), |outbox| outbox.to_string());
+                    if !self.set_aside(&record.sequence_number, &text, &reason).await {
+                        failed.push(record.sequence_number.clone());
+                    }
+                }
             }
         }
-        while !waiting.is_empty() {
+        while failed.is_empty() && !waiting.is_empty() {
             // Passed by value, because the span of a publication ends when it is dropped.
             let rest = waiting.split_off(MAX_ENTRIES.min(waiting.len()));
-            failed.extend(self.put(waiting).await);
+            failed.extend(self.put(waiting, deadline).await);
             waiting = rest;
         }
         failed
     }
 
     /// Puts up to ten entries on the bus, retries those that fail, and returns those that still failed.
-    async fn put(&self, mut left: Vec<Waiting>) -> Vec<String> {
+    async fn put(&self, mut left: Vec<Waiting>, deadline: Deadline) -> Vec<String> {
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         let mut attempt = 0;
-        loop {
+        while deadline.time_left() > ATTEMPT_TIME {
             let entries: Vec<Entry> = left.iter().map(Waiting::entry).collect();
             let results = self.bus.put(&entries).await;
             attempt += 1;
             let mut failed = Vec::new();
             for (waiting, result) in left.into_iter().zip(results) {
-                let sequence_number = waiting.sequence_number.as_str();
                 match result {
-                    Ok(()) => {
-                        RELAY_LAG.record_for(waiting.head.service(), waiting.head.time.elapsed());
-                        waiting.publication.in_scope(|| tracing::info!(sequence_number, "published"));
-                    }
-                    Err(cause) => {
-                        RELAY_REFUSALS.increment_for(waiting.head.service());
-                        waiting.publication.in_scope(|| {
-                            tracing::warn!(sequence_number, attempt, cause, "the bus refused an event");
-                        });
-                        failed.push(waiting);
+                    Ok(()) => waiting.published(),
+                    Err(refusal) => {
+                        waiting.refused(&refusal, attempt);
+                        let set_aside = match &refusal {
+                            Refusal::Permanent(reason) => {
+                                self.set_aside(&waiting.sequence_number, &waiting.detail, reason).await
+                            }
+                            Refusal::Retryable(_) => false,
+                        };
+                        if !set_aside {
+                            failed.push(waiting);
+                        }
                     }
                 }
             }
-            if failed.is_empty() || !retries.wait().await {
-                let give_back = |waiting: Waiting| {
-                    waiting.publication.failed();
-                    waiting.sequence_number
-                };
-                return failed.into_iter().map(give_back).collect();
-            }
             left = failed;
+            if left.is_empty() || !retries.wait().await {
+                break;
+            }
         }
+        let give_back = |waiting: Waiting| {
+            waiting.publication.failed();
+            waiting.sequence_number
+        };
+        left.into_iter().map(give_back).collect()
     }
 
-    /// Moves a record that is not an event to the dead-letter queue, so that it does not block the events behind it. If that
-    /// fails, it stays in the stream.
-    async fn give_up(&self, record: &StreamRecord, reason: &str) -> Option<String> {
-        let sequence_number = record.sequence_number.as_str();
-        let outbox = record.new_image::<Value>().unwrap_or_default().to_string();
-        match self.dead_letters.send(&outbox, reason).await {
+    /// Moves what can never be published to the dead-letter queue, so that it does not block the events behind it. False if that
+    /// fails: then it stays in the stream.
+    async fn set_aside(&self, sequence_number: &str, text: &str, reason: &str) -> bool {
+        match self.dead_letters.send(text, reason).await {
             Ok(()) => {
                 DEAD_LETTERS.increment_for(self.function.clone());
                 // The reason can quote the item, so it is sent with it and not logged.
                 tracing::error!(
                     sequence_number,
-                    "not an event: the dead-letter queue has the item and the reason"
+                    "cannot be published: the dead-letter queue has the item and the reason"
                 );
-                None
+                true
             }
             Err(error) => {
-                tracing::error!(sequence_number, cause = %error, "could not be moved to the dead-letter queue; it stays in the stream");
-                Some(sequence_number.to_owned())
+                let cause = chain(error.as_ref());
+                tracing::error!(
+                    sequence_number,
+                    cause,
+                    "could not be moved to the dead-letter queue; it stays in the stream"
+                );
+                false
             }
         }
     }
@@ -193,7 +233,9 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use serde_dynamo::Item;
+    use std::collections::HashMap;
+
+    use serde_dynamo::{AttributeValue, Item};
     use serde_json::json;
 
     use super::*;
@@ -240,7 +282,20 @@ mod tests {
 
     #[test]
     fn an_outbox_that_holds_no_event_is_an_error() {
-        let record = StreamRecord::new("1", Item::default(), image(&json!({"id": "a", "type": 7})));
+        for outbox in [json!({"id": "a", "type": 7}), json!({}), json!("a"), json!([1]), json!(false)] {
+            let record = StreamRecord::new("1", Item::default(), image(&outbox));
+            assert!(event(&record).is_err(), "{outbox}");
+        }
+        let binary = [("outbox".to_owned(), AttributeValue::B(vec![7]))];
+        let record = StreamRecord::new("1", Item::default(), binary.into_iter().collect::<HashMap<_, _>>());
         assert!(event(&record).is_err());
+    }
+
+    #[test]
+    fn an_event_whose_previous_image_cannot_be_read_is_published() {
+        let binary = [("outbox".to_owned(), AttributeValue::B(vec![7]))];
+        let old = binary.into_iter().collect::<HashMap<_, _>>();
+        let record = StreamRecord::new("1", old, image(&outbox("a")));
+        assert!(event(&record).unwrap().is_some());
     }
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lambda_runtime::Context;
+use thiserror::Error;
+use tokio::time::timeout;
 
 /// The time left to an invocation that has no deadline: the time-out that the templates give an endpoint.
 const UNKNOWN_TIME: Duration = Duration::from_secs(10);
@@ -11,6 +13,11 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 /// steps and schedules pass it on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
+
+/// Work that was ended because its time was over. What it had started may still take effect.
+#[derive(Debug, Error)]
+#[error("no result within {} ms", .0.as_millis())]
+pub struct TimedOut(Duration);
 
 impl Deadline {
     /// The deadline of an invocation, read at its start. `cargo lambda watch`, unlike Lambda, can name a time that has passed.
@@ -23,6 +30,18 @@ impl Deadline {
     /// The deadline that is `time` from now.
     pub fn after(time: Duration) -> Self {
         Self(Instant::now() + time)
+    }
+
+    /// The deadline of a part of the work, which leaves `reserved` for the rest.
+    #[must_use]
+    pub fn reserving(self, reserved: Duration) -> Self {
+        Self::after(self.time_left().saturating_sub(reserved))
+    }
+
+    /// Runs work until the deadline, and ends it then.
+    pub async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, TimedOut> {
+        let time = self.time_left();
+        timeout(time, work).await.map_err(|_| TimedOut(time))
     }
 
     /// How long the work still has.
@@ -57,6 +76,16 @@ mod tests {
             let left = Deadline::of(&invocation(passed)).time_left();
             assert!(left > 9 * SECOND && left <= UNKNOWN_TIME, "{left:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn work_ends_at_its_deadline() {
+        let soon = Deadline::after(Duration::from_millis(20));
+        assert_eq!(soon.bound(async { 7 }).await.unwrap(), 7);
+        let ended = soon.bound(std::future::pending::<()>()).await.unwrap_err();
+        assert!(ended.to_string().starts_with("no result within "), "{ended}");
+        let left = Deadline::after(60 * SECOND).reserving(20 * SECOND).time_left();
+        assert!(left > 30 * SECOND && left <= 40 * SECOND, "{left:?}");
     }
 
     #[test]

@@ -6,12 +6,10 @@ use api_docs::{endpoints, page::Page};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Page::connect()?)
+    runtime::run(async || {
+        Ok(Endpoints::new(Page::connect()?)
             .on("GET", "/openapi.json", endpoints::description)
             .on("GET", "/docs", endpoints::page)
-            .on("GET", "/docs/{file}", endpoints::file)
-            .serve()
-            .await
+            .on("GET", "/docs/{file}", endpoints::file))
     })
 }

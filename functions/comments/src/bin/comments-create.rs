@@ -6,10 +6,11 @@ use comments::{endpoints, store::Comments};
 use runtime::{serve::http::Endpoints, users::UsersClient};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new((Comments::connect().await?, UsersClient::rpc().await?))
-            .on("POST", "/posts/{id}/comments", endpoints::create)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new((Comments::connect().await?, UsersClient::rpc().await?)).on(
+            "POST",
+            "/posts/{id}/comments",
+            endpoints::create,
+        ))
     })
 }

@@ -6,10 +6,7 @@ use comments::{endpoints, store::Comments};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Comments::connect().await?)
-            .on("GET", "/posts/{id}/comments", endpoints::list)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Comments::connect().await?).on("GET", "/posts/{id}/comments", endpoints::list))
     })
 }

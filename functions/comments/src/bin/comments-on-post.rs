@@ -6,5 +6,5 @@ use comments::{consumers, store::Comments};
 use runtime::serve::queue;
 
 fn main() -> ExitCode {
-    runtime::run(async { queue::serve(Comments::connect().await?, consumers::on_post).await })
+    runtime::run(async || queue::serve(Comments::connect().await?, consumers::on_post).await)
 }

@@ -6,10 +6,11 @@ use comments::{endpoints, store::Comments};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Comments::connect().await?)
-            .on("PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Comments::connect().await?).on(
+            "PATCH",
+            "/posts/{id}/comments/{comment_id}",
+            endpoints::update,
+        ))
     })
 }

@@ -6,7 +6,7 @@ use inventory::{endpoints, store::Inventory};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Inventory::connect().await?).on("GET", "/inventory", endpoints::list).serve().await
+    runtime::run(async || {
+        Ok(Endpoints::new(Inventory::connect().await?).on("GET", "/inventory", endpoints::list))
     })
 }

@@ -6,10 +6,7 @@ use inventory::{endpoints, store::Inventory};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Inventory::connect().await?)
-            .on("PUT", "/inventory/{sku}", endpoints::put)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Inventory::connect().await?).on("PUT", "/inventory/{sku}", endpoints::put))
     })
 }

@@ -6,5 +6,5 @@ use inventory::{store::Inventory, tasks};
 use runtime::serve::task;
 
 fn main() -> ExitCode {
-    runtime::run(async { task::serve(Inventory::connect().await?, tasks::release).await })
+    runtime::run(async || Ok(task::serve(Inventory::connect().await?, tasks::release)))
 }

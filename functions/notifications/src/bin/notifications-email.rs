@@ -6,7 +6,7 @@ use notifications::{consumers, store::Notifications};
 use runtime::{aws::mail::Mailer, serve::queue, users::UsersClient};
 
 fn main() -> ExitCode {
-    runtime::run(async {
+    runtime::run(async || {
         let state = (Notifications::connect().await?, UsersClient::http().await?, Mailer::connect().await?);
         queue::serve(state, consumers::email).await
     })

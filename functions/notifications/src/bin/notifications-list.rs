@@ -6,10 +6,7 @@ use notifications::{endpoints, store::Notifications};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Notifications::connect().await?)
-            .on("GET", "/notifications", endpoints::list)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Notifications::connect().await?).on("GET", "/notifications", endpoints::list))
     })
 }

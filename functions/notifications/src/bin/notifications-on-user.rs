@@ -6,5 +6,5 @@ use notifications::{consumers, store::Notifications};
 use runtime::serve::queue;
 
 fn main() -> ExitCode {
-    runtime::run(async { queue::serve(Notifications::connect().await?, consumers::on_user).await })
+    runtime::run(async || queue::serve(Notifications::connect().await?, consumers::on_user).await)
 }

@@ -6,11 +6,9 @@ use notifications::{endpoints, store::Notifications};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Notifications::connect().await?)
+    runtime::run(async || {
+        Ok(Endpoints::new(Notifications::connect().await?)
             .on("GET", "/notifications/preferences", endpoints::preferences)
-            .on("PUT", "/notifications/preferences", endpoints::set_preferences)
-            .serve()
-            .await
+            .on("PUT", "/notifications/preferences", endpoints::set_preferences))
     })
 }

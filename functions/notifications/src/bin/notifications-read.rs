@@ -6,11 +6,9 @@ use notifications::{endpoints, store::Notifications};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Notifications::connect().await?)
+    runtime::run(async || {
+        Ok(Endpoints::new(Notifications::connect().await?)
             .on("POST", "/notifications/{id}/read", endpoints::read)
-            .on("POST", "/notifications/read-all", endpoints::read_all)
-            .serve()
-            .await
+            .on("POST", "/notifications/read-all", endpoints::read_all))
     })
 }

@@ -6,10 +6,7 @@ use orders::{endpoints, store::Orders};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Orders::connect().await?)
-            .on("POST", "/orders/{id}/cancel", endpoints::cancel)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Orders::connect().await?).on("POST", "/orders/{id}/cancel", endpoints::cancel))
     })
 }

@@ -6,5 +6,5 @@ use orders::{store::Orders, tasks};
 use runtime::serve::task;
 
 fn main() -> ExitCode {
-    runtime::run(async { task::serve(Orders::connect().await?, tasks::confirm).await })
+    runtime::run(async || Ok(task::serve(Orders::connect().await?, tasks::confirm)))
 }

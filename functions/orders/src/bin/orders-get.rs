@@ -6,7 +6,7 @@ use orders::{endpoints, store::Orders};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Orders::connect().await?).on("GET", "/orders/{id}", endpoints::get).serve().await
+    runtime::run(async || {
+        Ok(Endpoints::new(Orders::connect().await?).on("GET", "/orders/{id}", endpoints::get))
     })
 }

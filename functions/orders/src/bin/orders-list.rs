@@ -6,7 +6,5 @@ use orders::{endpoints, store::Orders};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list).serve().await
-    })
+    runtime::run(async || Ok(Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list)))
 }

@@ -6,5 +6,5 @@ use orders::{consumers, store::Orders};
 use runtime::serve::queue;
 
 fn main() -> ExitCode {
-    runtime::run(async { queue::serve(Orders::connect().await?, consumers::on_user).await })
+    runtime::run(async || queue::serve(Orders::connect().await?, consumers::on_user).await)
 }

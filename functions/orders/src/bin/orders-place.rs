@@ -6,10 +6,8 @@ use orders::{endpoints, store::Orders};
 use runtime::{aws::workflow::Workflow, serve::http::Endpoints, users::UsersClient};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new((Orders::connect().await?, UsersClient::rpc().await?, Workflow::connect().await?))
-            .on("POST", "/orders", endpoints::place)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new((Orders::connect().await?, UsersClient::rpc().await?, Workflow::connect().await?))
+            .on("POST", "/orders", endpoints::place))
     })
 }

@@ -6,7 +6,7 @@ use orders::{reconciler, store::Orders};
 use runtime::{aws::workflow::Workflow, serve::schedule};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        schedule::serve((Orders::connect().await?, Workflow::connect().await?), reconciler::reconcile).await
+    runtime::run(async || {
+        Ok(schedule::serve((Orders::connect().await?, Workflow::connect().await?), reconciler::reconcile))
     })
 }

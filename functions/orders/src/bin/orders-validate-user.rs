@@ -6,7 +6,7 @@ use orders::{store::Orders, tasks};
 use runtime::{serve::task, users::UsersClient};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        task::serve((Orders::connect().await?, UsersClient::http().await?), tasks::validate_user).await
+    runtime::run(async || {
+        Ok(task::serve((Orders::connect().await?, UsersClient::http().await?), tasks::validate_user))
     })
 }

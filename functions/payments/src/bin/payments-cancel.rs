@@ -6,5 +6,5 @@ use payments::{cashier::Cashier, tasks};
 use runtime::serve::task;
 
 fn main() -> ExitCode {
-    runtime::run(async { task::serve(Cashier::connect().await?, tasks::cancel).await })
+    runtime::run(async || Ok(task::serve(Cashier::connect().await?, tasks::cancel)))
 }

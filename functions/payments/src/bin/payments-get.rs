@@ -6,10 +6,7 @@ use payments::{endpoints, store::Payments};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Payments::connect().await?)
-            .on("GET", "/orders/{id}/payment", endpoints::get)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Payments::connect().await?).on("GET", "/orders/{id}/payment", endpoints::get))
     })
 }

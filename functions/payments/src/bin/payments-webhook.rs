@@ -6,10 +6,7 @@ use payments::{cashier::Cashier, endpoints};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Cashier::connect().await?)
-            .on("POST", "/payments/webhook", endpoints::webhook)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Cashier::connect().await?).on("POST", "/payments/webhook", endpoints::webhook))
     })
 }

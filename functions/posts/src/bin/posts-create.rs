@@ -6,10 +6,11 @@ use posts::{endpoints, store::Posts};
 use runtime::{serve::http::Endpoints, users::UsersClient};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new((Posts::connect().await?, UsersClient::rpc().await?))
-            .on("POST", "/posts", endpoints::create)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new((Posts::connect().await?, UsersClient::rpc().await?)).on(
+            "POST",
+            "/posts",
+            endpoints::create,
+        ))
     })
 }

@@ -6,7 +6,7 @@ use posts::{endpoints, store::Posts};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Posts::connect().await?).on("DELETE", "/posts/{id}", endpoints::delete).serve().await
+    runtime::run(async || {
+        Ok(Endpoints::new(Posts::connect().await?).on("DELETE", "/posts/{id}", endpoints::delete))
     })
 }

@@ -6,7 +6,5 @@ use posts::{endpoints, store::Posts};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Posts::connect().await?).on("GET", "/posts", endpoints::list).serve().await
-    })
+    runtime::run(async || Ok(Endpoints::new(Posts::connect().await?).on("GET", "/posts", endpoints::list)))
 }

@@ -6,5 +6,5 @@ use posts::{consumers, store::Posts};
 use runtime::serve::queue;
 
 fn main() -> ExitCode {
-    runtime::run(async { queue::serve(Posts::connect().await?, consumers::on_user).await })
+    runtime::run(async || queue::serve(Posts::connect().await?, consumers::on_user).await)
 }

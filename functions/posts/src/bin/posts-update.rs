@@ -6,7 +6,7 @@ use posts::{endpoints, store::Posts};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Posts::connect().await?).on("PATCH", "/posts/{id}", endpoints::update).serve().await
+    runtime::run(async || {
+        Ok(Endpoints::new(Posts::connect().await?).on("PATCH", "/posts/{id}", endpoints::update))
     })
 }

@@ -6,10 +6,11 @@ use registry::endpoints;
 use runtime::{aws::cloud_map::Registry, serve::http::Endpoints};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Registry::connect().await?)
-            .on("PUT", "/registry/{service}/instances/{id}", endpoints::register)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Registry::connect().await?).on(
+            "PUT",
+            "/registry/{service}/instances/{id}",
+            endpoints::register,
+        ))
     })
 }

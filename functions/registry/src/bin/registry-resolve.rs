@@ -6,10 +6,7 @@ use registry::endpoints;
 use runtime::{aws::cloud_map::CloudMap, serve::http::Endpoints};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(CloudMap::connect().await?)
-            .on("GET", "/registry/{service}", endpoints::resolve)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(CloudMap::connect().await?).on("GET", "/registry/{service}", endpoints::resolve))
     })
 }

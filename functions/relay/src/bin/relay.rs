@@ -6,7 +6,9 @@ use relay::Relay;
 use runtime::serve::stream;
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        stream::serve(Relay::connect().await?, async |relay, records| relay.publish(records).await).await
+    runtime::run(async || {
+        Ok(stream::serve(Relay::connect().await?, async |relay, records, deadline| {
+            relay.publish(records, deadline).await
+        }))
     })
 }

@@ -14,6 +14,11 @@ use crate::{aws, environment, telemetry::xray_header};
 
 /// The message attribute that says why a message is in the dead-letter queue.
 const REASON: &str = "reason";
+/// Maximum length of a reason, in characters.
+const MAX_REASON: usize = 1_000;
+/// Maximum size of a message with its attributes, in bytes
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
+const MAX_MESSAGE: usize = 1024 * 1024;
 
 /// A function's dead-letter queue.
 #[derive(Clone, Debug)]
@@ -30,18 +35,25 @@ impl DeadLetters {
 
     /// Sends the message unchanged, with the reason in the message attribute `reason`.
     pub async fn send(&self, body: &str, reason: &str) -> Result<(), Box<dyn error::Error + Send + Sync>> {
-        // An attribute must not be empty, and counts towards the size limit of a message.
-        let reason: String = reason.chars().take(1_000).collect();
-        self.client
-            .send_message()
-            .queue_url(&self.url)
-            .message_body(body)
-            .message_attributes(REASON, text(reason)?)
-            .set_message_system_attributes(trace_attribute())
-            .send()
-            .await?;
+        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let request = request.set_message_system_attributes(trace_attribute());
+        let reason = fitting(reason, body);
+        // An attribute must not be empty.
+        let request = if reason.is_empty() {
+            request
+        } else {
+            request.message_attributes(REASON, text(reason.to_owned())?)
+        };
+        request.send().await?;
         Ok(())
     }
+}
+
+/// The part of a reason that fits into a message beside its body: an attribute counts with its name, type and value.
+fn fitting<'a>(reason: &'a str, body: &str) -> &'a str {
+    let room = MAX_MESSAGE.saturating_sub(body.len() + REASON.len() + "String".len());
+    let long_enough = reason.char_indices().nth(MAX_REASON).map_or(reason.len(), |(end, _)| end);
+    &reason[..reason.floor_char_boundary(room.min(long_enough))]
 }
 
 /// The system attribute that continues the sender's trace.
@@ -54,4 +66,19 @@ pub(crate) fn trace_attribute()
 /// A message attribute of text.
 pub(crate) fn text(value: String) -> Result<MessageAttributeValue, aws_sdk_sqs::error::BuildError> {
     MessageAttributeValue::builder().data_type("String").string_value(value).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_what_fits_beside_the_body() {
+        assert_eq!(fitting("not an event", "{}"), "not an event");
+        assert_eq!(fitting(&"é".repeat(2_000), "{}"), "é".repeat(MAX_REASON));
+        let body = "x".repeat(MAX_MESSAGE - 17);
+        assert_eq!(fitting("not an event", &body), "not a");
+        assert_eq!(fitting("ééé", &body), "éé");
+        assert_eq!(fitting("not an event", &"x".repeat(MAX_MESSAGE)), "");
+    }
 }

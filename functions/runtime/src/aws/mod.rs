@@ -42,11 +42,13 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use tokio::sync::OnceCell;
 
-/// Time-out of one attempt of one call. Three attempts with their pauses can take all of an endpoint's ten seconds, so code
-/// that makes more than one call sets a limit of its own.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Time-out of one attempt of one call. Three attempts with their pauses take little more than six of an endpoint's ten seconds;
+/// whatever several calls take, the invocation's deadline ends them.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const ATTEMPTS: u32 = 3;
+/// Maximum pause before the first retry; it doubles with each. The SDK's own is a second, but for DynamoDB it is this.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// The root certificates of Amazon Trust Services, which AWS's endpoints have (<https://www.amazontrust.com/repository/>).
 ///
@@ -102,11 +104,13 @@ pub(crate) fn connector() -> SharedHttpConnector {
 /// Only from the environment: at every cold start the default chain would look for profile files and a metadata service,
 /// which a function does not have.
 async fn load() -> SdkConfig {
+    // Made now, so that TLS is set up when the function starts and not in its first request.
+    let connector = connector();
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client_fn(|_, _| connector()))
+        .http_client(http_client_fn(move |_, _| connector.clone()))
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_PAUSE))
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)

@@ -1,13 +1,21 @@
 //! Serves a consumer: events from the bus, through a rule and an SQS queue.
 //!
-//! A message is deleted only once its effect is durable. A failed attempt is retried after a random pause whose maximum doubles. A
-//! message that can never succeed, or that failed five times, is moved to the dead-letter queue, with the reason in
-//! the message attribute `reason`. The queue's own redrive policy is the last resort, for a function that dies before it can
-//! report anything.
+//! A message is deleted only once its effect is durable. One that can never succeed is moved to the dead-letter queue at once, with
+//! the reason in the message attribute `reason`. One whose attempt failed is retried for six hours ([`RETRY_FOR`]), after pauses that
+//! grow to a quarter of an hour, so that an outage of an hour leaves no dead letter.
+//!
+//! The queue's own redrive policy is the last resort, for a message that kills the function every time. Such a message would take the
+//! others of its batch with it. So messages that were delivered before are handled after the new ones, one at a time, in random order,
+//! and each is deleted as soon as it is handled.
 //!
 //! Handlers must be idempotent: SQS delivers at least once.
 
-use std::{error, panic::AssertUnwindSafe, time::Instant};
+use std::{
+    error,
+    marker::PhantomData,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
 use aws_sdk_sqs::Client;
@@ -16,12 +24,15 @@ use kernel::{
     clock::Timestamp,
     event::{CloudEvent, Payload},
 };
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic, Error};
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
 
+#[cfg(debug_assertions)]
+use super::faults::Fault;
 use super::{
-    RETRYABLE,
+    Function, RETRYABLE,
     cascade::{self, Progress},
 };
 use crate::{
@@ -32,15 +43,23 @@ use crate::{
     deadline::Deadline,
     environment,
     error::chain,
-    table::{self, Key, List, Table, copies::Copied},
+    table::{self, Key, List, Table, aggregate::TOMBSTONE_LIFE, copies::Copied},
     telemetry::{
         self, Kind, Unit, from_traceparent, from_xray_header,
-        metrics::{CONSUMER_FAILURES, CONSUMER_LAG, DEAD_LETTERS},
+        metrics::{CONSUMER_FAILURES, CONSUMER_LAG, DEAD_LETTERS, RETRY_AGE},
     },
 };
 
-/// Maximum deliveries of a message: the queue's `maxReceiveCount`.
-const MAX_DELIVERIES: u32 = 5;
+/// How long a message is retried, from when it was sent. The next message of a cascade is a new one.
+const RETRY_FOR: Duration = Duration::from_hours(6);
+/// The longest pause after the first failed delivery; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause.
+const MAX_PAUSE: Duration = Duration::from_mins(15);
+/// The part of an invocation's time that is kept for what follows the handlers: pauses, and dead letters.
+const RESERVED_TIME: Duration = Duration::from_secs(3);
+/// If less time than this is left, a message that was delivered before waits for another invocation.
+const MIN_TIME: Duration = Duration::from_secs(1);
 /// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
 
@@ -128,6 +147,7 @@ struct BusEvent<P> {
     detail: CloudEvent<P>,
 }
 
+/// A queue, and what failed deliveries of its messages need.
 struct Queue {
     consumer: String,
     client: Client,
@@ -135,9 +155,16 @@ struct Queue {
     dead_letters: DeadLetters,
 }
 
-/// Applies events until Lambda ends the process. The messages of a batch are handled concurrently, and only those that failed
-/// are reported as failed.
-pub async fn serve<S, P, H>(state: S, handler: H) -> Result<(), Error>
+/// A function that consumes a queue.
+struct Consumer<S, P, H> {
+    state: S,
+    handler: H,
+    queue: Queue,
+    payload: PhantomData<fn() -> P>,
+}
+
+/// Applies the events of each batch. Only the messages that failed are reported as failed.
+pub async fn serve<S, P, H>(state: S, handler: H) -> Result<impl Function, Error>
 where
     P: DeserializeOwned + Payload,
     H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, ConsumerError>,
@@ -148,27 +175,72 @@ where
         url: environment::required("QUEUE_URL")?,
         dead_letters: DeadLetters::connect().await?,
     };
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<SqsEvent>| {
-        let LambdaEvent { payload, context } = event;
-        let deadline = Deadline::of(&context);
-        let failed = telemetry::invocation(&context, Kind::Consumer, "queue", None, async |_| {
-            join_all(payload.records.iter().map(async |message| {
-                let failed =
-                    queue.handle(message, deadline, async |delivery| handler(&state, delivery).await).await;
-                failed.then(|| message.message_id.clone()).flatten()
-            }))
-            .await
+    Ok(Consumer { state, handler, queue, payload: PhantomData })
+}
+
+impl<S, P, H> Function for Consumer<S, P, H>
+where
+    P: DeserializeOwned + Payload,
+    H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, ConsumerError>,
+{
+    async fn handle(&self, event: &RawValue, context: &Context) -> Result<Box<RawValue>, Diagnostic> {
+        let deadline = Deadline::of(context).reserving(RESERVED_TIME);
+        let failed = telemetry::invocation(context, Kind::Consumer, "queue", None, async |unit| {
+            let batch: SqsEvent = serde_json::from_str(event.get()).map_err(|error| {
+                unit.fail("Unreadable");
+                tracing::error!(cause = %error, "not a batch of messages");
+                super::failed(&error)
+            })?;
+            Ok::<_, Diagnostic>(self.handle_batch(&batch.records, deadline).await)
         })
-        .await;
+        .await?;
         let mut response = SqsBatchResponse::default();
-        for id in failed.into_iter().flatten() {
+        for message in failed {
             let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
+            failure.item_identifier = message;
             response.batch_item_failures.push(failure);
         }
-        Ok::<_, Error>(response)
-    }))
-    .await
+        super::answer(&response)
+    }
+}
+
+impl<S, P, H> Consumer<S, P, H>
+where
+    P: DeserializeOwned + Payload,
+    H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, ConsumerError>,
+{
+    /// Handles a batch, and returns the ids of the messages that must be delivered again.
+    async fn handle_batch(&self, messages: &[SqsMessage], deadline: Deadline) -> Vec<String> {
+        let (new, mut redelivered): (Vec<_>, Vec<_>) =
+            messages.iter().partition(|message| deliveries(message) == 1);
+        let handled = new.iter().map(async |message| (*message, self.handle_one(message, deadline).await));
+        let mut handled = join_all(handled).await;
+        fastrand::shuffle(&mut redelivered);
+        for (position, message) in redelivered.iter().enumerate() {
+            let others = redelivered.len() - position - 1;
+            let share = deadline.time_left() / u32::try_from(others + 1).unwrap_or(u32::MAX);
+            let again = if deadline.time_left() < MIN_TIME {
+                self.queue.pause(message, FIRST_PAUSE).await;
+                true
+            } else {
+                self.handle_one(message, Deadline::after(share.max(MIN_TIME))).await
+            };
+            if !again && others > 0 {
+                self.queue.delete(message).await;
+            }
+            handled.push((message, again));
+        }
+        handled
+            .into_iter()
+            .filter(|(_, again)| *again)
+            .filter_map(|(message, _)| message.message_id.clone())
+            .collect()
+    }
+
+    async fn handle_one(&self, message: &SqsMessage, deadline: Deadline) -> bool {
+        let handler = async |delivery: &Delivery<P>| (self.handler)(&self.state, delivery).await;
+        self.queue.handle(message, deadline, handler).await
+    }
 }
 
 impl Queue {
@@ -190,6 +262,9 @@ impl Queue {
                 Ok((published, delivery)) => {
                     let event = &delivery.event;
                     unit.about(event.id, &published.event_type, P::SUBJECT, event.subject);
+                    if let Some(reason) = too_old(event.time) {
+                        return self.give_up(&unit, message, &reason).await;
+                    }
                     self.apply(&unit, message, &published, &delivery, handler).await
                 }
                 Err(reason) => self.give_up(&unit, message, &format!("not an event: {reason}")).await,
@@ -207,9 +282,20 @@ impl Queue {
         handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, ConsumerError>,
     ) -> bool {
         let start = Instant::now();
-        // Boxed, so that the function's future does not contain the handler's.
-        let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local().await;
-        let result = match applied.unwrap_or_else(|_| Err(ConsumerError::retryable("the handler panicked"))) {
+        let work = async || {
+            // Boxed, so that the function's future does not contain the handler's.
+            let applied = AssertUnwindSafe(handler(delivery)).catch_unwind().boxed_local();
+            let applied = delivery.deadline.bound(applied).await.map_err(ConsumerError::retryable)?;
+            applied.unwrap_or_else(|_| Err(ConsumerError::retryable("the handler panicked")))
+        };
+        #[cfg(not(debug_assertions))]
+        let applied = work().await;
+        #[cfg(debug_assertions)]
+        let applied = {
+            let fault = Fault::next(&self.consumer, &delivery.event.id.to_string());
+            fault.around(work, ConsumerError::retryable).await
+        };
+        let result = match applied {
             Ok(Outcome::Continues(progress)) => {
                 self.continue_later(message, &progress).await.map(|()| "continues")
             }
@@ -230,15 +316,19 @@ impl Queue {
             }
             Err(ConsumerError::Permanent(reason)) => self.give_up(unit, message, &reason).await,
             Err(error @ ConsumerError::Retryable(_)) => {
-                let deliveries = deliveries(message);
-                if deliveries >= MAX_DELIVERIES {
-                    let reason = format!("failed {deliveries} times, the last time with: {error}");
+                let (age, deliveries) = (age(message), deliveries(message));
+                if age >= RETRY_FOR {
+                    let hours = RETRY_FOR.as_secs() / 3600;
+                    let reason = format!(
+                        "failed for {hours} h ({deliveries} deliveries), the last time with: {error}"
+                    );
                     return self.give_up(unit, message, &reason).await;
                 }
                 CONSUMER_FAILURES.increment_for(self.consumer.clone());
+                RETRY_AGE.record_for(self.consumer.clone(), age);
                 unit.fail(RETRYABLE);
                 tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %error, "failed; will be retried");
-                self.pause(message, deliveries).await;
+                self.pause(message, pause(deliveries)).await;
                 true
             }
         }
@@ -285,9 +375,11 @@ impl Queue {
         send.await.map_err(ConsumerError::Retryable)
     }
 
-    /// Shortens a failed message's visibility time-out to a random pause, whose maximum is 2, 4, 8, then 16 seconds.
-    async fn pause(&self, message: &SqsMessage, deliveries: u32) {
-        let seconds = fastrand::i32(1..=1 << deliveries.min(MAX_DELIVERIES));
+    /// Sets the pause before a message is delivered again.
+    async fn pause(&self, message: &SqsMessage, pause: Duration) {
+        // SQS takes whole seconds.
+        #[allow(clippy::cast_possible_truncation, reason = "at most fifteen minutes")]
+        let seconds = (pause.as_secs_f64() * time_scale()).round() as i32;
         let changed = self
             .client
             .change_message_visibility()
@@ -301,6 +393,47 @@ impl Queue {
             tracing::warn!(cause = chain(&error), "could not change the visibility time-out");
         }
     }
+
+    /// Deletes a message that was handled, so that it is not delivered again if the function dies at a later one of its batch.
+    async fn delete(&self, message: &SqsMessage) {
+        let request = self.client.delete_message().queue_url(&self.url);
+        if let Err(error) = request.set_receipt_handle(message.receipt_handle.clone()).send().await {
+            // Lambda deletes it after the batch.
+            tracing::warn!(cause = chain(&error), "could not delete a handled message");
+        }
+    }
+}
+
+/// The pause after a failed delivery: random, between half of a maximum and the maximum, which doubles with each delivery ("equal
+/// jitter": <https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+fn pause(deliveries: u32) -> Duration {
+    let longest =
+        FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(deliveries.saturating_sub(1))).min(MAX_PAUSE);
+    longest.mul_f64(f64::midpoint(1.0, fastrand::f64()))
+}
+
+/// How long ago a message was sent.
+fn age(message: &SqsMessage) -> Duration {
+    let sent =
+        message.attributes.get("SentTimestamp").and_then(|sent| sent.parse().ok()).map(Duration::from_millis);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(sent.unwrap_or(now)).div_f64(time_scale())
+}
+
+/// How many seconds a second of the retries takes: 1, unless a test sets `TIME_SCALE`. Not part of a release build.
+fn time_scale() -> f64 {
+    #[cfg(debug_assertions)]
+    if let Some(scale) = std::env::var("TIME_SCALE").ok().and_then(|scale| scale.parse().ok()) {
+        return scale;
+    }
+    1.0
+}
+
+/// Why an event is not applied any more: the tombstone that would refuse it may have been removed.
+fn too_old(time: Timestamp) -> Option<String> {
+    let days = TOMBSTONE_LIFE / (24 * 60 * 60);
+    let life = Duration::from_secs(TOMBSTONE_LIFE.unsigned_abs());
+    (time.elapsed() > life).then(|| format!("the event is from {time}, more than {days} days ago"))
 }
 
 /// The fields of [`BusEvent`] that are needed after parsing.
@@ -336,4 +469,50 @@ fn read<P: DeserializeOwned>(
 fn deliveries(message: &SqsMessage) -> u32 {
     let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
     count.unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_quarter_of_an_hour_and_never_fall_below_half() {
+        let longest = [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900];
+        for (deliveries, longest) in (1..).zip(longest.map(Duration::from_secs)) {
+            let drawn: Vec<Duration> = (0..500).map(|_| pause(deliveries)).collect();
+            let (least, most) = (*drawn.iter().min().unwrap(), *drawn.iter().max().unwrap());
+            assert!(least >= longest / 2 && least < longest.mul_f64(0.6), "{deliveries}: {least:?}");
+            assert!(most <= longest && most > longest.mul_f64(0.9), "{deliveries}: {most:?}");
+        }
+        assert!(pause(u32::MAX) <= MAX_PAUSE);
+    }
+
+    #[test]
+    fn an_outage_of_an_hour_is_survived_by_every_message_with_hours_to_spare() {
+        let mut since_sent = Duration::ZERO;
+        // The longest pauses.
+        let pauses = (1..).map(|deliveries| FIRST_PAUSE.saturating_mul(1 << (deliveries - 1)).min(MAX_PAUSE));
+        let deliveries = pauses.take_while(|pause| {
+            since_sent += *pause;
+            since_sent < RETRY_FOR
+        });
+        assert!(deliveries.count() > 30);
+    }
+
+    #[test]
+    fn an_age_is_counted_from_when_the_message_was_sent() {
+        let mut message = SqsMessage::default();
+        assert!(age(&message) < MIN_TIME);
+        let hour_ago =
+            SystemTime::now().duration_since(UNIX_EPOCH).unwrap().saturating_sub(Duration::from_hours(1));
+        message.attributes.insert("SentTimestamp".to_owned(), hour_ago.as_millis().to_string());
+        assert!(age(&message) >= Duration::from_hours(1) && age(&message) < Duration::from_mins(61));
+    }
+
+    #[test]
+    fn an_event_that_may_have_outlived_its_tombstone_is_refused() {
+        let days_ago = |days: i64| Timestamp::now().plus_seconds(-days * 24 * 60 * 60);
+        assert_eq!(too_old(days_ago(29)), None);
+        assert!(too_old(days_ago(31)).unwrap().ends_with("more than 30 days ago"));
+    }
 }

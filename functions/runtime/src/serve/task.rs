@@ -3,18 +3,23 @@
 //! A step succeeds, refuses (with a [`Refusal`]'s name, which the state machine knows), or fails and is retried. Steps must be
 //! idempotent and correct in any order, because after a time-out it is unknown whether the step took effect.
 
-use std::{error, panic::AssertUnwindSafe, time::Instant};
+use std::{
+    error,
+    marker::PhantomData,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use futures::FutureExt;
 use kernel::saga::Refusal;
-use lambda_runtime::{Diagnostic, Error, LambdaEvent, service_fn};
+use lambda_runtime::{Context, Diagnostic};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use thiserror::Error as ThisError;
 
-use super::RETRYABLE;
 #[cfg(debug_assertions)]
 use super::faults::Fault;
+use super::{Function, RETRYABLE, UNAVAILABLE};
 use crate::{
     deadline::Deadline,
     error::chain,
@@ -25,18 +30,29 @@ use crate::{
     },
 };
 
+/// The part of an invocation's time that is kept for its answer.
+const RESERVED_TIME: Duration = Duration::from_secs(1);
+
 /// Why a step did not succeed.
 #[derive(Debug, ThisError)]
 pub enum StepError {
     /// A retry cannot succeed.
     #[error("{}", .0.name())]
     Refused(Refusal),
+    /// A dependency does not answer or throttles: the state machine outlasts that.
+    #[error("{}", chain(.0.as_ref()))]
+    Unavailable(Box<dyn error::Error + Send + Sync>),
     /// A retry may succeed, perhaps after someone has fixed the cause.
     #[error("{}", chain(.0.as_ref()))]
     Retryable(Box<dyn error::Error + Send + Sync>),
 }
 
 impl StepError {
+    /// A dependency that does not answer or throttles.
+    pub fn unavailable(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(cause.into())
+    }
+
     /// An error after which a retry may succeed.
     pub fn retryable(cause: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
         Self::Retryable(cause.into())
@@ -45,6 +61,7 @@ impl StepError {
     fn name(&self) -> &'static str {
         match self {
             Self::Refused(refusal) => refusal.name(),
+            Self::Unavailable(_) => UNAVAILABLE,
             Self::Retryable(_) => RETRYABLE,
         }
     }
@@ -58,7 +75,10 @@ impl From<Refusal> for StepError {
 
 impl From<table::Error> for StepError {
     fn from(error: table::Error) -> Self {
-        Self::retryable(error)
+        match error {
+            table::Error::Unavailable(_) => Self::unavailable(error),
+            table::Error::Broken(_) => Self::retryable(error),
+        }
     }
 }
 
@@ -75,24 +95,41 @@ pub struct Task<I> {
     pub deadline: Deadline,
 }
 
-/// Runs a step at every invocation until Lambda ends the process, in the trace of the input's `traceparent`.
-pub async fn serve<S, I, O, H>(state: S, handler: H) -> Result<(), Error>
+/// A function that runs a step.
+struct Step<S, H, I, O> {
+    state: S,
+    handler: H,
+    types: PhantomData<fn(I) -> O>,
+}
+
+/// Runs a step at every invocation, in the trace of the input's `traceparent`, and ends it before Lambda does.
+pub fn serve<S, I, O, H>(state: S, handler: H) -> impl Function
 where
     I: DeserializeOwned,
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
 {
-    lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-        let LambdaEvent { payload, context } = event;
-        let deadline = Deadline::of(&context);
+    Step { state, handler, types: PhantomData }
+}
+
+impl<S, I, O, H> Function for Step<S, H, I, O>
+where
+    I: DeserializeOwned,
+    O: Serialize,
+    H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
+{
+    async fn handle(&self, event: &RawValue, context: &Context) -> Result<Box<RawValue>, Diagnostic> {
+        let deadline = Deadline::of(context).reserving(RESERVED_TIME);
+        // An input that cannot be read at all fails in `perform`.
+        let payload: Value = serde_json::from_str(event.get()).unwrap_or_default();
         let order_id = payload["order_id"].as_str().unwrap_or_default().to_owned();
         let origin = payload["traceparent"].as_str().and_then(from_traceparent);
         let step = context.env_config.function_name.as_str();
-        telemetry::invocation(&context, Kind::Server, step, origin, async |unit| {
+        telemetry::invocation(context, Kind::Server, step, origin, async |unit| {
             let start = Instant::now();
             unit.annotate("order_id", order_id.clone());
             // Boxed, so that the function's future does not contain the handler's.
-            let work = async || perform(&state, payload.clone(), deadline, &handler).boxed_local().await;
+            let work = async || self.perform(payload.clone(), deadline).boxed_local().await;
             #[cfg(not(debug_assertions))]
             let result = work().await;
             #[cfg(debug_assertions)]
@@ -122,24 +159,22 @@ where
             })
         })
         .await
-    }))
-    .await
+        .and_then(|output| super::answer(&output))
+    }
 }
 
-async fn perform<S, I, O, H>(
-    state: &S,
-    payload: Value,
-    deadline: Deadline,
-    handler: &H,
-) -> Result<Value, StepError>
+impl<S, I, O, H> Step<S, H, I, O>
 where
     I: DeserializeOwned,
     O: Serialize,
     H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
 {
-    let input = serde_json::from_value(payload).map_err(StepError::retryable)?;
-    let task = Task { input, deadline };
-    let output = AssertUnwindSafe(handler(state, &task)).catch_unwind().await;
-    let output = output.unwrap_or_else(|_| Err(StepError::retryable("the step panicked")))?;
-    serde_json::to_value(output).map_err(StepError::retryable)
+    async fn perform(&self, payload: Value, deadline: Deadline) -> Result<Value, StepError> {
+        let input = serde_json::from_value(payload).map_err(StepError::retryable)?;
+        let task = Task { input, deadline };
+        let run = AssertUnwindSafe((self.handler)(&self.state, &task)).catch_unwind();
+        let output = deadline.bound(run).await.map_err(StepError::unavailable)?;
+        let output = output.unwrap_or_else(|_| Err(StepError::retryable("the step panicked")))?;
+        serde_json::to_value(output).map_err(StepError::retryable)
+    }
 }

@@ -14,11 +14,11 @@
 //! fetched in the background, so that frequent callers never wait. An expired answer is replaced before it is used. If Cloud Map
 //! does not respond, the last good answer stays in use, with a retry every [`RETRY_AFTER`] in the background; each failed retry
 //! keeps it for another [`TIME_TO_LIVE`]. If a caller reports that an instance does not work, a new answer is fetched at once,
-//! but at most once a second.
+//! but at most once a second. There is one request at a time for each service: who needs the answer meanwhile waits for it.
 //!
 //! No library does this. moka drops a value when it expires, but here an expired value is still needed if Cloud Map does not respond,
-//! and a value is refreshed shortly before it expires. Nothing runs between calls, because Lambda freezes a function then. So a map and
-//! three points in time are enough.
+//! and a value is refreshed shortly before it expires. A refresh ends with its invocation, because Lambda freezes a function then. So a
+//! map and three points in time are enough.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared, WeakShared},
+};
 use thiserror::Error as ThisError;
 use tokio::sync::OnceCell;
 
@@ -35,9 +38,8 @@ pub use crate::aws::cloud_map::Instance;
 use crate::{
     Error,
     aws::cloud_map::{self, CloudMap},
-    environment,
+    background, environment,
     error::chain,
-    telemetry,
 };
 
 /// How long an answer of Cloud Map is used.
@@ -131,17 +133,21 @@ impl Directory for Static {
     fn invalidate(&self, _: &str) {}
 }
 
+/// A request to Cloud Map that is under way, for all who wait for its answer.
+type Question = BoxFuture<'static, Result<Instances, ResolveError>>;
+
 /// Addresses from Cloud Map.
 #[derive(Clone, Debug)]
 pub struct Dynamic {
     cloud_map: CloudMap,
     cache: Arc<Mutex<Cache>>,
+    questions: Arc<Mutex<HashMap<String, WeakShared<Question>>>>,
 }
 
 impl Dynamic {
     /// The services of a namespace.
     pub fn of(cloud_map: CloudMap) -> Self {
-        Self { cloud_map, cache: Arc::default() }
+        Self { cloud_map, cache: Arc::default(), questions: Arc::default() }
     }
 
     fn cached<T>(&self, work: impl FnOnce(&mut Cache, Instant) -> T) -> T {
@@ -150,7 +156,19 @@ impl Dynamic {
         work(&mut cache, Instant::now())
     }
 
-    async fn ask(&self, service: &str) -> Result<Instances, ResolveError> {
+    /// The request that is under way for a service, or a new one. It ends when nobody waits for it any more.
+    fn ask(&self, service: &str) -> Shared<Question> {
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = questions.get(service).and_then(WeakShared::upgrade);
+        under_way.unwrap_or_else(|| {
+            let (directory, name) = (self.clone(), service.to_owned());
+            let question = async move { directory.fetch(&name).await }.boxed().shared();
+            questions.extend(question.downgrade().map(|question| (service.to_owned(), question)));
+            question
+        })
+    }
+
+    async fn fetch(&self, service: &str) -> Result<Instances, ResolveError> {
         match self.cloud_map.discover(service).await {
             Ok(found) if !found.is_empty() => {
                 let found = Instances::from(found);
@@ -185,9 +203,7 @@ impl Directory for Dynamic {
             match self.cached(|cache, now| cache.get(service, now)) {
                 Cached::Fresh(instances) => Ok(instances),
                 Cached::Stale(instances) => {
-                    let (directory, service) = (self.clone(), service.to_owned());
-                    // Runs beside the current call. If Lambda freezes it, it goes on during the next one.
-                    tokio::spawn(telemetry::beside(async move { drop(directory.ask(&service).await) }));
+                    background::spawn(self.ask(service).map(drop));
                     Ok(instances)
                 }
                 Cached::Missing => self.ask(service).await,

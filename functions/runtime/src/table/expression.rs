@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use super::{Error, Item};
+use super::{Error, Item, own_writes::Mark};
 
 /// The placeholders of an expression: see [`names`].
 pub(super) type Names = HashMap<String, String>;
@@ -60,6 +60,19 @@ impl Condition {
         Ok(self)
     }
 
+    /// The version that must not have changed, if this is such a condition.
+    pub(super) fn version_read(&self) -> Option<u64> {
+        self.number(":version_read")
+    }
+
+    fn find(&self, name: &str) -> Option<&AttributeValue> {
+        self.values.iter().find(|(given, _)| given == name).map(|(_, value)| value)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.find(name)?.as_n().ok()?.parse().ok()
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = (String, String)> {
         names(&self.expression)
     }
@@ -73,6 +86,11 @@ impl Update {
     /// An update without values.
     pub fn new(expression: &str) -> Self {
         Self(Condition::new(expression))
+    }
+
+    /// The mark of this write, if it sets [`WRITE_ID`](super::WRITE_ID) to `:write_id`.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.0.find(":write_id").cloned().map(Mark::Write)
     }
 
     /// Sets the attributes of `set`, at least one, and removes those of `remove`.

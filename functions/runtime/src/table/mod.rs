@@ -1,7 +1,7 @@
 //! Reads and writes a service's DynamoDB table.
 //!
-//! One table per service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not an error. Reads of
-//! the table are strongly consistent; reads of a global index cannot be.
+//! One table per service, keys `pk` and `sk`, items as `serde` types. A failed condition is an answer, not an error, and so is a write
+//! that took effect although its answer was lost. Reads of the table are strongly consistent; reads of a global index cannot be.
 //!
 //! | module | what it does |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `expression` | condition and update expressions with their values |
 //! | `query` | lists, page by page |
 //! | `transaction` | several writes, all of them or none |
+//! | `own_writes` | recognises a write that took effect although its answer was lost |
 //! | [`aggregate`] | an aggregate and the event of its latest change in one item; tombstones |
 //! | [`creation`] | creates an aggregate once per idempotency key |
 //! | [`copies`] | a service's own copy of data that another service publishes |
@@ -17,6 +18,7 @@ pub mod aggregate;
 pub mod copies;
 pub mod creation;
 mod expression;
+mod own_writes;
 mod query;
 mod transaction;
 
@@ -37,8 +39,10 @@ use kernel::problem::Problem;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
+use self::own_writes::{Attempts, Judgement, Mark};
 pub use self::{
     expression::{Condition, Scalar, Update},
+    own_writes::WRITE_ID,
     query::{Found, IndexEntry, List},
     transaction::{Transacted, Write},
 };
@@ -243,21 +247,26 @@ impl Table {
         item: &impl Serialize,
         condition: Condition,
     ) -> Result<Written<T>, Error> {
+        let item = to_item(item)?;
+        let (mark, version_read) = (Mark::of(&item), condition.version_read());
+        let attempts = Attempts::default();
         let result = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(to_item(item)?))
+            .set_item(Some(item))
             .set_expression_attribute_names(Some(condition.names().collect()))
             .set_expression_attribute_values(non_empty(condition.values.into_iter().collect()))
             .condition_expression(condition.expression)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .customize()
+            .interceptor(attempts.clone())
             .send()
             .await;
         let Err(error) = result else { return Ok(Written::Done) };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(check)) => {
-                present(check.item.clone()).map(Written::ConditionFailed)
+                written(check.item.clone(), mark.as_ref(), version_read, &attempts)
             }
             _ => Err(classify(error)),
         }
@@ -271,12 +280,15 @@ impl Table {
         remove: &[&str],
         condition: Condition,
     ) -> Result<Written<T>, Error> {
-        let update = Update::of_attributes(to_item(set)?, remove);
-        let result = self.update_item(key, update, condition).return_values(ReturnValue::None).send().await;
-        let Err(error) = result else { return Ok(Written::Done) };
+        let set = to_item(set)?;
+        let (mark, version_read) = (Mark::of(&set), condition.version_read());
+        let attempts = Attempts::default();
+        let request = self.update_item(key, Update::of_attributes(set, remove), condition);
+        let request = request.return_values(ReturnValue::None).customize().interceptor(attempts.clone());
+        let Err(error) = request.send().await else { return Ok(Written::Done) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                present(check.item.clone()).map(Written::ConditionFailed)
+                written(check.item.clone(), mark.as_ref(), version_read, &attempts)
             }
             _ => Err(classify(error)),
         }
@@ -289,10 +301,12 @@ impl Table {
         update: Update,
         condition: Condition,
     ) -> Result<Updated<T>, Error> {
+        let (mark, version_read) = (update.mark(), condition.version_read());
+        let attempts = Attempts::default();
         let request = self.update_item(key, update, condition).return_values(ReturnValue::AllNew);
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         loop {
-            let error = match request.clone().send().await {
+            let error = match request.clone().customize().interceptor(attempts.clone()).send().await {
                 Ok(answer) => {
                     let now = answer.attributes.unwrap_or_default();
                     return Ok(Updated::Done(serde_dynamo::from_item(now)?));
@@ -301,7 +315,18 @@ impl Table {
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                    return present(check.item.clone()).map(Updated::ConditionFailed);
+                    return match own_writes::judge(
+                        check.item.as_ref(),
+                        mark.as_ref(),
+                        version_read,
+                        &attempts,
+                    ) {
+                        Judgement::Own => Ok(Updated::Done(serde_dynamo::from_item(
+                            check.item.clone().unwrap_or_default(),
+                        )?)),
+                        Judgement::Refused => present(check.item.clone()).map(Updated::ConditionFailed),
+                        Judgement::Unknown => Err(own_writes::unknown()),
+                    };
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) if retries.wait().await => {}
                 _ => return Err(classify(error)),
@@ -346,6 +371,20 @@ fn to_item(item: &impl Serialize) -> Result<Item, Error> {
 /// `None` for an empty map, which DynamoDB refuses.
 fn non_empty(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, AttributeValue>> {
     (!values.is_empty()).then_some(values)
+}
+
+/// The result of a write whose condition failed.
+fn written<T: DeserializeOwned>(
+    item: Option<Item>,
+    mark: Option<&Mark>,
+    version_read: Option<u64>,
+    attempts: &Attempts,
+) -> Result<Written<T>, Error> {
+    match own_writes::judge(item.as_ref(), mark, version_read, attempts) {
+        Judgement::Own => Ok(Written::Done),
+        Judgement::Refused => present(item).map(Written::ConditionFailed),
+        Judgement::Unknown => Err(own_writes::unknown()),
+    }
 }
 
 /// The present item, which DynamoDB returns if a condition failed.

@@ -42,6 +42,8 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, Registry, filter::filter_fn, layer::SubscriberExt};
 
+use crate::background;
+
 pub use self::context::traceparent;
 pub(crate) use self::{
     aws_calls::AwsCalls,
@@ -118,7 +120,8 @@ pub(crate) async fn invocation<T>(
     work: impl AsyncFnOnce(&Unit) -> T,
 ) -> T {
     let unit = Unit::invocation(context, kind, name, origin);
-    let answer = AssertUnwindSafe(unit.run(work(&unit))).catch_unwind().await;
+    let work = unit.run(background::ending_with(work(&unit)));
+    let answer = AssertUnwindSafe(work).catch_unwind().await;
     if answer.is_err() {
         unit.fail("Panicked");
     }

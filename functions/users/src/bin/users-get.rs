@@ -6,11 +6,11 @@ use runtime::serve::http::Endpoints;
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Profiles::connect().await?)
-            .on("GET", "/users/me", endpoints::get_own)
-            .on("GET", "/users/{id}", endpoints::get)
-            .serve()
-            .await
+    runtime::run(async || {
+        Ok(Endpoints::new(Profiles::connect().await?).on("GET", "/users/me", endpoints::get_own).on(
+            "GET",
+            "/users/{id}",
+            endpoints::get,
+        ))
     })
 }

@@ -6,10 +6,9 @@ use runtime::serve::http::Endpoints;
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Profiles::connect().await?)
+    runtime::run(async || {
+        Ok(Endpoints::new(Profiles::connect().await?)
             .on("GET", "/internal/users/{id}", endpoints::lookup)
-            .serve_with_calls(endpoints::lookup_call)
-            .await
+            .with_calls(endpoints::lookup_call))
     })
 }

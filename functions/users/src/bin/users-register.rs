@@ -6,8 +6,8 @@ use runtime::{aws::identity_provider::UserPool, serve::http::Endpoints};
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {
-    runtime::run(async {
+    runtime::run(async || {
         let state = (Profiles::connect().await?, UserPool::connect().await?);
-        Endpoints::new(state).on("POST", "/users", endpoints::register).serve().await
+        Ok(Endpoints::new(state).on("POST", "/users", endpoints::register))
     })
 }

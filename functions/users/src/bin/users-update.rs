@@ -6,7 +6,7 @@ use runtime::serve::http::Endpoints;
 use users::{endpoints, store::Profiles};
 
 fn main() -> ExitCode {
-    runtime::run(async {
-        Endpoints::new(Profiles::connect().await?).on("PATCH", "/users/me", endpoints::update).serve().await
+    runtime::run(async || {
+        Ok(Endpoints::new(Profiles::connect().await?).on("PATCH", "/users/me", endpoints::update))
     })
 }

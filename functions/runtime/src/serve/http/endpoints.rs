@@ -1,23 +1,33 @@
 //! Which handler answers which request, and what every answer has in common.
 
-use std::{panic::AssertUnwindSafe, rc::Rc, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    time::{Duration, Instant},
+};
 
 use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use futures::{FutureExt, future::LocalBoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode};
 use kernel::problem::Problem;
-use lambda_http::{RequestExt, request::LambdaRequest};
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_http::RequestExt;
+use lambda_runtime::{Context, Diagnostic, Error};
 use matchit::Router;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
-use super::{Reply, Request, reply::problem_response, request::Parameters};
+use super::{
+    Reply, Request,
+    event::{self, RouteKey},
+    reply::problem_response,
+    request::Parameters,
+};
 use crate::{
     deadline::Deadline,
     error::chain,
+    serve::{self, Function},
     telemetry::{
-        self, Unit, XRAY_HEADER, from_xray_header,
+        self, Kind, Unit, XRAY_HEADER, from_xray_header,
         metrics::{CLIENT_ERRORS, LATENCY, SERVER_ERRORS, SUCCESSES},
     },
 };
@@ -31,7 +41,12 @@ use crate::{
 /// every name that begins with `x-amzn-`, and does not document what happens to such a header in a function's answer.
 const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
+/// The part of an invocation's time that is kept for its answer, so that API Gateway never has to word one.
+pub(crate) const RESERVED_TIME: Duration = Duration::from_millis(300);
+
 type Handler<S> = Box<dyn Fn(Rc<S>, Rc<Request>) -> LocalBoxFuture<'static, Result<Reply, Problem>>>;
+
+type Call<S> = Box<dyn Fn(Rc<S>, Value) -> LocalBoxFuture<'static, Result<Value, Problem>>>;
 
 struct Endpoint<S> {
     method: &'static str,
@@ -43,12 +58,13 @@ struct Endpoint<S> {
 pub struct Endpoints<S> {
     state: Rc<S>,
     paths: Router<Vec<Endpoint<S>>>,
+    call: Option<Call<S>>,
 }
 
 impl<S: 'static> Endpoints<S> {
     /// No endpoints yet: add them with [`Self::on`].
     pub fn new(state: S) -> Self {
-        Self { state: Rc::new(state), paths: Router::new() }
+        Self { state: Rc::new(state), paths: Router::new(), call: None }
     }
 
     /// Adds an endpoint, with the method and path of the template's route.
@@ -74,65 +90,71 @@ impl<S: 'static> Endpoints<S> {
         self
     }
 
-    /// Answers requests from API Gateway until Lambda ends the process.
-    pub async fn serve(self) -> Result<(), Error> {
-        lambda_runtime::run(service_fn(async |event: LambdaEvent<LambdaRequest>| {
-            Ok::<_, Error>(self.answer(event).await)
-        }))
-        .await
-    }
-
-    /// Like [`Self::serve`], but also answers direct invokes: an input that is not an HTTP request is passed to `call`, whose
-    /// output is the answer.
-    pub async fn serve_with_calls<C>(self, call: C) -> Result<(), Error>
+    /// Also answers direct invokes: an event that is not an HTTP request is passed to `call`, whose output is the answer.
+    #[must_use]
+    pub fn with_calls<C>(mut self, call: C) -> Self
     where
-        C: AsyncFn(&S, Value) -> Result<Value, Problem>,
+        C: AsyncFn(&S, Value) -> Result<Value, Problem> + 'static,
     {
-        lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
-            let LambdaEvent { payload, context } = event;
-            if payload.get("requestContext").is_some() {
-                let payload = serde_json::from_value(payload)?;
-                let answer = self.answer(LambdaEvent { payload, context }).await;
-                return Ok::<_, Error>(serde_json::to_value(answer)?);
-            }
-            let function = context.env_config.function_name.clone();
-            let name = format!("RPC {function}");
-            telemetry::invocation(&context, telemetry::Kind::Server, &name, None, async |unit| {
-                let start = Instant::now();
-                // Boxed, so that the function's future does not contain the handler's.
-                let result = call(&self.state, payload).boxed_local().await;
-                record_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
-                result.map_err(Error::from)
-            })
-            .await
-        }))
+        let call = Rc::new(call);
+        self.call = Some(Box::new(move |state, input| {
+            let call = Rc::clone(&call);
+            async move { call(&state, input).await }.boxed_local()
+        }));
+        self
+    }
+
+    /// Answers a direct invoke.
+    async fn answer_call(
+        &self,
+        call: &Call<S>,
+        event: &RawValue,
+        context: &Context,
+    ) -> Result<Box<RawValue>, Diagnostic> {
+        let deadline = Deadline::of(context).reserving(RESERVED_TIME);
+        let function = context.env_config.function_name.clone();
+        telemetry::invocation(context, Kind::Server, &format!("RPC {function}"), None, async |unit| {
+            let start = Instant::now();
+            let result = match serde_json::from_str(event.get()) {
+                Ok(input) => within(deadline, call(Rc::clone(&self.state), input)).await,
+                Err(error) => Err(Problem::internal(error)),
+            };
+            record_outcome(unit, "RPC", &function, result.as_ref().map(|_| StatusCode::OK), start);
+            serve::answer(&result.map_err(|problem| Diagnostic::from(Error::from(problem)))?)
+        })
         .await
     }
 
-    async fn answer(&self, event: LambdaEvent<LambdaRequest>) -> ApiGatewayV2httpResponse {
-        let LambdaEvent { payload, context } = event;
-        let request: lambda_http::Request = payload.into();
-        let method = request.method().as_str().to_owned();
-        let path = request.raw_http_path().to_owned();
+    /// Answers a request from API Gateway.
+    async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
+        let deadline = Deadline::of(context).reserving(RESERVED_TIME);
+        let request = event::read(event);
+        let header = |request: &lambda_http::Request| {
+            request.headers().get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
+        };
+        let origin = request.as_ref().ok().and_then(header);
+        let (method, path) = match &request {
+            Ok(request) => (request.method().as_str().to_owned(), request.raw_http_path().to_owned()),
+            Err(_) => RouteKey::of(event).into_parts(),
+        };
         let found = self.find(&method, &path);
-        let route = found.as_ref().map_or("-", |(endpoint, _)| endpoint.path);
-        let name = format!("{method} {route}");
-        let header = request.headers().get(XRAY_HEADER).and_then(|header| header.to_str().ok());
-        let origin = header.and_then(from_xray_header);
-        telemetry::invocation(&context, telemetry::Kind::Server, &name, origin, async |unit| {
+        let route = match (&request, &found) {
+            (Ok(_), Ok((endpoint, _))) => endpoint.path,
+            (Ok(_), Err(_)) => "-",
+            // API Gateway's own word for the route.
+            (Err(_), _) => &path,
+        };
+        telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), origin, async |unit| {
             let start = Instant::now();
-            let instance = format!("urn:uuid:{}", context.request_id);
-            let result = match found {
-                Ok((endpoint, parameters)) => {
-                    let request = Request::new(request, parameters, Deadline::of(&context));
+            let result = match request.and_then(|request| Ok((request, found?))) {
+                Ok((request, (endpoint, parameters))) => {
+                    let request = Request::new(request, parameters, deadline);
                     annotate(unit, &path);
                     // Last, because it overwrites the `user_id` of a path such as `/users/{id}`.
                     if let Some(caller) = request.optional_caller() {
                         unit.annotate("user_id", caller.id.to_string());
                     }
-                    let answer = (endpoint.handler)(Rc::clone(&self.state), Rc::new(request));
-                    let result = AssertUnwindSafe(answer).catch_unwind().await;
-                    result.unwrap_or_else(|_| Err(Problem::internal("the handler panicked")))
+                    within(deadline, (endpoint.handler)(Rc::clone(&self.state), Rc::new(request))).await
                 }
                 Err(problem) => Err(problem),
             };
@@ -140,15 +162,7 @@ impl<S: 'static> Endpoints<S> {
                 annotate(unit, made);
             }
             record_outcome(unit, &method, route, result.as_ref().map(Reply::status), start);
-            let mut answer = match result {
-                Ok(reply) => reply.into_response(),
-                Err(problem) => problem_response(&problem, &instance),
-            };
-            let traceparent = telemetry::traceparent().and_then(|value| HeaderValue::try_from(value).ok());
-            if let Some(traceparent) = traceparent {
-                answer.headers.insert(TRACE_RESPONSE, traceparent);
-            }
-            answer
+            response(result, context)
         })
         .await
     }
@@ -162,6 +176,55 @@ impl<S: 'static> Endpoints<S> {
             found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Ok((endpoint, parameters))
     }
+}
+
+impl<S: 'static> Function for Endpoints<S> {
+    async fn handle(&self, event: &RawValue, context: &Context) -> Result<Box<RawValue>, Diagnostic> {
+        match &self.call {
+            Some(call) if !event::is_request(event) => self.answer_call(call, event, context).await,
+            _ => serve::answer(&self.answer(event, context).await),
+        }
+    }
+}
+
+/// The answer of a function that could not start.
+pub(crate) async fn not_started(
+    event: &RawValue,
+    context: &Context,
+    error: Error,
+) -> ApiGatewayV2httpResponse {
+    let (method, route) = RouteKey::of(event).into_parts();
+    telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), None, async |unit| {
+        let problem = Problem::unavailable(error);
+        record_outcome(unit, &method, &route, Err(&problem), Instant::now());
+        response(Err(problem), context)
+    })
+    .await
+}
+
+/// Runs a handler. A panic and the end of its time are problems like any other.
+async fn within<T>(
+    deadline: Deadline,
+    handler: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    match deadline.bound(AssertUnwindSafe(handler).catch_unwind()).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Problem::internal("the handler panicked")),
+        Err(timed_out) => Err(Problem::unavailable(timed_out)),
+    }
+}
+
+/// The answer in the form that API Gateway takes, with the trace.
+fn response(result: Result<Reply, Problem>, context: &Context) -> ApiGatewayV2httpResponse {
+    let mut answer = match result {
+        Ok(reply) => reply.into_response(),
+        Err(problem) => problem_response(&problem, &format!("urn:uuid:{}", context.request_id)),
+    };
+    let traceparent = telemetry::traceparent().and_then(|value| HeaderValue::try_from(value).ok());
+    if let Some(traceparent) = traceparent {
+        answer.headers.insert(TRACE_RESPONSE, traceparent);
+    }
+    answer
 }
 
 /// Annotates the trace with every id in the path, and log lines with the last.

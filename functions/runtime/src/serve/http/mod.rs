@@ -26,21 +26,23 @@
 //! }
 //!
 //! let endpoints = Endpoints::new(Rooms).on("POST", "/rooms", create);
-//! // main() ends with `endpoints.serve().await`.
+//! // main() passes them to `runtime::run`.
 //! # drop(endpoints);
 //! ```
 //!
-//! Every error, a panic included, becomes a problem document here, so that API Gateway never returns an error of
-//! its own for it.
+//! Every error becomes a problem document here, so that API Gateway never returns an error of its own for it: a panic, an event
+//! that is not a request, a function that cannot start, and time that is over.
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | `event` | turns Lambda's event into a request |
 //! | `request` | what a handler can ask of a request |
 //! | `reply` | what it can answer |
 //! | `endpoints` | which handler answers which request, and what every answer has in common |
 //! | `local_authorizer` | verifies tokens under `cargo lambda watch`; not part of a release build |
 
 mod endpoints;
+mod event;
 #[cfg(debug_assertions)]
 mod local_authorizer;
 mod reply;
@@ -50,4 +52,8 @@ pub use self::{
     endpoints::Endpoints,
     reply::Reply,
     request::{Caller, Request},
+};
+pub(crate) use self::{
+    endpoints::{RESERVED_TIME, not_started},
+    event::is_request,
 };
