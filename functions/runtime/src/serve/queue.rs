@@ -239,7 +239,7 @@ where
 
     async fn handle_one(&self, message: &SqsMessage, deadline: Deadline) -> bool {
         let handler = async |delivery: &Delivery<P>| (self.handler)(&self.state, delivery).await;
-        self.queue.handle(message, deadline, handler).await
+        self.queue.handle(message, deadline, handler).boxed_local().await
     }
 }
 

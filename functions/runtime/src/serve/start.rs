@@ -1,5 +1,6 @@
 //! Connects a function and passes it Lambda's events.
 
+use futures::FutureExt;
 use lambda_runtime::{Context, Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
@@ -17,7 +18,8 @@ use crate::{
 /// that meet it in that state. If it ended the process instead, API Gateway would word the answer, and nothing would count it.
 pub(crate) async fn serve<F: Function>(connect: impl AsyncFn() -> Result<F, Error>) -> Result<(), Error> {
     let function = OnceCell::new();
-    let connected = async || function.get_or_try_init(|| connect()).await;
+    // Boxed, here and below, so that the future that the compiler has to lay out is not that of the whole function.
+    let connected = async || function.get_or_try_init(|| connect().boxed_local()).await;
     if let Err(error) = connected().await {
         tracing::warn!(cause = chain(error.as_ref()), "not started yet; the next invocation tries again");
     }
@@ -25,7 +27,7 @@ pub(crate) async fn serve<F: Function>(connect: impl AsyncFn() -> Result<F, Erro
         let LambdaEvent { payload, context } = event;
         let deadline = Deadline::of(&context).reserving(http::RESERVED_TIME);
         let error = match deadline.bound(connected()).await {
-            Ok(Ok(function)) => return function.handle(&payload, &context).await,
+            Ok(Ok(function)) => return function.handle(&payload, &context).boxed_local().await,
             Ok(Err(error)) => error,
             Err(timed_out) => timed_out.into(),
         };
