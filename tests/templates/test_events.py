@@ -18,7 +18,7 @@ from stacks import (
     target,
 )
 
-# The time for which a consumer retries a message, and its longest pause, in seconds: functions/runtime/src/serve/queue.rs.
+# In seconds, for how long a consumer retries a message, and its longest pause: functions/runtime/src/serve/queue.rs.
 RETRIED_FOR = 6 * 3600
 LONGEST_PAUSE = 15 * 60
 # The time for which a table's stream keeps a record, in seconds:
