@@ -20,6 +20,10 @@ TEMPLATES = [ROOT_TEMPLATE, *NESTED.values()]
 # The values of pseudo parameters in the ARNs that tests compare.
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
 
+# In seconds, for how long a consumer retries a message, and its longest pause: functions/runtime/src/serve/queue.rs.
+RETRIED_FOR = 6 * 3600
+LONGEST_PAUSE = 15 * 60
+
 
 @dataclass(frozen=True)
 class Stack:

@@ -6,7 +6,9 @@ import pytest
 from stacks import (
     EVERY_DEAD_LETTER_QUEUE,
     EVERY_RULE,
+    LONGEST_PAUSE,
     QUEUE_MAPPINGS,
+    RETRIED_FOR,
     ROOT,
     SERVICES,
     STACKS,
@@ -18,9 +20,6 @@ from stacks import (
     target,
 )
 
-# In seconds, for how long a consumer retries a message, and its longest pause: functions/runtime/src/serve/queue.rs.
-RETRIED_FOR = 6 * 3600
-LONGEST_PAUSE = 15 * 60
 # The time for which a table's stream keeps a record, in seconds:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html
 STREAM_RETENTION = 24 * 3600

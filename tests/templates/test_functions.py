@@ -249,9 +249,9 @@ def test_a_table_survives_the_deletion_of_its_stack_and_can_be_protected(stack):
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_no_template_injects_faults(template):
-    # Debug builds read this variable, so no template may set it.
-    assert "FAULTS" not in template.read_text()
+def test_no_template_injects_faults_or_changes_the_speed_of_time(template):
+    # Debug builds read these variables, so no template may set them.
+    assert not re.search("FAULTS|TIME_SCALE", template.read_text())
 
 
 def without_allowed_wildcard(actions, resource):
