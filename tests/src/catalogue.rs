@@ -209,7 +209,9 @@ pub fn examples() -> BTreeMap<Name, Value> {
 pub fn consumers() -> BTreeMap<String, Vec<Consumer>> {
     let mut consumers: BTreeMap<String, Vec<Consumer>> = BTreeMap::new();
     for (stack, template) in &templates::all() {
-        for (rule, properties) in templates::of_type(template, "AWS::Events::Rule") {
+        let rules = templates::of_type(template, "AWS::Events::Rule");
+        // The other rules are on the default bus, for new objects in a bucket.
+        for (rule, properties) in rules.filter(|(_, rule)| !rule["EventBusName"].is_badvalue()) {
             let queue = properties["Targets"][0]["Arn"].as_str().expect(rule);
             let mut mappings = templates::of_type(template, "AWS::Lambda::EventSourceMapping");
             let (_, mapping) = mappings

@@ -20,6 +20,10 @@ TEMPLATES = [ROOT_TEMPLATE, *NESTED.values()]
 # The values of pseudo parameters in the ARNs that tests compare.
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
 
+# In seconds, for how long a consumer retries a message, and its longest pause: functions/runtime/src/serve/queue.rs.
+RETRIED_FOR = 6 * 3600
+LONGEST_PAUSE = 15 * 60
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -95,11 +99,11 @@ class Stack:
             for queue in self.queues.values()
             if "RedrivePolicy" in queue
         }
-        for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
-            if "DestinationConfig" in mapping:
-                found.add(target(mapping["DestinationConfig"]["OnFailure"]["Destination"]))
         for rule in self.of_type("AWS::Events::Rule").values():
-            found.update(target(t["DeadLetterConfig"]["Arn"]) for t in rule["Targets"] if "DeadLetterConfig" in t)
+            if consumes_events(rule):
+                found.update(target(t["DeadLetterConfig"]["Arn"]) for t in rule["Targets"] if "DeadLetterConfig" in t)
+            else:
+                found.update(target(t["Arn"]) for t in rule["Targets"])
         return found
 
     @cached_property
@@ -135,6 +139,11 @@ def target(value: Any) -> str:
         case {"Fn::GetAtt": str(path)}:
             return path.split(".")[0]
     raise AssertionError(f"neither Ref nor GetAtt: {value}")
+
+
+def consumes_events(rule: dict[str, Any]) -> bool:
+    """Whether a rule is for events of the services. The others are on the default bus, for new objects in a bucket."""
+    return "EventBusName" in rule
 
 
 def referenced(value: Any) -> set[str]:
@@ -187,7 +196,12 @@ STEPS = {
 }
 EVERY_FUNCTION = [(stack, logical_id) for stack in SERVICES.values() for logical_id in stack.functions]
 EVERY_DEAD_LETTER_QUEUE = [(stack, queue) for stack in STACKS.values() for queue in sorted(stack.dead_letter_queues)]
-EVERY_RULE = [(stack, rule) for stack in STACKS.values() for rule in stack.of_type("AWS::Events::Rule")]
+EVERY_RULE = [
+    (stack, rule)
+    for stack in STACKS.values()
+    for rule, properties in stack.of_type("AWS::Events::Rule").items()
+    if consumes_events(properties)
+]
 EVERY_MAPPING = [
     (stack, mapping) for stack in SERVICES.values() for mapping in stack.of_type("AWS::Lambda::EventSourceMapping")
 ]

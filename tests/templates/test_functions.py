@@ -26,6 +26,8 @@ OPEN_ENDED = {
     "secretsmanager:GetSecretValue": re.compile(r":secret:\$\{StripeSecret}-\?{6}$"),
     # The path ends in the user's id.
     "execute-api:Invoke": re.compile(r"/\$default/GET/internal/users/\*$"),
+    # Lambda names the objects: https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+    "s3:PutObject": re.compile(r"^\$\{[A-Za-z]+RelayUnpublished\.Arn}/\*$"),
     # Cloud Map generates the services' ids.
     "servicediscovery:RegisterInstance": re.compile(r":service/\*$"),
     "servicediscovery:DeregisterInstance": re.compile(r":service/\*$"),
@@ -81,6 +83,36 @@ def test_a_function_runs_on_the_architecture_of_the_parameter(stack, function):
     properties = stack.functions[function]
     assert properties["Architectures"] == [{"Ref": "Architecture"}]
     assert (properties["Runtime"], properties["Handler"]) == ("provided.al2023", "bootstrap")
+
+
+def cascading(service):
+    """The functions of a service that send messages to their own queue, because their consumer calls `cascade`,
+    directly or through another function of the same file."""
+    folder = ROOT / f"functions/{service}/src"
+    if not (folder / "consumers.rs").is_file():
+        return set()
+    _, *parts = re.split(r"^(?:pub )?async fn (\w+)", (folder / "consumers.rs").read_text(), flags=re.MULTILINE)
+    bodies = dict(zip(parts[::2], parts[1::2], strict=True))
+    found, more = set(), {name for name, body in bodies.items() if ".cascade(" in body}
+    while more - found:
+        found |= more
+        more = {name for name, body in bodies.items() if any(re.search(rf"\b{helper}\(", body) for helper in found)}
+    binaries = {path.stem: path.read_text() for path in sorted((folder / "bin").glob("*.rs"))}
+    return {name for name, source in binaries.items() if found & set(re.findall(r"\bconsumers::(\w+)", source))}
+
+
+def test_lambda_stops_loops_except_those_of_cascades():
+    allowed = {
+        stack.functions[function]["FunctionName"]
+        for stack, function in EVERY_FUNCTION
+        if stack.functions[function].get("RecursiveLoop", "Terminate") == "Allow"
+    }
+    cascades = set().union(*map(cascading, SERVICES))
+    assert len(cascades) >= 4, "the patterns have to find the cascades in the sources"
+    missing = [f"add `RecursiveLoop: Allow` to {name}, whose cascades Lambda would stop" for name in cascades - allowed]
+    unused = [f"remove `RecursiveLoop: Allow` from {name}, which has no cascade" for name in allowed - cascades]
+    if missing or unused:
+        fail(*(f"infra/*.yaml: {what}." for what in sorted(missing + unused)))
 
 
 @FUNCTIONS
@@ -149,7 +181,7 @@ def test_a_permission_has_no_wildcard_without_a_reason(stack, function):
         assert statement["Effect"] == "Allow"
         assert not {"NotAction", "NotResource"} & set(statement)
         for action in as_list(statement["Action"]):
-            assert re.fullmatch(r"[a-z-]+:[A-Za-z]+", action), action
+            assert re.fullmatch(r"[a-z0-9-]+:[A-Za-z]+", action), action
         if set(as_list(statement["Action"])) <= set(NO_RESOURCE):
             assert statement["Resource"] == "*"
             conditions = set().union(*statement.get("Condition", {}).values())
@@ -217,9 +249,9 @@ def test_a_table_survives_the_deletion_of_its_stack_and_can_be_protected(stack):
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
-def test_no_template_injects_faults(template):
-    # Debug builds read this variable, so no template may set it.
-    assert "FAULTS" not in template.read_text()
+def test_no_template_injects_faults_or_changes_the_speed_of_time(template):
+    # Debug builds read these variables, so no template may set them.
+    assert not re.search("FAULTS|TIME_SCALE", template.read_text())
 
 
 def without_allowed_wildcard(actions, resource):

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from stacks import EVERY_FUNCTION, PSEUDO, ROOT, SERVICES, STACKS, label
+from stacks import EVERY_FUNCTION, LONGEST_PAUSE, PSEUDO, RETRIED_FOR, ROOT, SERVICES, STACKS, label
 
 STACK = STACKS["observability"]
 PAGE = (ROOT / "infra/observability.md").read_text()
@@ -25,7 +25,8 @@ AWS_METRICS = {
             "WriteThrottleEvents",
         }
     },
-    "AWS/Events": {("EventBusName", "RuleName"): {"FailedInvocations"}},
+    # Rules on the default bus have only their name as a dimension.
+    "AWS/Events": {("EventBusName", "RuleName"): {"FailedInvocations"}, ("RuleName",): {"FailedInvocations"}},
     "AWS/Lambda": {
         (): {"ConcurrentExecutions", "Throttles"},
         ("FunctionName",): {"Duration", "Errors", "Invocations", "IteratorAge", "Throttles"},
@@ -257,6 +258,18 @@ def test_an_expression_triggers_its_alarm_as_expected(name, values, triggered):
     value = eval(expression, FUNCTIONS | watched | values)
     beyond = {"GreaterThanThreshold": value > alarm["Threshold"]}
     assert beyond.get(alarm["ComparisonOperator"], value >= alarm["Threshold"]) == triggered
+
+
+def test_an_event_that_fails_for_over_ten_minutes_triggers_an_alarm_long_before_it_is_a_dead_letter():
+    [alarm] = [p for p in STACK.of_type("AWS::CloudWatch::Alarm").values() if p["AlarmName"] == "consumers-failing"]
+    [query] = alarm["Metrics"]
+    assert query["Expression"] == "SELECT MAX(RetryAge) FROM SCHEMA(Madang, consumer)"
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 10 * 60 * 1000)
+    # Otherwise there would be periods without data between two deliveries of the event.
+    assert query["Period"] >= LONGEST_PAUSE
+    # The first delivery after ten minutes is followed by the end of its period.
+    rings = alarm["Threshold"] / 1000 + LONGEST_PAUSE + alarm["EvaluationPeriods"] * query["Period"]
+    assert rings < RETRIED_FOR / 4
 
 
 def test_every_expression_is_tested_above():

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from stacks import EVERY_FUNCTION, ROOT, as_list, fail, label, need
 
-# Actions that Lambda itself needs, because it reads queues and streams with the function's role.
+# Actions that Lambda itself needs, because it reads queues and streams, and keeps records that a function could not
+# process, with the function's role.
 FOR_LAMBDA = {
+    "s3:PutObject",
+    "s3:ListBucket",
     *(f"sqs:{name}" for name in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")),
     *(f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")),
 }

@@ -2,6 +2,7 @@
 
 import json
 import re
+from statistics import NormalDist
 
 import pytest
 from cfnlint.api import ManualArgs, lint
@@ -24,6 +25,23 @@ PARKED_ON_FAILURE = {
     "ReleaseInventory",
     "RejectOrder",
 }
+
+# The error of a step if its table, another service or the payment provider does not answer or throttles.
+UNAVAILABLE = "Unavailable"
+# Lambda's errors after which an invocation may succeed:
+# https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
+OF_LAMBDA = {
+    "Lambda.AWSLambdaException",
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.SdkClientException",
+    "Lambda.ServiceException",
+    "Lambda.TooManyRequestsException",
+    "Lambda.Unknown",
+}
+# Step Functions' limit: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+MAX_HISTORY_EVENTS = 25_000
+# In seconds, how late CloudWatch evaluates a period.
+CLOUDWATCH = 120
 
 
 def successors(state):
@@ -120,22 +138,50 @@ def test_a_successful_order_takes_at_most_six_steps():
 
 
 def test_the_sagas_timeout_allows_for_every_retry():
-    # An order passes each step at most once before it is parked.
-    assert DEFINITION["TimeoutSeconds"] >= sum(map(longest, STATES.values()))
+    def longest(state):
+        limits = [limit for retrier in state["Retry"] for limit in pauses(retrier)]
+        return state["TimeoutSeconds"] * (1 + len(limits)) + sum(limits)
+
+    assert DEFINITION["TimeoutSeconds"] >= most_on_a_path(longest)
 
 
-def longest(state):
-    """The maximum duration of a step with all its retries, in seconds."""
-    return state["TimeoutSeconds"] * (1 + len(pauses(state))) + sum(pauses(state))
+def test_the_longest_execution_stays_below_the_limit_of_its_history():
+    def events(state):
+        attempts = 1 + sum(retrier["MaxAttempts"] for retrier in state["Retry"])
+        # An attempt is scheduled, started and submitted, and fails or succeeds. A state is entered and exited.
+        return 5 * attempts + 2
+
+    # The execution itself starts and ends.
+    assert most_on_a_path(events) + 2 < MAX_HISTORY_EVENTS
 
 
-def pauses(state):
-    """The maximum pause before each retry, in seconds."""
-    transient = state["Retry"][-1]
+def most_on_a_path(cost, name=DEFINITION["StartAt"], before=frozenset()):
+    """The largest sum of a state's cost on any path through the saga until it is parked."""
+    before |= {name}
+    after = set() if name == LAST_RESORT else successors(STATES[name]) - {None} - before
+    return cost(STATES[name]) + max((most_on_a_path(cost, state, before) for state in after), default=0)
+
+
+def pauses(retrier):
+    """The limit of the pause before each retry, in seconds."""
     return [
-        min(transient["IntervalSeconds"] * transient["BackoffRate"] ** attempt, transient["MaxDelaySeconds"])
-        for attempt in range(transient["MaxAttempts"])
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** attempt, retrier["MaxDelaySeconds"])
+        for attempt in range(retrier["MaxAttempts"])
     ]
+
+
+def total_pause(retrier):
+    """The distribution of the sum of a retrier's pauses, in seconds.
+
+    With `JitterStrategy` FULL each pause is drawn uniformly between zero and its limit. The sum of so many is
+    distributed almost normally."""
+    limits = pauses(retrier)
+    return NormalDist(sum(limits) / 2, (sum(limit**2 for limit in limits) / 12) ** 0.5)
+
+
+def outlasted(retrier):
+    """The outage in seconds that a retrier outlasts with a probability of 99 %, even if each attempt fails at once."""
+    return total_pause(retrier).inv_cdf(0.01)
 
 
 @EVERY_STATE
@@ -152,21 +198,49 @@ def test_a_steps_timeout_exceeds_its_functions(name):
 
 @EVERY_STATE
 def test_a_refusal_is_not_retried_and_any_other_error_is_retried_with_backoff_and_jitter(name):
-    *final, transient = STATES[name]["Retry"]
+    *final, unavailable, other = STATES[name]["Retry"]
     assert set(errors(final)) == refusals()
     assert all(retrier["MaxAttempts"] == 0 for retrier in final)
-    assert transient["ErrorEquals"] == ["States.ALL"], "unknown errors have to be retried"
-    assert transient["MaxAttempts"] >= 1
-    assert transient["BackoffRate"] > 1
-    assert transient["JitterStrategy"] == "FULL"
+    # Each retrier counts its own attempts, and the first one that names an error retries it.
+    assert set(unavailable["ErrorEquals"]) == {UNAVAILABLE} | OF_LAMBDA
+    assert other["ErrorEquals"] == ["States.ALL"], "unknown errors have to be retried"
+    for retrier in (unavailable, other):
+        assert retrier["MaxAttempts"] >= 1
+        assert retrier["BackoffRate"] > 1
+        assert retrier["JitterStrategy"] == "FULL"
 
 
 @EVERY_STATE
-def test_retries_take_over_ten_minutes_before_parking_and_under_one_minute_otherwise(name):
+def test_a_step_outlasts_an_outage_of_minutes_before_the_pivot_and_of_hours_behind_it(name):
+    *_, unavailable, other = STATES[name]["Retry"]
     if name in PARKED_ON_FAILURE | {LAST_RESORT}:
-        assert sum(pauses(STATES[name])) > 600
+        # The money is held or the order is decided, so there is time to repair what is down.
+        assert outlasted(unavailable) > 3 * 3600
+        assert outlasted(other) > 20 * 60
     else:
-        assert sum(pauses(STATES[name])) < 60
+        # The buyer waits. A fault of our own is not likely to pass.
+        assert outlasted(unavailable) > 10 * 60
+        assert total_pause(unavailable).mean < 20 * 60
+        assert 10 <= total_pause(other).mean <= 20
+
+
+@pytest.mark.parametrize("name", sorted(PARKED_ON_FAILURE | {LAST_RESORT}))
+def test_failing_steps_page_someone_before_the_first_order_is_parked(name):
+    [alarm] = [
+        properties
+        for properties in STACKS["observability"].of_type("AWS::CloudWatch::Alarm").values()
+        if properties["AlarmName"] == "saga-steps-failing"
+    ]
+    [query] = alarm["Metrics"]
+    *_, unavailable, other = STATES[name]["Retry"]
+    for retrier in (unavailable, other):
+        # The steps of a single order fail often enough in each period, even if each attempt takes its whole time-out.
+        slowest = STATES[name]["TimeoutSeconds"] + retrier["MaxDelaySeconds"]
+        assert alarm["Threshold"] * slowest <= query["Period"]
+        # The first failure is somewhere in a period, of which the rest may be too short to count.
+        assert (1 + alarm["DatapointsToAlarm"]) * query["Period"] + CLOUDWATCH < outlasted(retrier)
+    assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+    assert alarm["DatapointsToAlarm"] <= alarm["EvaluationPeriods"]
 
 
 @EVERY_STATE
@@ -199,7 +273,7 @@ def test_the_example_input_of_a_step_has_the_fields_that_the_saga_passes(name):
 def test_the_definition_has_exactly_the_functions_error_names():
     names = {error for state in STATES.values() for error in errors(state.get("Retry", []) + state.get("Catch", []))}
     assert len(refusals()) >= 10, "the pattern has to find the names in the source"
-    assert {name for name in names if not name.startswith("States.")} == refusals()
+    assert {name for name in names if not name.startswith("States.")} == refusals() | {UNAVAILABLE} | OF_LAMBDA
 
 
 def test_cfn_lint_accepts_the_definition():
