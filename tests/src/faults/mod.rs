@@ -5,6 +5,7 @@
 //! directs its AWS client to the proxy. The function's code does not know of it.
 
 mod proxy;
+pub mod retries;
 
 use std::{
     collections::HashMap,
@@ -233,10 +234,10 @@ pub async fn with_variables<T, S: BuildHasher>(
 }
 
 /// The environments of functions, by their names.
-pub(crate) type Environments = Vec<(String, HashMap<String, String>)>;
+pub type Environments = Vec<(String, HashMap<String, String>)>;
 
 /// Adds variables to the environment of real functions. Returns their previous environments.
-pub(crate) async fn change_variables<S: BuildHasher>(
+pub async fn change_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
     variables: &HashMap<String, String, S>,
@@ -256,7 +257,7 @@ pub(crate) async fn change_variables<S: BuildHasher>(
 }
 
 /// Restores the environments of functions.
-pub(crate) async fn restore_variables(system: &System, before: Environments) {
+pub async fn restore_variables(system: &System, before: Environments) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
     for (function, variables) in before {
         set_environment(&lambda, &function, variables).await;
@@ -351,7 +352,8 @@ pub fn batch(consumer: &str, events: &[Value]) -> Value {
 
 /// The ids of the messages or records that a function has reported as failed.
 pub fn reported(answer: &Value) -> Vec<String> {
-    let failures = answer["batchItemFailures"].as_array().unwrap_or_else(|| panic!("not a batch's answer: {answer}"));
+    let failures =
+        answer["batchItemFailures"].as_array().unwrap_or_else(|| panic!("not a batch's answer: {answer}"));
     failures.iter().map(|failure| failure["itemIdentifier"].as_str().expect("an id").to_owned()).collect()
 }
 

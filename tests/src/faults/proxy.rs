@@ -259,8 +259,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     match fate {
         Fate::Pass => pass_on(forwarded.send().await.expect("the local cloud answers")).await,
         Fate::Refuse(refusal) => {
-            let answer =
-                Response::builder().status(refusal.status).header("content-type", "application/x-amz-json-1.0");
+            let answer = Response::builder()
+                .status(refusal.status)
+                .header("content-type", "application/x-amz-json-1.0");
             answer.body(Body::from(refusal.body.to_string())).unwrap()
         }
         Fate::LoseAnswer => {
@@ -269,7 +270,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             shared.lost.lock().unwrap().push(call);
             // A body that fails before its first byte: the server closes the connection without sending the head, which it
             // would have sent together with that byte.
-            Response::new(Body::from_stream(stream::once(async { Err::<Bytes, _>(io::Error::other("lost")) })))
+            Response::new(Body::from_stream(stream::once(async {
+                Err::<Bytes, _>(io::Error::other("lost"))
+            })))
         }
         Fate::Swallow => pending().await,
     }
@@ -316,7 +319,10 @@ mod tests {
     /// stays open.
     async fn read(proxy: &Proxy, call: &str) -> Result<String, &'static str> {
         let mut connection = TcpStream::connect(proxy.url.trim_start_matches("http://")).await.unwrap();
-        connection.write_all(call.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+        connection
+            .write_all(call.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut bytes = Vec::new();
         let ended = timeout(Duration::from_secs(1), connection.read_to_end(&mut bytes)).await;
         ended.map_err(|_| "open")?.map_err(|_| "reset")?;
@@ -360,7 +366,10 @@ mod tests {
         let (requests, proxy) = server_and_proxy().await;
         proxy.refuse(|_| Some(Refusal::throttled()));
         let answer = read(&proxy, PUT).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with(r#""message":"slow down"}"#), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.ends_with(r#""message":"slow down"}"#),
+            "{answer}"
+        );
         assert_eq!(requests.load(Ordering::SeqCst), 0);
     }
 

@@ -41,7 +41,8 @@ async fn a_malformed_message_of_a_mebibyte_is_set_aside_whole_with_as_much_of_th
         system.send("orders-on-user", &malformed).await;
         let letter = system.dead_letter("orders-on-user", |body| body == malformed).await;
         let attributes = letter.message_attributes.unwrap_or_default();
-        let reason = attributes.get("reason").and_then(|reason| reason.string_value.as_deref()).unwrap_or_default();
+        let reason =
+            attributes.get("reason").and_then(|reason| reason.string_value.as_deref()).unwrap_or_default();
         assert_eq!(reason.get(..of_reason), Some(&"not an event"[..of_reason]), "{length}: {reason}");
         assert!(of_reason == 12 || reason.len() == of_reason, "{length}: {reason}");
     }

@@ -7,7 +7,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Person, System, assert_json, eventually,
-    faults::{Call, Changes, Fate, Invoked, Proxy, Refusal, batch, event, http_input, input, lines, reported, with_copy},
+    faults::{
+        Call, Changes, Fate, Invoked, Proxy, Refusal, batch, event, http_input, input, lines, reported,
+        with_copy,
+    },
     shop::{CARD, new_sku, order, order_id},
 };
 use uuid::Uuid;
@@ -33,7 +36,11 @@ fn assert_told(invoked: &Invoked, endpoint: &str) {
     assert_eq!(told, expected.each_ref(), "{line}");
     let counted: Vec<&Value> = all.iter().filter(|line| line["ServerErrors"].is_number()).collect();
     let [metric] = counted.as_slice() else { panic!("{endpoint}: expected one metric: {}", invoked.log) };
-    assert_eq!((&metric["endpoint"], metric["ServerErrors"].as_f64()), (&json!(endpoint), Some(1.0)), "{metric}");
+    assert_eq!(
+        (&metric["endpoint"], metric["ServerErrors"].as_f64()),
+        (&json!(endpoint), Some(1.0)),
+        "{metric}"
+    );
 }
 
 /// The client, the function and the request of each case, with the endpoint's name.
@@ -51,7 +58,12 @@ fn requests(person: &Person, post: Uuid) -> Vec<(&'static str, &'static str, &'s
         ("DYNAMODB", "posts-get", "GET /posts/{id}", of_post("posts-get")),
         ("DYNAMODB", "posts-update", "PATCH /posts/{id}", of_post("posts-update")),
         ("DYNAMODB", "comments-create", "POST /posts/{id}/comments", comment),
-        ("DYNAMODB", "users-update", "PATCH /users/me", http_input("users-update", id, "/users/me", &json!({}))),
+        (
+            "DYNAMODB",
+            "users-update",
+            "PATCH /users/me",
+            http_input("users-update", id, "/users/me", &json!({})),
+        ),
         ("DYNAMODB", "orders-place", "POST /orders", http_input("orders-place", id, "/orders", &json!({}))),
         (
             "DYNAMODB",
@@ -158,7 +170,8 @@ async fn of_ten_messages_the_one_whose_call_is_never_answered_fails_alone() {
                 let copy = system.item(table, &format!("user#{id}"), "user").await;
                 assert_eq!(copy.is_some(), position != 4, "{function}: {position}");
             } else {
-                let asked = |call: &Call| call.operation == "AdminDeleteUser" && call.input["Username"] == json!(id);
+                let asked =
+                    |call: &Call| call.operation == "AdminDeleteUser" && call.input["Username"] == json!(id);
                 assert!(proxy.calls().iter().any(asked), "{function}: {position}");
             }
         }
@@ -227,7 +240,7 @@ async fn a_consumer_whose_queue_never_answers_reports_its_message_in_time() {
         // The second pass over the posts of a deleted user is a message of its own.
         let id = Uuid::now_v7();
         let deleted = event("user.deleted", id, 2, &json!({"id": id}));
-        let answer = copy.invoke(&batch("posts-on-user", &[deleted.clone()])).await.answer;
+        let answer = copy.invoke(&batch("posts-on-user", std::slice::from_ref(&deleted))).await.answer;
         assert_eq!(reported(&answer), [deleted["id"].as_str().unwrap()]);
         assert!(proxy.operations().contains(&"SendMessage".to_owned()), "{:?}", proxy.operations());
 
@@ -247,7 +260,7 @@ async fn a_consumer_whose_table_and_queue_never_answer_reports_its_message_in_ti
     with_copy(&system, "posts-on-user", Changes::endpoints(&proxy), async |copy| {
         let id = Uuid::now_v7();
         let created = event("user.created", id, 1, &json!({"id": id, "name": "Ara"}));
-        let answer = copy.invoke(&batch("posts-on-user", &[created.clone()])).await.answer;
+        let answer = copy.invoke(&batch("posts-on-user", std::slice::from_ref(&created))).await.answer;
         assert_eq!(reported(&answer), [created["id"].as_str().unwrap()]);
         assert!(!proxy.calls().is_empty());
     })

@@ -17,7 +17,9 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use system_tests::{
     Answer, Person, System, assert_json, eventually,
-    faults::{Changes, Copy, Invoked, Proxy, Refusal, batch, event, finally, http_input, reported, with_copy},
+    faults::{
+        Changes, Copy, Invoked, Proxy, Refusal, batch, event, finally, http_input, reported, with_copy,
+    },
     shop::{CARD, OrderRecords, new_sku, order, order_id, usd, wait_until_settled},
 };
 use uuid::Uuid;
@@ -150,13 +152,15 @@ async fn assert_step<'a>(
     function: &str,
     prepare: impl AsyncFn() -> Case<'a, Result<Value, &'static str>>,
 ) {
-    let is_expected = |outcome: Result<Invoked, Invoked>, expected: &Result<Value, &'static str>| {
-        match (outcome, expected) {
+    let is_expected =
+        |outcome: Result<Invoked, Invoked>, expected: &Result<Value, &'static str>| match (outcome, expected)
+        {
             (Ok(done), Ok(expected)) => assert_json(&done.answer, expected),
-            (Err(refused), Err(expected)) => assert_eq!(refused.answer["errorType"], *expected, "{refused:?}"),
+            (Err(refused), Err(expected)) => {
+                assert!(refused.answer["errorType"] == *expected, "{refused:?}");
+            }
             (outcome, expected) => panic!("expected {expected:?}: {outcome:?}"),
-        }
-    };
+        };
     let check = async |copy: &Copy, case: Case<'a, _>, outcome: Result<Invoked, Invoked>, lost: &Lost| {
         match outcome {
             Err(failed) if lost.all() && failed.answer["errorType"] == "Unavailable" => {}
@@ -224,9 +228,7 @@ async fn a_profile_is_registered_renamed_and_deleted_once_and_the_answer_says_so
         let (system, pk) = (system.clone(), format!("user#{}", person.id));
         async move { assert_stored(&system, "users", (&pk, "profile"), &expected).await }.boxed_local()
     };
-    let profile = |person: &Person, name: &str, version: u64| {
-        json!({"id": person.id, "name": name, "email": person.email, "created_at": "<time>", "version": version})
-    };
+    let profile = |person: &Person, name: &str, version: u64| json!({"id": person.id, "name": name, "email": person.email, "created_at": "<time>", "version": version});
     assert_endpoint(&system, "users-register", async || {
         let person = system.sign_up().await;
         let mut input = http_input("users-register", person.id, "/users", &json!({}));
@@ -288,7 +290,8 @@ async fn a_post_is_created_edited_and_deleted_once_and_the_answer_says_so() {
     .await;
     assert_endpoint(&system, "posts-update", async || {
         let post = person.writes_post("Spring").await;
-        let mut input = http_input("posts-update", person.id, &format!("/posts/{post}"), &json!({"id": post}));
+        let mut input =
+            http_input("posts-update", person.id, &format!("/posts/{post}"), &json!({"id": post}));
         input["body"] = json!(r#"{"title": "Summer"}"#);
         let edited = Expected::Reply(200, view("Summer", 2));
         Case {
@@ -381,7 +384,11 @@ async fn notifications_are_marked_as_read_and_preferences_are_set_once_and_the_a
         Case {
             input: http_input("notifications-read", person.id, &path, &json!({"id": id})),
             expected: (done(), done()),
-            effect: stored(&person, format!("notification#{id}"), json!({"read_at": "<time>", "unread": null})),
+            effect: stored(
+                &person,
+                format!("notification#{id}"),
+                json!({"read_at": "<time>", "unread": null}),
+            ),
         }
     })
     .await;
@@ -529,7 +536,8 @@ async fn an_order_is_placed_started_and_cancelled_once_and_the_answer_says_so() 
         Case {
             input: http_input("orders-cancel", buyer.id, &path, &json!({"id": id})),
             expected: (cancelled(), cancelled()),
-            effect: async move { was_stored(&system, id, &changed(2, "order.cancelled")).await }.boxed_local(),
+            effect: async move { was_stored(&system, id, &changed(2, "order.cancelled")).await }
+                .boxed_local(),
         }
     })
     .await;
@@ -649,9 +657,7 @@ async fn the_steps_of_inventory_move_the_stock_once() {
 async fn the_steps_of_payments_move_the_money_once() {
     let system = System::connect().await;
     let buyer = Uuid::now_v7();
-    let purchase = |order: Uuid| {
-        json!({"order_id": order, "buyer_id": buyer, "amount": usd(900), "payment_method": CARD, "traceparent": null})
-    };
+    let purchase = |order: Uuid| json!({"order_id": order, "buyer_id": buyer, "amount": usd(900), "payment_method": CARD, "traceparent": null});
     let stored = |order: Uuid, event: Value, intent: Value| {
         let system = system.clone();
         async move {
@@ -694,7 +700,8 @@ async fn a_webhook_is_remembered_once_and_the_answer_says_so() {
     let system = System::connect().await;
     let proxy = Proxy::start(&system).await;
     let webhook = || {
-        let body = json!({"id": format!("evt_{}", Uuid::now_v7().simple()), "data": {"object": {}}}).to_string();
+        let body =
+            json!({"id": format!("evt_{}", Uuid::now_v7().simple()), "data": {"object": {}}}).to_string();
         let time = Timestamp::now().as_second();
         let mac = Hmac::<Sha256>::new_from_slice(WEBHOOK_SECRET.as_bytes()).unwrap();
         let mac = mac.chain_update(format!("{time}.{body}")).finalize().into_bytes();
@@ -813,7 +820,11 @@ async fn comments_are_renamed_and_deleted_once_with_their_author_and_their_post(
     assert_copies(&system, "comments-on-user", "comments").await;
     let reader = system.registered("Bada").await;
     for (function, event_type, expected) in [
-        ("comments-on-user", "user.updated", json!({"version": 1, "author": {"name": "Areum"}, "author_sequence": 9})),
+        (
+            "comments-on-user",
+            "user.updated",
+            json!({"version": 1, "author": {"name": "Areum"}, "author_sequence": 9}),
+        ),
         ("comments-on-user", "user.deleted", changed(2, "comment.deleted")),
         ("comments-on-post", "post.deleted", changed(2, "comment.deleted")),
     ] {
@@ -842,7 +853,8 @@ async fn comments_are_renamed_and_deleted_once_with_their_author_and_their_post(
     }
     assert_consumer(&system, "comments-on-post", async || {
         let (post, author) = (Uuid::now_v7(), Uuid::now_v7());
-        let created = event("post.created", post, 1, &json!({"id": post, "author_id": author, "title": "Made up"}));
+        let created =
+            event("post.created", post, 1, &json!({"id": post, "author_id": author, "title": "Made up"}));
         let system = system.clone();
         let effect = async move {
             let copy = json!({"author_id": author, "deleted": false, "sequence": 1});
@@ -878,7 +890,11 @@ async fn someone_is_notified_once_of_each_event() {
                           "author_id": Uuid::now_v7(), "author_name": "Bada", "excerpt": "So do I."});
         let created = event("comment.created", comment, 1, &data);
         let effect = async move { has_one(&person, "comment").await };
-        Case { input: batch("notifications-on-comment", &[created]), expected: (), effect: effect.boxed_local() }
+        Case {
+            input: batch("notifications-on-comment", &[created]),
+            expected: (),
+            effect: effect.boxed_local(),
+        }
     })
     .await;
     assert_consumer(&system, "notifications-on-order", async || {
@@ -886,7 +902,11 @@ async fn someone_is_notified_once_of_each_event() {
         let data = json!({"id": order, "buyer_id": person.id, "total": usd(900)});
         let confirmed = event("order.confirmed", order, 2, &data);
         let effect = async move { has_one(&person, "order_confirmed").await };
-        Case { input: batch("notifications-on-order", &[confirmed]), expected: (), effect: effect.boxed_local() }
+        Case {
+            input: batch("notifications-on-order", &[confirmed]),
+            expected: (),
+            effect: effect.boxed_local(),
+        }
     })
     .await;
 }
@@ -932,13 +952,14 @@ async fn a_notification_is_mailed_once_unless_the_answer_of_ses_itself_is_lost()
         let created = batch("notifications-email", &[created]);
         Case { input: created, expected: person, effect: effect.boxed_local() }
     };
-    let check = async |copy: &Copy, case: Case<'_, Person>, outcome: Result<Invoked, Invoked>, lost: &Lost| {
-        let Case { input, expected: person, effect } = case;
-        check_consumer(copy, Case { input, expected: (), effect }, outcome, lost).await;
-        let most = if lost.operation.as_deref() == Some("SendEmail") { 1 + lost.times } else { 1 };
-        let sent = mails(&person).await;
-        assert!((1..=most).contains(&sent), "{sent} mails: {lost:?}");
-    };
+    let check =
+        async |copy: &Copy, case: Case<'_, Person>, outcome: Result<Invoked, Invoked>, lost: &Lost| {
+            let Case { input, expected: person, effect } = case;
+            check_consumer(copy, Case { input, expected: (), effect }, outcome, lost).await;
+            let most = if lost.operation.as_deref() == Some("SendEmail") { 1 + lost.times } else { 1 };
+            let sent = mails(&person).await;
+            assert!((1..=most).contains(&sent), "{sent} mails: {lost:?}");
+        };
     for_every_write(&system, "notifications-email", prepare, check).await;
 }
 
@@ -947,7 +968,8 @@ async fn an_instance_is_registered_and_deregistered_once_and_the_answer_says_so(
     let system = System::connect().await;
     let cloud_map = aws_sdk_servicediscovery::Client::new(&system.aws);
     let namespaces = cloud_map.list_namespaces().send().await.expect("ListNamespaces").namespaces.unwrap();
-    let namespace = namespaces.into_iter().find(|namespace| namespace.name.as_deref() == Some("madang")).unwrap();
+    let namespace =
+        namespaces.into_iter().find(|namespace| namespace.name.as_deref() == Some("madang")).unwrap();
     let name = format!("test-{}", Uuid::now_v7().simple());
     let created = cloud_map.create_service().name(&name).namespace_id(namespace.id.unwrap());
     let service = created.send().await.expect("CreateService").service.unwrap().id.unwrap();
@@ -968,7 +990,8 @@ async fn an_instance_is_registered_and_deregistered_once_and_the_answer_says_so(
             let registered = || Expected::Reply(200, json!({"id": id, "url": "http://127.0.0.1:9000"}));
             let expected = (registered(), registered());
             let listed = &instances;
-            let effect = async move { assert_eq!(listed().await.iter().filter(|found| **found == id).count(), 1) };
+            let effect =
+                async move { assert_eq!(listed().await.iter().filter(|found| **found == id).count(), 1) };
             Case { input, expected, effect: effect.boxed_local() }
         })
         .await;
