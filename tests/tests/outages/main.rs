@@ -6,8 +6,9 @@
 //! than a minute, because the local cloud shortens its pauses. Each function's outage begins with its first call, so that those
 //! at the end of a pipeline have theirs, too.
 //!
-//! Run them with `cargo test -p system-tests --test outages -- --nocapture --test-threads 1`, and nothing beside them. Each
-//! prints a table: what each function lost, what people saw meanwhile, and how long it took until all effects were there.
+//! Run them with `cargo test -p system-tests --test outages -- --include-ignored --nocapture --test-threads 1`, and nothing beside
+//! them, because they need the whole system for a quarter of an hour. They print a table: what each function lost, what people
+//! saw meanwhile, and how long it took until all effects were there.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test may do this")]
 
@@ -73,41 +74,49 @@ async fn outlasted(name: &str) {
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn people_and_their_clients_outlast_an_hour_without_the_endpoints_tables() {
     outlasted("tables of endpoints").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn events_outlast_an_hour_without_the_consumers_tables() {
     outlasted("tables of consumers").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn orders_outlast_nine_minutes_without_a_steps_table() {
     outlasted("tables of steps and schedules").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn events_outlast_an_hour_without_the_bus() {
     outlasted("bus").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn events_outlast_an_hour_in_which_queues_accept_nothing() {
     outlasted("queues").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn logins_mails_and_orders_outlast_an_hour_without_user_pool_mail_and_state_machine() {
     outlasted("user pool, mail and state machine").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn calls_between_services_outlast_an_hour_without_cloud_map() {
     outlasted("Cloud Map").await;
 }
 
 #[tokio::test]
+#[ignore = "takes minutes, and needs the system for itself"]
 async fn mails_orders_and_posts_outlast_an_hour_without_users() {
     outlasted("users by HTTP and by RPC").await;
 }

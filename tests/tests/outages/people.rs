@@ -32,6 +32,9 @@ const ON_HAND: u32 = 100;
 /// Comments that the author is told of by mail.
 const COMMENTS: usize = 3;
 
+/// Makes a request, once for each attempt.
+type Make<'a> = Box<dyn Fn() -> Request + 'a>;
+
 /// An order, and how it must end.
 #[derive(Clone, Debug)]
 struct Order {
@@ -270,8 +273,8 @@ impl People {
             let answer = self.persists("orders-place", &[202], send).await;
             assert_eq!(answer.id(), order_id(&self.buyer, &placed.key));
         });
-        let by_stranger =
-            self.creates("orders-place", &self.stranger, "/orders", &self.strangers_order(), 202);
+        let unknown = self.strangers_order();
+        let by_stranger = self.creates("orders-place", &self.stranger, "/orders", &unknown, 202);
         Box::pin(join_all(by_buyer)).await;
         let answer = Box::pin(by_stranger).await;
         assert_eq!(answer.body["status"], "PENDING", "{answer:?}");
@@ -294,7 +297,6 @@ impl People {
             let listing = json!({"name": "Tea", "unit_price": usd(1), "on_hand": 1});
             self.admin.request(Method::PUT, &format!("/inventory/{sku}")).if_match(99).json(&listing)
         };
-        type Make<'a> = Box<dyn Fn() -> Request + 'a>;
         let comment = self.renamed.1;
         let requests: Vec<(&str, u16, Make<'_>)> = vec![
             ("users-get", 200, Box::new(move || get("/users/me"))),
