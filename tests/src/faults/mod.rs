@@ -310,7 +310,8 @@ pub fn http_input(function: &str, caller: Uuid, path: &str, parameters: &Value) 
     input["rawPath"] = json!(path);
     input["requestContext"]["http"]["path"] = json!(path);
     input["pathParameters"] = parameters.clone();
-    if !input["requestContext"]["authorizer"].is_null() {
+    // Principals and the provider have no token.
+    if !input["requestContext"]["authorizer"]["jwt"].is_null() {
         let claims = &mut input["requestContext"]["authorizer"]["jwt"]["claims"];
         claims["sub"] = json!(caller);
         claims["username"] = json!(caller);

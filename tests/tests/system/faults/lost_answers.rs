@@ -516,8 +516,8 @@ async fn an_order_is_placed_started_and_cancelled_once_and_the_answer_says_so() 
         let placed = || Expected::Reply(202, view(&sku, 1, "PENDING", 1));
         let (system, id) = (system.clone(), order_id(&buyer, &key));
         let started_once = async move {
-            let status = system.execution_status(&id.to_string()).await;
-            assert!(status.is_some(), "no execution of {id} was started");
+            // If the order's own answer was lost, too, the reconciler may have to start it.
+            system.wait_until_started(&id.to_string()).await;
             wait_until_settled(&system, &[id]).await;
             assert_eq!(system.execution_status(&format!("{id}-2")).await, None);
             let records = OrderRecords::read(&system, id).await;
@@ -538,6 +538,32 @@ async fn an_order_is_placed_started_and_cancelled_once_and_the_answer_says_so() 
             expected: (cancelled(), cancelled()),
             effect: async move { was_stored(&system, id, &changed(2, "order.cancelled")).await }
                 .boxed_local(),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_was_lost_once_is_started_at_once() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    let proxy = Proxy::start(&system).await;
+    with_copy(&system, "orders-place", Changes::endpoints(&proxy), async |copy| {
+        for (write, operation) in ["PutItem", "StartExecution"].into_iter().enumerate() {
+            let key = new_sku("key");
+            let mut input = http_input("orders-place", buyer.id, "/orders", &json!({}));
+            input["headers"]["idempotency-key"] = json!(format!("\"{key}\""));
+            input["body"] = json!(order(&new_sku("unknown"), 1, CARD).to_string());
+            proxy.lose_answers(write, 1);
+            let invoked = copy.invoke(&input).await;
+            assert_eq!(invoked.http().status, 202, "{invoked:?}");
+            let lost: Vec<String> = proxy.lost().into_iter().map(|call| call.operation).collect();
+            assert_eq!(lost, [operation]);
+            let execution = order_id(&buyer, &key).to_string();
+            assert!(
+                system.execution_status(&execution).await.is_some(),
+                "{operation}: {execution} was not started"
+            );
         }
     })
     .await;
