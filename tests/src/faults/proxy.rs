@@ -387,4 +387,30 @@ mod tests {
         let expected = ["SendEmail", "Invoke", "POST /_aws/execute-api/5c0ffee5/internal/users/7"];
         assert_eq!(proxy.operations(), expected);
     }
+
+    /// A client of DynamoDB behind the proxy, with the SDK's own retries.
+    async fn sdk(proxy: &Proxy) -> aws_sdk_dynamodb::Client {
+        let config = aws_config::defaults(aws_config::BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&proxy.url)
+            .region(aws_config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "test"))
+            .load()
+            .await;
+        aws_sdk_dynamodb::Client::new(&config)
+    }
+
+    #[tokio::test]
+    async fn the_sdk_repeats_a_call_whose_answer_was_lost_twice_at_most() {
+        let (requests, proxy) = server_and_proxy().await;
+        let client = sdk(&proxy).await;
+        for (times, succeeds) in [(0, true), (1, true), (2, true), (3, false)] {
+            let before = requests.load(Ordering::SeqCst);
+            proxy.lose_answers(0, times);
+            let answer = client.put_item().table_name("posts").set_item(Some([].into())).send().await;
+            assert_eq!(answer.is_ok(), succeeds, "{times}: {answer:?}");
+            let made = requests.load(Ordering::SeqCst) - before;
+            assert_eq!((proxy.lost().len(), made), (times, (times + 1).min(3)));
+        }
+    }
 }
