@@ -162,11 +162,11 @@ impl Run {
         }
         let dead_letters = dead_letters(&system).await;
         let settings = Settings::change(&system, &outages).await;
-        let work = async {
+        let work = people.while_reconciling(async {
             Box::pin(people.work()).await;
             Box::pin(people.effects_are_there()).await;
             outages.iter().map(Outage::ended).max().expect("an outage").elapsed()
-        };
+        });
         let healed = finally(Box::pin(work), Box::pin(settings.restore(&system))).await;
         let more = dead_letters_since(&system, &dead_letters).await;
         assert_eq!(more, Vec::<String>::new(), "dead letters");

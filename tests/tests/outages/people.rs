@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures::future::{join_all, select};
+use futures::future::{Either, join_all, select};
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
@@ -29,8 +29,10 @@ const PATIENCE: Duration = Duration::from_mins(6);
 const PAUSE: Duration = Duration::from_secs(2);
 /// The stock: more than anyone orders.
 const ON_HAND: u32 = 100;
-/// Comments that the author is told of by mail.
-const COMMENTS: usize = 3;
+/// Comments of the reader, which the author is told of by mail: some before an outage ends, and one after it.
+const COMMENTS: usize = 4;
+/// The pause between them.
+const BETWEEN_COMMENTS: Duration = Duration::from_secs(12);
 
 /// Makes a request, once for each attempt.
 type Make<'a> = Box<dyn Fn() -> Request + 'a>;
@@ -210,17 +212,19 @@ impl People {
         self.persists(function, &[status], send).await
     }
 
-    /// Works until everything has been accepted. Meanwhile the reconciler runs more often than it does on its own.
+    /// Works until everything has been accepted.
     pub(crate) async fn work(&self) {
-        let work = Box::pin(async {
-            self.send_malformed().await;
-            tokio::join!(
-                Box::pin(self.write()),
-                Box::pin(self.come_and_go()),
-                Box::pin(self.order()),
-                Box::pin(self.look_around()),
-            );
-        });
+        self.send_malformed().await;
+        tokio::join!(
+            Box::pin(self.write()),
+            Box::pin(self.come_and_go()),
+            Box::pin(self.order()),
+            Box::pin(self.look_around()),
+        );
+    }
+
+    /// Runs the reconciler more often than it runs on its own, until this has ended.
+    pub(crate) async fn while_reconciling<T>(&self, work: impl Future<Output = T>) -> T {
         let reconcile = Box::pin(async {
             let lambda = aws_sdk_lambda::Client::new(&self.system.aws);
             loop {
@@ -229,8 +233,10 @@ impl People {
                 sleep(Duration::from_secs(5)).await;
             }
         });
-        // Only the work ends.
-        drop(select(work, reconcile).await);
+        match select(Box::pin(work), reconcile).await {
+            Either::Left((result, _)) => result,
+            Either::Right((never, _)) => never,
+        }
     }
 
     async fn write(&self) {
@@ -240,7 +246,7 @@ impl People {
             for number in 0..COMMENTS {
                 let body = json!({"body": format!("So do I, {number}.")});
                 self.creates("comments-create", &self.reader, &comments, &body, 201).await;
-                sleep(Duration::from_secs(5)).await;
+                sleep(BETWEEN_COMMENTS).await;
             }
         };
         let by_stranger = async {

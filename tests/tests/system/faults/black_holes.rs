@@ -3,6 +3,7 @@
 //! Whoever waits for it is told so before Lambda ends the function: an invocation that succeeds at all was in time, because
 //! copies have the time-outs of the real functions.
 
+use futures::{StreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
@@ -14,6 +15,9 @@ use system_tests::{
     shop::{CARD, new_sku, order, order_id},
 };
 use uuid::Uuid;
+
+/// Black holes at the same time: most of the time is waiting.
+const AT_ONCE: usize = 4;
 
 /// The changes that direct one AWS client of a copy to a black hole.
 async fn black_hole(system: &System, service: &str) -> (Proxy, Changes) {
@@ -111,14 +115,15 @@ async fn an_endpoint_whose_service_never_answers_says_so_in_time_and_logs_and_co
     let system = System::connect().await;
     let person = system.registered("Ara").await;
     let post = person.writes_post("Spring").await;
-    for (service, function, endpoint, request) in requests(&person, post) {
+    let told = stream::iter(requests(&person, post)).map(async |(service, function, endpoint, request)| {
         let (proxy, changes) = black_hole(&system, service).await;
         with_copy(&system, function, changes, async |copy| {
             assert_told(&copy.invoke(&request).await, endpoint);
             assert!(!proxy.calls().is_empty(), "{function} did not call {service}");
         })
         .await;
-    }
+    });
+    told.buffer_unordered(AT_ONCE).collect::<()>().await;
 }
 
 #[tokio::test]
@@ -331,7 +336,7 @@ async fn a_step_whose_service_never_answers_fails_as_unavailable_in_time() {
     let buyer = system.registered("Ara").await;
     let placed = buyer.orders(&new_sku("unknown"), 1, CARD).await;
     buyer.wait_until_decided(placed).await;
-    for function in [
+    let steps = [
         "orders-validate-user",
         "orders-confirm",
         "orders-abort",
@@ -343,7 +348,8 @@ async fn a_step_whose_service_never_answers_fails_as_unavailable_in_time() {
         "payments-authorize",
         "payments-capture",
         "payments-cancel",
-    ] {
+    ];
+    let failed = stream::iter(steps).map(async |function| {
         let (proxy, changes) = black_hole(&system, "DYNAMODB").await;
         let mut step = input(function);
         step["order_id"] = json!(placed);
@@ -354,5 +360,6 @@ async fn a_step_whose_service_never_answers_fails_as_unavailable_in_time() {
             assert!(!proxy.calls().is_empty(), "{function}");
         })
         .await;
-    }
+    });
+    failed.buffer_unordered(AT_ONCE).collect::<()>().await;
 }
