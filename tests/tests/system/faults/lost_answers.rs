@@ -49,7 +49,7 @@ struct Lost {
 impl Lost {
     /// Whether the function cannot know what happened: none of its attempts was answered.
     fn all(&self) -> bool {
-        // Mails are not repeated by the SDK's client, because each attempt may send one more.
+        // A mail may be tried once only, because every further attempt could send it again.
         self.times == ATTEMPTS || self.operation.as_deref() == Some("SendEmail")
     }
 }
