@@ -16,7 +16,7 @@ use system_tests::{
     Person, System,
     alarms::{Alarm, Moment},
     eventually,
-    faults::{Proxy, Refusal, dead_letters, with_endpoint, with_variables},
+    faults::{Changes, Proxy, Refusal, dead_letters, retries::Retries, with_endpoint, with_variables},
     shop::{CARD, DECLINED, inject, new_sku, order, order_id, saga, usd, wait_until_settled, with_faults},
     turns::{PROCESSORS, turn},
 };
@@ -41,8 +41,6 @@ const UNSEEN: [(&str, &str); 12] = [
 ];
 /// A little more than the minute that the alarms on lags allow.
 const OVER_A_MINUTE: Duration = Duration::from_secs(62);
-/// More failures than the state machine retries.
-const ALWAYS: [&str; 13] = ["before"; 13];
 
 /// Waits until the values of a metric that a function has emitted since a moment make the alarm ring.
 async fn rings(system: &System, alarm: &str, function: &str, metric: &str, since: Moment) {
@@ -122,10 +120,11 @@ async fn park_three_orders(system: &System, buyer: &Person, sku: &str) -> (Momen
     is_quiet(system, "orders-settling-slowly", "orders-reject", "SettlingTime", before).await;
 
     let placed = Moment::now();
+    let retries = Retries::of("orders-abort", "Transient");
     let orders = join_all((0..3).map(async |_| {
         let key = new_sku("key");
         let id = order_id(buyer, &key);
-        inject(id, "orders-abort", &ALWAYS);
+        inject(id, "orders-abort", &vec!["before"; retries.invocations]);
         assert_eq!(buyer.orders_with_key(&key, &order(sku, 1, DECLINED)).await, id);
         id
     }))
@@ -137,7 +136,7 @@ async fn park_three_orders(system: &System, buyer: &Person, sku: &str) -> (Momen
     assert!(alarm.rings_at(3.0) && !alarm.rings_at(2.0), "the threshold is not three");
     for id in &orders {
         while system.execution_status(&id.to_string()).await != Some(ExecutionStatus::Failed) {
-            assert!(placed.elapsed() < Duration::from_mins(3), "{id} is not parked");
+            assert!(placed.elapsed() < retries.pauses + Duration::from_mins(3), "{id} is not parked");
             sleep(Duration::from_millis(500)).await;
         }
     }
@@ -237,9 +236,11 @@ async fn an_alarm_rings_for_a_throttled_consumer_before_any_event_is_a_dead_lett
     let start = Moment::now();
     let proxy = Proxy::start(&system).await;
     proxy.refuse(|_| Some(Refusal::throttled()));
-    with_endpoint(&system, "posts-on-user", "DYNAMODB", &proxy, async || {
-        let people = join_all((0..20).map(|_| system.registered("Ara"))).await;
-        rings(&system, "consumers-failing", "posts-on-user", "ConsumerFailures", start).await;
+    // Ten minutes take six seconds.
+    let hurried = Changes::endpoint("DYNAMODB", &proxy).with("TIME_SCALE", "0.01").variables;
+    with_variables(&system, &["posts-on-user"], &hurried, async || {
+        let people = join_all((0..3).map(|_| system.registered("Ara"))).await;
+        rings(&system, "consumers-failing", "posts-on-user", "RetryAge", start).await;
         proxy.allow_all();
         system.wait_until_drained("posts-on-user").await;
         let letters = dead_letters(&system, "posts-on-user").await;

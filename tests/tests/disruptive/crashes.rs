@@ -1,14 +1,24 @@
-//! A consumer that crashes halfway through its work: the next delivery finishes it.
+//! A consumer that crashes halfway through its work: the next delivery finishes it. A message that crashes it every time takes no
+//! other with it.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use system_tests::{
     Person, System, eventually,
-    faults::{Call, Proxy, kill, with_endpoint, with_visibility_timeout},
+    faults::{
+        Call, Proxy, dead_letters, event, finally, kill, on_the_bus, with_endpoint, with_variables,
+        with_visibility_timeout,
+    },
     turns::turn,
 };
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 const POSTS: usize = 300;
@@ -77,4 +87,67 @@ async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_ha
     system.get(&format!("/posts/{post}")).await.is_problem(404, "not-found");
     system.wait_until_drained("comments-on-post").await;
     eventually("the comment is gone", async || is_gone(&reader, post, comment).await.then_some(())).await;
+}
+
+/// How often a message kills the function: far more often than it takes until the others of its batch are handled.
+const CRASHES: usize = 50;
+/// Maximum wait for all of the crashes: each takes two seconds or so.
+const ALL_CRASHES: Duration = Duration::from_mins(5);
+
+/// Makes a consumer crash in the next deliveries of an event, by files in a folder: see `runtime::serve::faults`. Returns the folder of
+/// the crashes that have not happened yet.
+fn crash(folder: &Path, consumer: &str, event: &Value, times: usize) -> PathBuf {
+    let crashes = folder.join(event["id"].as_str().unwrap()).join(consumer);
+    fs::create_dir_all(&crashes).expect("a folder for faults");
+    for index in 0..times {
+        fs::write(crashes.join(format!("{index:02}-crash")), "").expect("a fault");
+    }
+    crashes
+}
+
+#[tokio::test]
+async fn a_message_that_kills_the_function_fifty_times_takes_no_other_of_its_batch_with_it() {
+    let _turn = turn(&["orders-on-user"], &[]).await;
+    let system = System::connect().await;
+    let people: Vec<Uuid> = (0..10).map(|_| Uuid::now_v7()).collect();
+    let created = |id: &Uuid| event("user.created", *id, 1, &json!({"id": id, "name": "Ara"}));
+    let events: Vec<Value> = people.iter().map(created).collect();
+    let folder = env::temp_dir().join(format!("madang-faults-{}", Uuid::now_v7().simple()));
+    let crashes = crash(&folder, "orders-on-user", &events[0], CRASHES);
+    let left = || fs::read_dir(&crashes).map_or(0, Iterator::count);
+    let variables = HashMap::from([("FAULTS".to_owned(), folder.to_str().unwrap().to_owned())]);
+    let copied = async |id: Uuid| system.item("orders", &format!("user#{id}"), "user").await.is_some();
+
+    let test = async {
+        // One batch: all messages are there before the first delivery.
+        let send = async || {
+            for event in &events {
+                system.send("orders-on-user", &on_the_bus(event).to_string()).await;
+            }
+        };
+        system.without_deliveries("orders-on-user", send).await;
+        for id in &people[1..] {
+            eventually(&format!("the event of {id} is applied"), async || copied(*id).await.then_some(()))
+                .await;
+        }
+        let so_far = CRASHES - left();
+        assert!(0 < so_far && so_far < CRASHES, "the function has crashed {so_far} times");
+
+        let start = Instant::now();
+        while left() > 0 {
+            assert!(start.elapsed() < ALL_CRASHES, "{} crashes are left", left());
+            sleep(Duration::from_millis(500)).await;
+        }
+        system.wait_until_drained("orders-on-user").await;
+        assert!(copied(people[0]).await);
+        let letters = dead_letters(&system, "orders-on-user").await;
+        for id in &people {
+            assert!(!letters.iter().any(|body| body.contains(&id.to_string())), "{letters:?}");
+        }
+    };
+    let test = Box::pin(test);
+    let with_crashes = with_visibility_timeout(&system, "orders-on-user", 1, async || {
+        with_variables(&system, &["orders-on-user"], &variables, async || test.await).await;
+    });
+    finally(Box::pin(with_crashes), async { drop(fs::remove_dir_all(&folder)) }).await;
 }

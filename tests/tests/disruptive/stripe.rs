@@ -477,14 +477,14 @@ async fn a_request_whose_answer_is_lost_is_retried_and_the_money_moves_once() {
         assert_eq!(stripe.requests(), expected);
 
         stripe.lose("refunds");
-        assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Transient".to_owned()));
+        assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Unavailable".to_owned()));
         assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
         assert_eq!(stripe.intent(order).await.1, json!(["succeeded", "succeeded", true, 900, 900]));
 
         let order = Uuid::now_v7();
         stripe.lose("cancel");
         assert_eq!(step(&buyer, "payments-authorize", order).await, Ok(json!({})));
-        assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Transient".to_owned()));
+        assert_eq!(step(&buyer, "payments-cancel", order).await, Err("Unavailable".to_owned()));
         assert_eq!(step(&buyer, "payments-cancel", order).await, Ok(json!({})));
         let (intent, state) = stripe.intent(order).await;
         assert_eq!(state, json!(["canceled", "succeeded", false, 900, 0]));

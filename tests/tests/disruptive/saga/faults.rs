@@ -4,6 +4,7 @@
 use futures::{StreamExt, stream};
 use system_tests::{
     System,
+    faults::retries::Retries,
     shop::{
         CARD, COMPENSATIONS, DECLINED, STEPS, assert_invariants, faults_left, inject, new_sku, order,
         order_id, saga, usd, wait_until_settled, with_faults,
@@ -13,8 +14,6 @@ use system_tests::{
 
 /// The faults that can be injected into an invocation: see `runtime::serve::faults`.
 const KINDS: [&str; 6] = ["before", "after", "hang", "twice", "throttled", "crash"];
-/// Invocations of a step before the pivot until the saga gives up.
-const ATTEMPTS: usize = 5;
 /// Orders that run at the same time.
 const CONCURRENCY: usize = 16;
 
@@ -38,13 +37,15 @@ fn failing_steps() -> Vec<Case> {
     every.map(|fault| Case { payment_method: CARD, faults: vec![fault], ends: CONFIRMED }).collect()
 }
 
+/// The same fault in every invocation of a step until the saga gives up.
+fn always(step: &'static str, kind: &'static str) -> (&'static str, Vec<&'static str>) {
+    (step, vec![kind; Retries::of(step, "Transient").invocations])
+}
+
 /// Each path that leads to the compensations: nothing, something or everything has to be undone.
 fn rejections() -> Vec<Case> {
-    let gives_up_at = |step, kind| Case {
-        payment_method: CARD,
-        faults: vec![(step, vec![kind; ATTEMPTS])],
-        ends: UNAVAILABLE,
-    };
+    let gives_up_at =
+        |step, kind| Case { payment_method: CARD, faults: vec![always(step, kind)], ends: UNAVAILABLE };
     vec![
         Case { payment_method: DECLINED, faults: vec![], ends: DECLINED_CARD },
         gives_up_at("orders-validate-user", "before"),
@@ -71,11 +72,8 @@ fn failing_compensations() -> Vec<Case> {
 
 /// The pivot takes effect, but all its answers are lost: the order stays confirmed.
 fn lost_pivots() -> Vec<Case> {
-    let lost = |kind| Case {
-        payment_method: CARD,
-        faults: vec![("orders-confirm", vec![kind; ATTEMPTS])],
-        ends: CONFIRMED,
-    };
+    let lost =
+        |kind| Case { payment_method: CARD, faults: vec![always("orders-confirm", kind)], ends: CONFIRMED };
     vec![lost("after"), lost("crash")]
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 use system_tests::{
     System, eventually,
+    faults::retries::Retries,
     shop::{
         CARD, DECLINED, assert_invariants, inject, new_sku, order, order_id, saga, usd, wait_until_settled,
         with_faults,
@@ -18,9 +19,7 @@ use system_tests::{
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// More failures than the state machine retries.
-const ALWAYS: [&str; 13] = ["before"; 13];
-/// Maximum wait until the retries are used up. On the local cloud their pauses are a tenth of those on AWS.
+/// Maximum time that the retries of a step take, their pauses excepted.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 #[tokio::test]
@@ -44,11 +43,12 @@ async fn an_order_that_cannot_be_settled_waits_for_an_operator_and_settles_once_
         let all = cases.map(async |(step, payment_method, ends)| {
             let key = new_sku("key");
             let id = order_id(&buyer, &key);
-            inject(id, step, &ALWAYS);
+            let retries = Retries::of(step, "Transient");
+            inject(id, step, &vec!["before"; retries.invocations]);
             let body = order(&sku, 1, payment_method);
             let placed = buyer.request(reqwest::Method::POST, "/orders").key(&key).json(&body).send();
             assert_eq!(placed.await.id(), id);
-            is_parked(&system, id).await;
+            is_parked(&system, id, retries.pauses + PATIENCE).await;
             assert_eq!(system.path(&id.to_string()).await.last().unwrap(), "Park");
             let answer = buyer.get(&format!("/orders/{id}")).await;
             assert_eq!(answer.body["status"], "NEEDS_ATTENTION", "{step}: {answer:?}");
@@ -93,7 +93,7 @@ async fn retry(order: Uuid) {
 }
 
 /// Waits until an order's execution has failed, which is how it leaves the order to an operator.
-async fn is_parked(system: &System, order: Uuid) {
+async fn is_parked(system: &System, order: Uuid, patience: Duration) {
     let start = Instant::now();
     loop {
         let status = system.execution_status(&order.to_string()).await;
@@ -101,7 +101,7 @@ async fn is_parked(system: &System, order: Uuid) {
             return;
         }
         assert_eq!(status, Some(ExecutionStatus::Running), "{order}");
-        assert!(start.elapsed() < PATIENCE, "{order}: {:?}", system.path(&order.to_string()).await);
+        assert!(start.elapsed() < patience, "{order}: {:?}", system.path(&order.to_string()).await);
         tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }

@@ -112,10 +112,10 @@ async fn assert_found(copy: &Copy, input: &Value) {
     assert_eq!(copy.invoke(input).await.answer, json!({}));
 }
 
-/// Asserts that a copy of `orders-validate-user` fails with a transient error, and returns the reason.
+/// Asserts that a copy of `orders-validate-user` fails because a service is unavailable, and returns the reason.
 async fn assert_unavailable(copy: &Copy, input: &Value) -> String {
     let Invoked { answer, log } = copy.fails(input).await;
-    assert_eq!(answer["errorType"], "Transient", "{answer}");
+    assert_eq!(answer["errorType"], "Unavailable", "{answer}");
     let reason = answer["errorMessage"].as_str().expect("a message").to_owned();
     assert!(reason.starts_with("the service users is not available: "), "{reason}");
     assert!(log.contains(r#""message":"failed""#), "{log}");

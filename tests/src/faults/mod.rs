@@ -1,7 +1,11 @@
-//! A proxy between a function and AWS, which records the function's calls and refuses those that a test selects.
+//! A proxy between a function and AWS, which records the function's calls, and refuses, swallows or leaves without an answer
+//! those that a test selects.
 //!
-//! The function is a copy, deployed beside the real one with the same code and role. `AWS_ENDPOINT_URL_<SERVICE>` directs its
-//! AWS client to the proxy. The function's code does not know of it.
+//! The function is a copy, deployed beside the real one with the same code, role and time-out. `AWS_ENDPOINT_URL_<SERVICE>`
+//! directs its AWS client to the proxy. The function's code does not know of it.
+
+mod proxy;
+pub mod retries;
 
 use std::{
     collections::HashMap,
@@ -9,8 +13,7 @@ use std::{
     hash::BuildHasher,
     panic::{AssertUnwindSafe, resume_unwind},
     path::PathBuf,
-    sync::{Arc, LazyLock, Mutex},
-    time::Duration,
+    sync::{LazyLock, Mutex},
 };
 
 use aws_credential_types::Credentials;
@@ -19,177 +22,34 @@ use aws_sdk_lambda::{
     types::{Environment, FunctionCode, LogType, Runtime},
 };
 use aws_sdk_sqs::types::QueueAttributeName;
-use axum::{
-    Router,
-    body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
-    response::Response,
-};
 use futures::FutureExt;
+use kernel::clock::Timestamp;
 use md5::{Digest, Md5};
 use reqwest::{
     StatusCode,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
 use uuid::Uuid;
 
+pub use self::proxy::{Call, Fate, Proxy, Refusal};
 use crate::{Answer, System, eventually};
 
 /// The bucket to which `make up` uploads the functions.
 const ARTIFACTS: &str = "madang-artifacts";
 
-/// A call that a function made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// The operation: `GetItem`, `PutEvents`.
-    pub operation: String,
-    /// Its input.
-    pub input: Value,
-    /// Its trace context: the header `X-Amzn-Trace-Id`.
-    pub trace: Option<String>,
-}
-
-/// The answer to a refused call.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The HTTP status.
-    pub status: u16,
-    /// The JSON body.
-    pub body: Value,
-}
-
-impl Refusal {
-    /// DynamoDB throttles.
-    pub fn throttled() -> Self {
-        let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
-        Self { status: 400, body: json!({"__type": kind, "message": "slow down"}) }
-    }
-
-    /// AWS has an internal failure.
-    pub fn failure() -> Self {
-        Self { status: 500, body: json!({"__type": "InternalFailure", "message": "out of order"}) }
-    }
-
-    /// SES refuses a mail, with a message that names the recipient, as on AWS.
-    pub fn rejected(address: &str) -> Self {
-        let message = format!(
-            "Email address is not verified. The following identities failed the check in region US-EAST-1: {address}"
-        );
-        Self { status: 400, body: json!({"__type": "MessageRejected", "message": message}) }
-    }
-
-    /// `PutEvents` accepts all entries except those that `refused` selects. This is only an answer: nothing reaches the bus.
-    pub fn entries(call: &Call, refused: impl Fn(&Value) -> bool) -> Self {
-        let entries = call.input["Entries"].as_array().expect("PutEvents has entries");
-        let failed = entries.iter().filter(|entry| refused(entry)).count();
-        let of_one = |entry| {
-            if refused(entry) {
-                json!({"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"})
-            } else {
-                json!({"EventId": Uuid::now_v7()})
-            }
-        };
-        let answers: Vec<Value> = entries.iter().map(of_one).collect();
-        Self { status: 200, body: json!({"FailedEntryCount": failed, "Entries": answers}) }
-    }
-}
-
-type Rule = Box<dyn Fn(&Call) -> Option<Refusal> + Send + Sync>;
-
-struct Shared {
-    endpoint: String,
-    http: reqwest::Client,
-    calls: Mutex<Vec<Call>>,
-    rule: Mutex<Rule>,
-    delay: Mutex<Duration>,
-}
-
-/// A proxy in front of the local cloud.
-pub struct Proxy {
-    /// Its address.
-    pub url: String,
-    shared: Arc<Shared>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
-impl Proxy {
-    /// Starts one that lets every call through.
-    pub async fn start(system: &System) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = Arc::new(Shared {
-            endpoint: system.output("endpoint_url").to_owned(),
-            http: reqwest::Client::new(),
-            calls: Mutex::default(),
-            rule: Mutex::new(Box::new(|_| None)),
-            delay: Mutex::default(),
-        });
-        let router = Router::new().fallback(forward).with_state(Arc::clone(&shared));
-        let server = tokio::spawn(async { axum::serve(listener, router).await.expect("the proxy serves") });
-        Self { url, shared, server }
-    }
-
-    /// From now on refuses the calls for which the rule returns a refusal.
-    pub fn refuse(&self, rule: impl Fn(&Call) -> Option<Refusal> + Send + Sync + 'static) {
-        *self.shared.rule.lock().unwrap() = Box::new(rule);
-    }
-
-    /// From now on lets every call through.
-    pub fn allow_all(&self) {
-        self.refuse(|_| None);
-    }
-
-    /// From now on makes every call take this much longer.
-    pub fn slow_down(&self, delay: Duration) {
-        *self.shared.delay.lock().unwrap() = delay;
-    }
-
-    /// The calls so far, oldest first.
-    pub fn calls(&self) -> Vec<Call> {
-        self.shared.calls.lock().unwrap().clone()
-    }
-
-    /// The operations called so far, oldest first.
-    pub fn operations(&self) -> Vec<String> {
-        self.calls().into_iter().map(|call| call.operation).collect()
-    }
-}
-
-async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let body: Bytes = to_bytes(body, usize::MAX).await.expect("the call's body");
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    let trace = head.headers.get("x-amzn-trace-id").and_then(|trace| trace.to_str().ok()).map(str::to_owned);
-    let call = Call { operation, input: serde_json::from_slice(&body).unwrap_or_default(), trace };
-    shared.calls.lock().unwrap().push(call.clone());
-    let delay = *shared.delay.lock().unwrap();
-    if !delay.is_zero() {
-        sleep(delay).await;
-    }
-    let refusal = shared.rule.lock().unwrap()(&call);
-    if let Some(refusal) = refusal {
-        let answer =
-            Response::builder().status(refusal.status).header("content-type", "application/x-amz-json-1.0");
-        return answer.body(Body::from(refusal.body.to_string())).unwrap();
-    }
-    // The headers are passed on unchanged, `Host` included, because the signature covers it.
-    let url = format!("{}{}", shared.endpoint, head.uri);
-    let answer = shared.http.request(head.method, url).headers(head.headers).body(body).send().await;
-    let answer = answer.expect("the local cloud answers");
-    let mut response = Response::builder().status(answer.status());
-    response.headers_mut().unwrap().extend(answer.headers().clone());
-    response.headers_mut().unwrap().remove("transfer-encoding");
-    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
-}
+/// The AWS services that functions call, as in `AWS_ENDPOINT_URL_<SERVICE>`.
+pub const SERVICES: [&str; 9] = [
+    "DYNAMODB",
+    "EVENTBRIDGE",
+    "SQS",
+    "SESV2",
+    "SFN",
+    "COGNITO_IDENTITY_PROVIDER",
+    "LAMBDA",
+    "SERVICEDISCOVERY",
+    "SECRETS_MANAGER",
+];
 
 /// How a copy of a function differs from the real one.
 #[derive(Clone, Debug, Default)]
@@ -205,6 +65,19 @@ impl Changes {
     pub fn endpoint(service: &str, proxy: &Proxy) -> Self {
         let variables = HashMap::from([(format!("AWS_ENDPOINT_URL_{service}"), proxy.url.clone())]);
         Self { variables, role_of: None }
+    }
+
+    /// Directs every AWS client to a proxy.
+    pub fn endpoints(proxy: &Proxy) -> Self {
+        let endpoint = |service: &str| (format!("AWS_ENDPOINT_URL_{service}"), proxy.url.clone());
+        Self { variables: SERVICES.map(endpoint).into(), role_of: None }
+    }
+
+    /// Adds a variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
     }
 }
 
@@ -254,6 +127,12 @@ impl Copy {
         invoked
     }
 
+    /// Invokes the copy, which may fail: `Err` if it does.
+    pub async fn outcome(&self, event: &Value) -> Result<Invoked, Invoked> {
+        let (error, invoked) = self.run(event).await;
+        if error.is_some() { Err(invoked) } else { Ok(invoked) }
+    }
+
     async fn run(&self, event: &Value) -> (Option<String>, Invoked) {
         let invoked = self
             .lambda
@@ -300,7 +179,7 @@ pub async fn with_copy(system: &System, function: &str, changes: Changes, test: 
         .runtime(Runtime::Providedal2023)
         .handler("bootstrap")
         .set_role(role)
-        .timeout(30)
+        .set_timeout(real.timeout)
         .environment(Environment::builder().set_variables(Some(variables)).build())
         .code(code(function));
     create.send().await.expect("CreateFunction");
@@ -355,10 +234,10 @@ pub async fn with_variables<T, S: BuildHasher>(
 }
 
 /// The environments of functions, by their names.
-pub(crate) type Environments = Vec<(String, HashMap<String, String>)>;
+pub type Environments = Vec<(String, HashMap<String, String>)>;
 
 /// Adds variables to the environment of real functions. Returns their previous environments.
-pub(crate) async fn change_variables<S: BuildHasher>(
+pub async fn change_variables<S: BuildHasher>(
     system: &System,
     functions: &[&str],
     variables: &HashMap<String, String, S>,
@@ -378,7 +257,7 @@ pub(crate) async fn change_variables<S: BuildHasher>(
 }
 
 /// Restores the environments of functions.
-pub(crate) async fn restore_variables(system: &System, before: Environments) {
+pub async fn restore_variables(system: &System, before: Environments) {
     let lambda = aws_sdk_lambda::Client::new(&system.aws);
     for (function, variables) in before {
         set_environment(&lambda, &function, variables).await;
@@ -431,12 +310,57 @@ pub fn http_input(function: &str, caller: Uuid, path: &str, parameters: &Value) 
     input["rawPath"] = json!(path);
     input["requestContext"]["http"]["path"] = json!(path);
     input["pathParameters"] = parameters.clone();
-    if !input["requestContext"]["authorizer"].is_null() {
+    // Principals and the provider have no token.
+    if !input["requestContext"]["authorizer"]["jwt"].is_null() {
         let claims = &mut input["requestContext"]["authorizer"]["jwt"]["claims"];
         claims["sub"] = json!(caller);
         claims["username"] = json!(caller);
     }
     input
+}
+
+/// An event as its publisher puts it on the bus.
+pub fn event(event_type: &str, subject: Uuid, sequence: u64, data: &Value) -> Value {
+    let source = format!("madang.{}s", event_type.split('.').next().unwrap());
+    json!({
+        "specversion": "1.0", "id": Uuid::now_v7(), "source": source, "type": event_type, "subject": subject,
+        "time": Timestamp::now(), "sequence": sequence, "schemaversion": 1, "data": data,
+    })
+}
+
+/// An event as the bus sends it to a queue.
+pub fn on_the_bus(event: &Value) -> Value {
+    json!({
+        "version": "0", "id": Uuid::now_v7(), "detail-type": event["type"], "source": event["source"],
+        "account": "000000000000", "time": Timestamp::now(), "region": "us-east-1", "resources": [], "detail": event,
+    })
+}
+
+/// A batch of new messages with these events, as a consumer's queue delivers them. The id of each message is its event's, and
+/// no queue has such a message.
+pub fn batch(consumer: &str, events: &[Value]) -> Value {
+    let template = input(consumer)["Records"][0].clone();
+    let records = events.iter().map(|event| {
+        let mut record = template.clone();
+        record["messageId"] = event["id"].clone();
+        record["body"] = json!(on_the_bus(event).to_string());
+        // An old message that fails is given up.
+        record["attributes"]["SentTimestamp"] = json!((Timestamp::now().as_second() * 1000).to_string());
+        record
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// The ids of the messages or records that a function has reported as failed.
+pub fn reported(answer: &Value) -> Vec<String> {
+    let failures =
+        answer["batchItemFailures"].as_array().unwrap_or_else(|| panic!("not a batch's answer: {answer}"));
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// The lines of a log that are JSON objects.
+pub fn lines(log: &str) -> Vec<Value> {
+    log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(Value::is_object).collect()
 }
 
 /// The processes of a function that run on this machine.
