@@ -42,6 +42,7 @@ class Cloud:
     hidden: set[str] = field(default_factory=set)
     relay_answers: dict = field(default_factory=lambda: {"batchItemFailures": []})
     send_fails: bool = False
+    objects: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def receive_message(self, MaxNumberOfMessages, **_):
         seen = [one for one in self.letters if one["MessageId"] not in self.hidden][:MaxNumberOfMessages]
@@ -56,6 +57,12 @@ class Cloud:
     def invoke(self, FunctionName, Payload):
         self.calls.append(("invoke", FunctionName, json.loads(Payload)))
         return {"Payload": io.StringIO(json.dumps(self.relay_answers))}
+
+    def get_object(self, Bucket, Key):
+        return {"Body": io.StringIO(self.objects[Bucket, Key])}
+
+    def delete_object(self, Bucket, Key):
+        self.calls.append(("delete object", Bucket, Key))
 
     def delete_message(self, ReceiptHandle, **_):
         self.calls.append(("delete", ReceiptHandle))
@@ -176,9 +183,8 @@ def test_a_relay_is_invoked_with_a_stream_record_of_its_dead_letter(cloud):
 
 
 def test_a_dead_letter_that_a_relay_cannot_publish_stays_and_does_not_block_others(cloud):
-    records = {"DDBStreamBatchInfo": {"shardId": "s", "startSequenceNumber": "1"}}
-    there = cloud(letter("m-1", records, reason=None), letter("m-2", {"outbox": {"id": "e-2"}}))
-    with pytest.raises(CommandError, match=r"Still in posts-relay-dead-letters: 1 message.\nm-1 refers to records"):
+    there = cloud(letter("m-1", {"id": "e-1"}), letter("m-2", {"outbox": {"id": "e-2"}}))
+    with pytest.raises(CommandError, match=r"Still in posts-relay-dead-letters: 1 message.\nm-1 is neither an item"):
         dead_letters.redrive(OUTPUTS, "posts-relay", "")
     assert there.visible() == {"m-1"}
     there = cloud(letter("m-2", {"outbox": {"id": "e-2"}}))
@@ -186,6 +192,38 @@ def test_a_dead_letter_that_a_relay_cannot_publish_stays_and_does_not_block_othe
     with pytest.raises(CommandError, match="make logs F=posts-relay"):
         dead_letters.redrive(OUTPUTS, "posts-relay", "")
     assert there.visible() == {"m-2"}
+
+
+def test_a_relay_is_invoked_with_a_record_that_it_could_not_read(cloud):
+    record = {"eventID": "1", "dynamodb": {"SequenceNumber": "7", "NewImage": {"outbox": {"X": "?"}}}}
+    there = cloud(letter("m-1", record))
+    dead_letters.redrive(OUTPUTS, "posts-relay", "")
+    assert there.calls == [("invoke", "posts-relay", {"Records": [record]}), ("delete", "receipt of m-1")]
+
+
+def test_records_that_the_stream_kept_too_short_are_published_from_their_object_which_is_then_deleted(cloud, capsys):
+    batch = {"Records": [{"eventID": "1"}, {"eventID": "2"}]}
+    notification = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "unpublished"}, "object": {"key": "aws/lambda/u/s/2026/05/04/o"}},
+    }
+    place = ("unpublished", "aws/lambda/u/s/2026/05/04/o")
+    there = cloud(letter("m-1", notification, reason=None))
+    there.objects[place] = json.dumps({"DDBStreamBatchInfo": {}, "payload": json.dumps(batch)})
+    dead_letters.show(OUTPUTS, "posts-relay", "")
+    assert "they are in s3://unpublished/aws/lambda/u/s/2026/05/04/o" in capsys.readouterr().out
+    there.relay_answers = {"batchItemFailures": [{"itemIdentifier": "2"}]}
+    with pytest.raises(CommandError, match="make logs F=posts-relay"):
+        dead_letters.redrive(OUTPUTS, "posts-relay", "")
+    assert there.visible() == {"m-1"}
+    there.calls, there.relay_answers = [], {"batchItemFailures": []}
+    dead_letters.redrive(OUTPUTS, "posts-relay", "")
+    assert there.calls == [
+        ("invoke", "posts-relay", batch),
+        ("delete object", *place),
+        ("delete", "receipt of m-1"),
+    ]
 
 
 def test_queues_with_messages_are_listed_and_empty_ones_are_counted(cloud, capsys):

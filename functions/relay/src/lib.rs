@@ -78,33 +78,39 @@ fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
     Ok(Some((head, outbox.to_string())))
 }
 
+/// The item of a record as JSON, from which it can be published later; the record as it came if it cannot be read.
+fn whole(record: &StreamRecord) -> String {
+    let item = record.new_image::<Value>().ok().flatten();
+    item.map_or_else(|| record.raw.clone(), |item| item.to_string())
+}
+
 /// An event to publish.
 #[derive(Debug)]
-struct Waiting {
-    sequence_number: String,
+struct Waiting<'a> {
+    record: &'a StreamRecord,
     head: Head,
     detail: String,
     publication: Publication,
 }
 
-impl Waiting {
-    fn new(sequence_number: String, head: Head, detail: String) -> Self {
+impl<'a> Waiting<'a> {
+    fn new(record: &'a StreamRecord, head: Head, detail: String) -> Self {
         let publication =
             Publication::begin(&head.id, &head.kind, &head.subject, head.traceparent.as_deref());
-        Self { sequence_number, head, detail, publication }
+        Self { record, head, detail, publication }
     }
 
     /// Records that the bus has accepted it.
     fn published(self) {
         RELAY_LAG.record_for(self.head.service(), self.head.time.elapsed());
-        let sequence_number = self.sequence_number.as_str();
+        let sequence_number = self.record.sequence_number.as_str();
         self.publication.in_scope(|| tracing::info!(sequence_number, "published"));
     }
 
     /// Records that the bus has refused it.
     fn refused(&self, refusal: &Refusal, attempt: u32) {
         RELAY_REFUSALS.increment_for(self.head.service());
-        let sequence_number = self.sequence_number.as_str();
+        let sequence_number = self.record.sequence_number.as_str();
         self.publication.in_scope(|| {
             tracing::warn!(sequence_number, attempt, cause = %refusal, "the bus refused an event");
         });
@@ -141,34 +147,37 @@ impl Relay {
     /// Publishes the events of records, in order. Returns the sequence numbers of those that failed; the records behind them may not
     /// have been tried.
     pub async fn publish(&self, records: Vec<StreamRecord>, deadline: Deadline) -> Vec<String> {
-        let mut failed = Vec::new();
+        let mut stuck = None;
         let mut waiting = Vec::new();
         for record in &records {
             match event(record) {
                 Ok(Some((head, detail))) => {
-                    waiting.push(Waiting::new(record.sequence_number.clone(), head, detail));
+                    waiting.push(Waiting::new(record, head, detail));
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    let outbox = record.new_image::<Image>().ok().flatten().and_then(|image| image.outbox);
-                    let text = outbox.map_or_else(|| record.raw.clone(), |outbox| outbox.to_string());
-                    if !self.set_aside(&record.sequence_number, &text, &reason).await {
-                        failed.push(record.sequence_number.clone());
+                    if !self.set_aside(record, &reason).await {
+                        // The stream starts again here: what is before it has to be published now, what is behind it later.
+                        stuck = Some(record.sequence_number.clone());
+                        break;
                     }
                 }
             }
         }
-        while failed.is_empty() && !waiting.is_empty() {
+        while !waiting.is_empty() {
             // Passed by value, because the span of a publication ends when it is dropped.
             let rest = waiting.split_off(MAX_ENTRIES.min(waiting.len()));
-            failed.extend(self.put(waiting, deadline).await);
+            let failed = self.put(waiting, deadline).await;
+            if !failed.is_empty() {
+                return failed;
+            }
             waiting = rest;
         }
-        failed
+        stuck.into_iter().collect()
     }
 
     /// Puts up to ten entries on the bus, retries those that fail, and returns those that still failed.
-    async fn put(&self, mut left: Vec<Waiting>, deadline: Deadline) -> Vec<String> {
+    async fn put(&self, mut left: Vec<Waiting<'_>>, deadline: Deadline) -> Vec<String> {
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         let mut attempt = 0;
         while deadline.time_left() > ATTEMPT_TIME {
@@ -182,9 +191,7 @@ impl Relay {
                     Err(refusal) => {
                         waiting.refused(&refusal, attempt);
                         let set_aside = match &refusal {
-                            Refusal::Permanent(reason) => {
-                                self.set_aside(&waiting.sequence_number, &waiting.detail, reason).await
-                            }
+                            Refusal::Permanent(reason) => self.set_aside(waiting.record, reason).await,
                             Refusal::Retryable(_) => false,
                         };
                         if !set_aside {
@@ -198,17 +205,18 @@ impl Relay {
                 break;
             }
         }
-        let give_back = |waiting: Waiting| {
+        let give_back = |waiting: Waiting<'_>| {
             waiting.publication.failed();
-            waiting.sequence_number
+            waiting.record.sequence_number.clone()
         };
         left.into_iter().map(give_back).collect()
     }
 
     /// Moves what can never be published to the dead-letter queue, so that it does not block the events behind it. False if that
     /// fails: then it stays in the stream.
-    async fn set_aside(&self, sequence_number: &str, text: &str, reason: &str) -> bool {
-        match self.dead_letters.send(text, reason).await {
+    async fn set_aside(&self, record: &StreamRecord, reason: &str) -> bool {
+        let sequence_number = record.sequence_number.as_str();
+        match self.dead_letters.send(&whole(record), reason).await {
             Ok(()) => {
                 DEAD_LETTERS.increment_for(self.function.clone());
                 // The reason can quote the item, so it is sent with it and not logged.
@@ -256,7 +264,7 @@ mod tests {
     fn a_new_event_becomes_an_entry_that_carries_it_whole() {
         let record = StreamRecord::new("1", Item::default(), image(&outbox("a")));
         let (head, detail) = event(&record).unwrap().unwrap();
-        let entry = Waiting::new("1".to_owned(), head, detail).entry();
+        let entry = Waiting::new(&record, head, detail).entry();
         assert_eq!((entry.source.as_str(), entry.detail_type.as_str()), ("madang.posts", "post.created"));
         assert_eq!(serde_json::from_str::<Value>(&entry.detail).unwrap(), outbox("a"));
     }

@@ -113,8 +113,8 @@ def _environment() -> dict[str, str]:
         "STATE_DIR": str(STATE),
         "S3_PERSIST": "1",
         "S3_DATA_DIR": str(STATE / "s3"),
-        # The pauses between a state machine's retries last a tenth of those on AWS.
-        "SFN_WAIT_SCALE": "0.1",
+        # The pauses between a state machine's retries last a hundredth of those on AWS.
+        "SFN_WAIT_SCALE": "0.01",
         # An idle process of a function costs MiniStack 0.14 % of a core. After a burst, idle processes are stopped
         # within seconds instead of five minutes; one process of each function is kept.
         "LAMBDA_WARM_TTL_SECONDS": "5",

@@ -2,7 +2,8 @@
 
 A consumer's dead letters are in `<consumer>-dead-letters` and are put back into the queue `<consumer>`. SQS's
 StartMessageMoveTask would do this, but the emulator does not implement it. A relay's dead letters come from a table's
-stream instead of a queue, so the relay is invoked with them again.
+stream instead of a queue, so the relay is invoked with them again: with an item, with a stream record that could not be
+read, or with the records in an object in S3, which were not published while the stream kept them.
 """
 
 import json
@@ -71,11 +72,20 @@ class Letter:
         event = (body.get("detail") or body.get("outbox")) if isinstance(body, dict) else None
         return event if isinstance(event, dict) else {}
 
+    def unpublished(self) -> tuple[str, str] | None:
+        """The bucket and the key of the records that the message is about, if it is a notification from S3."""
+        body = self.body()
+        if not (isinstance(body, dict) and body.get("source") == "aws.s3"):
+            return None
+        return body["detail"]["bucket"]["name"], body["detail"]["object"]["key"]
+
     def reason(self) -> str:
         """Why the message is in the dead-letter queue, as the function or the event bus says."""
         for name in ("reason", "ERROR_MESSAGE"):
             if name in self.attributes:
                 return self.attributes[name].get("StringValue", "")
+        if unpublished := self.unpublished():
+            return f"not published while the stream kept the records: they are in s3://{'/'.join(unpublished)}"
         # The queue moved the message itself, because the function crashed or timed out each time.
         return "unknown: the function crashed or timed out each time; see its log"
 
@@ -300,16 +310,23 @@ def _send(sqs: Any, url: str, letter: Letter) -> None:
 def _invoke_relay(relay: str, letter: Letter) -> None:
     """Invokes a relay with its dead letter, so that it publishes the event. If the event is still invalid, the relay
     sends it to the dead-letter queue again."""
-    body = letter.body()
-    if not (isinstance(body, dict) and "outbox" in body):
-        raise CommandError(
-            f"{letter.id} refers to records that are no longer in the stream. Their events are still in the outboxes "
-            "of their items. functions/relay/README.md explains how to publish them."
-        )
-    answer = client("lambda").invoke(FunctionName=relay, Payload=json.dumps({"Records": [record(body)]}))
+    body, unpublished = letter.body(), letter.unpublished()
+    if unpublished:
+        bucket, key = unpublished
+        # Lambda keeps the batch as text: https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html
+        payload = json.load(client("s3").get_object(Bucket=bucket, Key=key)["Body"])["payload"]
+    elif isinstance(body, dict) and "outbox" in body:
+        payload = json.dumps({"Records": [record(body)]})
+    elif isinstance(body, dict) and "dynamodb" in body:
+        payload = json.dumps({"Records": [body]}, default=float)
+    else:
+        raise CommandError(f"{letter.id} is neither an item, nor a record of a stream, nor a notification from S3.")
+    answer = client("lambda").invoke(FunctionName=relay, Payload=payload)
     result = json.load(answer["Payload"])
     if answer.get("FunctionError") or result.get("batchItemFailures"):
         raise CommandError(f"{letter.id} could not be published. `make logs F={relay}` shows why.")
+    if unpublished:
+        client("s3").delete_object(Bucket=bucket, Key=key)
 
 
 def _pretty(body: str) -> str:

@@ -1,9 +1,10 @@
 //! Sends messages that cannot be handled to a dead-letter queue, with the reason.
 
-use std::{collections::HashMap, error};
+use std::{collections::HashMap, error, time::Duration};
 
 use aws_sdk_sqs::{
     Client,
+    config::timeout::TimeoutConfig,
     types::{
         MessageAttributeValue, MessageSystemAttributeNameForSends::AwsTraceHeader,
         MessageSystemAttributeValue,
@@ -20,6 +21,21 @@ const MAX_REASON: usize = 1_000;
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>).
 const MAX_MESSAGE: usize = 1024 * 1024;
 
+/// Time-out of one attempt of a call of SQS.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(900);
+/// Time-out of a call of SQS, all attempts included: such calls follow a failure, when little time is left.
+const CALL_TIMEOUT: Duration = Duration::from_millis(1_400);
+
+/// A client of SQS for what follows the handling of a message.
+pub(crate) async fn client() -> Client {
+    let time_outs = TimeoutConfig::builder()
+        .connect_timeout(ATTEMPT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(CALL_TIMEOUT);
+    let config = aws::traced!(aws_sdk_sqs, aws::config().await).timeout_config(time_outs.build());
+    Client::from_conf(config.build())
+}
+
 /// A function's dead-letter queue.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
@@ -30,7 +46,7 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Connects to the queue that the environment variable `DEAD_LETTER_QUEUE_URL` names.
     pub async fn connect() -> Result<Self, environment::Missing> {
-        Ok(Self { client: aws::client!(aws_sdk_sqs), url: environment::required("DEAD_LETTER_QUEUE_URL")? })
+        Ok(Self { client: client().await, url: environment::required("DEAD_LETTER_QUEUE_URL")? })
     }
 
     /// Sends the message unchanged, with the reason in the message attribute `reason`.

@@ -36,10 +36,7 @@ use super::{
     cascade::{self, Progress},
 };
 use crate::{
-    aws::{
-        self,
-        dead_letters::{self, DeadLetters},
-    },
+    aws::dead_letters::{self, DeadLetters},
     deadline::Deadline,
     environment,
     error::chain,
@@ -56,7 +53,8 @@ const RETRY_FOR: Duration = Duration::from_hours(6);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_mins(15);
-/// The part of an invocation's time that is kept for what follows the handlers: pauses, and dead letters.
+/// The part of an invocation's time that is kept for what follows a handler: two calls of SQS, such as the next message of a cascade
+/// and, if that fails, the pause.
 const RESERVED_TIME: Duration = Duration::from_secs(3);
 /// If less time than this is left, a message that was delivered before waits for another invocation.
 const MIN_TIME: Duration = Duration::from_secs(1);
@@ -171,7 +169,7 @@ where
 {
     let queue = Queue {
         consumer: environment::required("AWS_LAMBDA_FUNCTION_NAME")?,
-        client: aws::client!(aws_sdk_sqs),
+        client: dead_letters::client().await,
         url: environment::required("QUEUE_URL")?,
         dead_letters: DeadLetters::connect().await?,
     };
@@ -191,7 +189,8 @@ where
                 tracing::error!(cause = %error, "not a batch of messages");
                 super::failed(&error)
             })?;
-            Ok::<_, Diagnostic>(self.handle_batch(&batch.records, deadline).await)
+            self.report_redelivered(&batch.records, unit, context);
+            Ok::<_, Diagnostic>(self.handle_batch(&batch.records, deadline).boxed_local().await)
         })
         .await?;
         let mut response = SqsBatchResponse::default();
@@ -209,6 +208,18 @@ where
     P: DeserializeOwned + Payload,
     H: AsyncFn(&S, &Delivery<P>) -> Result<Outcome, ConsumerError>,
 {
+    /// Writes the ages of messages that are delivered again. Now, because a message that kills the function would end it without a
+    /// metric.
+    fn report_redelivered(&self, messages: &[SqsMessage], unit: &Unit, context: &Context) {
+        let redelivered: Vec<_> = messages.iter().filter(|message| deliveries(message) > 1).collect();
+        for message in &redelivered {
+            RETRY_AGE.record_for(self.queue.consumer.clone(), age(message));
+        }
+        if !redelivered.is_empty() {
+            unit.flush_metrics(context);
+        }
+    }
+
     /// Handles a batch, and returns the ids of the messages that must be delivered again.
     async fn handle_batch(&self, messages: &[SqsMessage], deadline: Deadline) -> Vec<String> {
         let (new, mut redelivered): (Vec<_>, Vec<_>) =
@@ -325,7 +336,6 @@ impl Queue {
                     return self.give_up(unit, message, &reason).await;
                 }
                 CONSUMER_FAILURES.increment_for(self.consumer.clone());
-                RETRY_AGE.record_for(self.consumer.clone(), age);
                 unit.fail(RETRYABLE);
                 tracing::warn!(message_id = id(message), deliveries, milliseconds, cause = %error, "failed; will be retried");
                 self.pause(message, pause(deliveries)).await;

@@ -48,7 +48,7 @@ pub const RELAY_REFUSALS: Count = Count::by("RelayRefusals", "service");
 pub const CONSUMER_LAG: Time = Time::by("ConsumerLag", "consumer");
 /// Deliveries that failed and will be retried, by consumer.
 pub const CONSUMER_FAILURES: Count = Count::by("ConsumerFailures", "consumer");
-/// The age of a message of which a delivery failed, by consumer. It is given up after six hours.
+/// The age of a message that is delivered again, by consumer. One that fails is given up after six hours.
 pub const RETRY_AGE: Time = Time::by("RetryAge", "consumer");
 /// Messages given up, by consumer or relay.
 pub const DEAD_LETTERS: Count = Count::by("DeadLetters", "consumer");

@@ -125,7 +125,7 @@ pub(crate) async fn invocation<T>(
     if answer.is_err() {
         unit.fail("Panicked");
     }
-    metrics::flush(&context.request_id, context::xray_trace_id(&unit.exported));
+    unit.flush_metrics(context);
     answer.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
@@ -209,6 +209,11 @@ impl Unit {
     /// Adds the id of the aggregate that the work is about to each log line.
     pub(crate) fn subject(&self, id: &str) {
         self.logged.record("subject", id);
+    }
+
+    /// Writes the metrics so far.
+    pub(crate) fn flush_metrics(&self, context: &Context) {
+        metrics::flush(&context.request_id, context::xray_trace_id(&self.exported));
     }
 
     /// Runs the work inside the unit's spans.

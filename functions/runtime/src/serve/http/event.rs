@@ -7,12 +7,12 @@ use std::{
 
 use kernel::problem::Problem;
 use lambda_http::{Request, request::LambdaRequest};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Whether an event is an HTTP request, well-formed or not.
 pub(crate) fn is_request(event: &RawValue) -> bool {
-    let fields = serde_json::from_str::<HashMap<String, IgnoredAny>>(event.get());
+    let fields = serde_json::from_str::<HashMap<String, &RawValue>>(event.get());
     fields.is_ok_and(|fields| fields.contains_key("requestContext"))
 }
 
