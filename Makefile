@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo token trace logs dead-letters redrive order-retry contract check test fuzz watch bench clean-local help
+.PHONY: build up down demo token trace logs dead-letters redrive order-retry contract check test outages fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 # The text of ID as the user wrote it. Without $(value), make would expand $(…) in it.
@@ -54,6 +54,10 @@ check: ## Run every check that needs no running system: lints, unit tests, templ
 test: ## Run every check and test: `make check`, and the tests of the running system
 	@infra/local/bootstrap test
 	@$(LOCAL) test
+
+outages: bootstrap ## Take each dependency of each function away for an hour, which takes 36 s, and print what happened
+	@$(LOCAL) up
+	@cargo test --workspace --test outages -- --include-ignored --nocapture --test-threads 1
 
 fuzz: bootstrap ## Send the running system valid and invalid requests, generated from its description, until Ctrl-C
 	@infra/local/bootstrap fuzz

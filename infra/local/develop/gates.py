@@ -77,7 +77,7 @@ CHECKS = (
         Step("lints for aws", "cargo clippy --workspace --exclude system-tests --bins -- -D warnings"),
         Step("unit tests", "cargo test --workspace --lib"),
         Step("doc tests", "cargo test --workspace --doc"),
-        Step("offline tests", "cargo test --workspace --test offline"),
+        Step("offline tests", "cargo test --workspace --test offline --test outages"),
         # Compiles the functions, and compares their binaries with their policies.
         Step("permissions", f"{PYTHON} -m pytest -q tests/templates/test_permissions.py"),
         # Libraries only, because nothing links to the documentation of binaries.

@@ -2,12 +2,11 @@
 //! write, comment, rename themselves, order and leave. Then it returns. In the end everything is as if it had never been away:
 //! no dead letter, no order rejected, every effect once.
 //!
-//! An hour takes 36 seconds here, because `TIME_SCALE` shortens the consumers' retries, and nine minutes of the saga take less
-//! than a minute, because the local cloud shortens its pauses. Each function's outage begins with its first call, so that those
+//! An hour takes 36 seconds here, because `TIME_SCALE` shortens the consumers' retries, and the local cloud the saga's. The steps
+//! before an order is confirmed lose their dependencies for nine minutes, because ten are outlasted there. Each function's outage begins with its first call, so that those
 //! at the end of a pipeline have theirs, too.
 //!
-//! Run them with `cargo test -p system-tests --test outages -- --include-ignored --nocapture --test-threads 1`, and nothing beside
-//! them, because they need the whole system for a quarter of an hour. They print a table: what each function lost, what people
+//! `make outages` runs them. They need the whole system for half an hour, so that nothing may run beside them. They print a table: what each function lost, what people
 //! saw meanwhile, and how long it took until all effects were there.
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test may do this")]
@@ -87,7 +86,7 @@ async fn events_outlast_an_hour_without_the_consumers_tables() {
 
 #[tokio::test]
 #[ignore = "takes minutes, and needs the system for itself"]
-async fn orders_outlast_nine_minutes_without_a_steps_table() {
+async fn orders_outlast_the_absence_of_any_steps_table() {
     outlasted("tables of steps and schedules").await;
 }
 

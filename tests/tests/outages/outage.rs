@@ -28,8 +28,11 @@ use crate::{
 const TIME_SCALE: f64 = 0.01;
 /// How long a dependency is away.
 const OUTAGE: Duration = Duration::from_hours(1);
-/// How long a dependency of the saga's steps is away: before an order is confirmed, ten minutes are outlasted.
-const OUTAGE_OF_STEPS: Duration = Duration::from_mins(9);
+/// How long a dependency of the steps before the pivot is away: ten minutes are outlasted before an order is confirmed.
+const OUTAGE_BEFORE_THE_PIVOT: Duration = Duration::from_mins(9);
+/// The steps before the pivot.
+const BEFORE_THE_PIVOT: [&str; 4] =
+    ["orders-validate-user", "inventory-reserve", "payments-authorize", "orders-confirm"];
 /// The consumers' visibility time-out in seconds: longer than the functions may run (15 s), and shorter than the templates' 90
 /// to save time.
 const VISIBILITY_TIMEOUT: &str = "20";
@@ -86,10 +89,12 @@ struct State {
 
 impl Outage {
     async fn prepare(people: &People, function: Function, dependency: Dependency, mode: Mode) -> Self {
-        let length = if function.kind == Kind::Step {
-            OUTAGE_OF_STEPS.mul_f64(retries::time_scale())
-        } else {
-            OUTAGE.mul_f64(TIME_SCALE)
+        let length = match function.kind {
+            Kind::Step if BEFORE_THE_PIVOT.contains(&function.name.as_str()) => {
+                OUTAGE_BEFORE_THE_PIVOT.mul_f64(retries::time_scale())
+            }
+            Kind::Step => OUTAGE.mul_f64(retries::time_scale()),
+            _ => OUTAGE.mul_f64(TIME_SCALE),
         };
         let proxy = Proxy::start(&people.system).await;
         let state = Arc::new(Mutex::new(State::default()));

@@ -1,5 +1,7 @@
 //! Connects a function and passes it Lambda's events.
 
+use std::env;
+
 use futures::FutureExt;
 use lambda_runtime::{Context, Diagnostic, Error, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -21,7 +23,12 @@ pub(crate) async fn serve<F: Function>(connect: impl AsyncFn() -> Result<F, Erro
     // Boxed, here and below, so that the future that the compiler has to lay out is not that of the whole function.
     let connected = async || function.get_or_try_init(|| connect().boxed_local()).await;
     if let Err(error) = connected().await {
-        tracing::warn!(cause = chain(error.as_ref()), "not started yet; the next invocation tries again");
+        let function = env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+        tracing::warn!(
+            function,
+            cause = chain(error.as_ref()),
+            "not started yet; the next invocation tries again"
+        );
     }
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Box<RawValue>>| {
         let LambdaEvent { payload, context } = event;

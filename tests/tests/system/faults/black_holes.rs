@@ -8,13 +8,12 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Person, System, assert_json, eventually,
-    faults::{
-        Call, Changes, Fate, Invoked, Proxy, Refusal, batch, event, http_input, input, lines, reported,
-        with_copy,
-    },
+    faults::{Call, Changes, Fate, Proxy, Refusal, batch, event, http_input, input, reported, with_copy},
     shop::{CARD, new_sku, order, order_id},
 };
 use uuid::Uuid;
+
+use super::assert_told;
 
 /// Black holes at the same time: most of the time is waiting.
 const AT_ONCE: usize = 4;
@@ -25,25 +24,6 @@ async fn black_hole(system: &System, service: &str) -> (Proxy, Changes) {
     proxy.swallow(|_| true);
     let changes = Changes::endpoint(service, &proxy);
     (proxy, changes)
-}
-
-/// Asserts that an endpoint has answered 503, has logged one line about it, and has counted it.
-fn assert_told(invoked: &Invoked, endpoint: &str) {
-    invoked.http().is_problem(503, "unavailable");
-    let all = lines(&invoked.log);
-    let failed: Vec<&Value> = all.iter().filter(|line| line["message"] == "failed").collect();
-    let [line] = failed.as_slice() else { panic!("{endpoint}: expected one line: {}", invoked.log) };
-    assert!(line["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
-    let (method, route) = endpoint.split_once(' ').unwrap();
-    let told = ["level", "method", "route", "status", "problem"].map(|name| &line[name]);
-    let expected = [json!("ERROR"), json!(method), json!(route), json!(503), json!("unavailable")];
-    assert_eq!(told, expected.each_ref(), "{line}");
-    let counted: Vec<&Value> = all.iter().filter(|line| !line["ServerErrors"].is_null()).collect();
-    let [metric] = counted.as_slice() else { panic!("{endpoint}: expected one metric: {}", invoked.log) };
-    assert_eq!(metric["endpoint"], endpoint, "{metric}");
-    // One value is a number or a list of one.
-    let value = metric["ServerErrors"].as_f64().or_else(|| metric["ServerErrors"].as_array()?[0].as_f64());
-    assert_eq!(value, Some(1.0), "{metric}");
 }
 
 /// The client, the function and the request of each case, with the endpoint's name.
@@ -118,7 +98,7 @@ async fn an_endpoint_whose_service_never_answers_says_so_in_time_and_logs_and_co
     let told = stream::iter(requests(&person, post)).map(async |(service, function, endpoint, request)| {
         let (proxy, changes) = black_hole(&system, service).await;
         with_copy(&system, function, changes, async |copy| {
-            assert_told(&copy.invoke(&request).await, endpoint);
+            assert_told(&copy.invoke(&request).await, endpoint, 503, "unavailable");
             assert!(!proxy.calls().is_empty(), "{function} did not call {service}");
         })
         .await;

@@ -1,7 +1,5 @@
 //! Logs contain ids, but no personal data.
 
-use std::{env, process::Command};
-
 use serde_json::{Value, json};
 use system_tests::{
     Person, System,
@@ -38,24 +36,4 @@ async fn a_new_post_logs_no_title_body_or_author() {
     let person = system.registered("Quetzal").await;
     let post = json!({"title": "Xylophone", "body": "Zeppelin"});
     assert_silent(&person, "posts-create", "/posts", &post, &["Quetzal", "Xylophone", "Zeppelin"]).await;
-}
-
-/// The test starts the function itself, because the local cloud keeps no log of a function that does not start.
-#[test]
-fn a_function_that_cannot_start_logs_the_reason_as_json() {
-    let program = env::current_exe().unwrap().parent().unwrap().with_file_name("posts-get");
-    let ended = Command::new(program)
-        .env_clear()
-        .envs([("AWS_LAMBDA_FUNCTION_NAME", "posts-get"), ("AWS_REGION", "us-east-1"), ("TABLE", "")])
-        .output()
-        .expect("the program of make up");
-    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
-    let mut line: Value = serde_json::from_slice(&ended.stdout).expect("one line of JSON");
-    assert!(line["timestamp"].take().is_string(), "{line}");
-    let expected = json!({
-        "timestamp": null, "level": "ERROR", "message": "could not start", "function": "posts-get",
-        "cause": "the environment variable TABLE is missing or empty: see the function's template",
-    });
-    assert_eq!(line, expected);
-    assert_eq!(String::from_utf8_lossy(&ended.stderr), "");
 }

@@ -8,3 +8,26 @@ mod lost_answers;
 mod permissions;
 mod refusals;
 mod relay;
+mod starts;
+
+use serde_json::{Value, json};
+use system_tests::faults::{Invoked, lines};
+
+/// Asserts that an endpoint has answered with this server error, has logged one line about it, and has counted it.
+fn assert_told(invoked: &Invoked, endpoint: &str, status: u16, problem: &str) {
+    invoked.http().is_problem(status, problem);
+    let all = lines(&invoked.log);
+    let failed: Vec<&Value> = all.iter().filter(|line| line["message"] == "failed").collect();
+    let [line] = failed.as_slice() else { panic!("{endpoint}: expected one line: {}", invoked.log) };
+    assert!(line["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
+    let (method, route) = endpoint.split_once(' ').unwrap();
+    let told = ["level", "method", "route", "status", "problem"].map(|name| &line[name]);
+    let expected = [json!("ERROR"), json!(method), json!(route), json!(status), json!(problem)];
+    assert_eq!(told, expected.each_ref(), "{line}");
+    let counted: Vec<&Value> = all.iter().filter(|line| !line["ServerErrors"].is_null()).collect();
+    let [metric] = counted.as_slice() else { panic!("{endpoint}: expected one metric: {}", invoked.log) };
+    assert_eq!(metric["endpoint"], endpoint, "{metric}");
+    // One value is a number or a list of one.
+    let value = metric["ServerErrors"].as_f64().or_else(|| metric["ServerErrors"].as_array()?[0].as_f64());
+    assert_eq!(value, Some(1.0), "{metric}");
+}
