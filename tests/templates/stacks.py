@@ -21,8 +21,9 @@ TEMPLATES = [ROOT_TEMPLATE, *NESTED.values()]
 PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "123456789012"}
 
 # In seconds, for how long a consumer retries a message, and its longest pause: functions/runtime/src/serve/queue.rs.
-RETRIED_FOR = 6 * 3600
-LONGEST_PAUSE = 15 * 60
+QUEUE = (ROOT / "functions/runtime/src/serve/queue.rs").read_text()
+RETRIED_FOR = 3600 * int(re.search(r"const RETRY_FOR: Duration = Duration::from_hours\((\d+)\)", QUEUE)[1])
+LONGEST_PAUSE = 60 * int(re.search(r"const MAX_PAUSE: Duration = Duration::from_mins\((\d+)\)", QUEUE)[1])
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,9 @@ PARKED_ON_FAILURE = {
 }
 
 # The error of a step if its table, another service or the payment provider does not answer or throttles.
-UNAVAILABLE = "Unavailable"
+UNAVAILABLE = re.search(
+    r'const UNAVAILABLE: &str = "(\w+)"', (ROOT / "functions/runtime/src/serve/mod.rs").read_text()
+)[1]
 # Lambda's errors after which an invocation may succeed:
 # https://docs.aws.amazon.com/step-functions/latest/dg/bp-lambda-serviceexception.html
 OF_LAMBDA = {
