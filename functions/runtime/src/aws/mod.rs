@@ -86,6 +86,8 @@ pub(crate) fn connector() -> SharedHttpConnector {
     static CONNECTOR: OnceLock<SharedHttpConnector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| {
         let trusted = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
+        #[cfg(feature = "bench-root")]
+        let trusted = with_root_of_bench(trusted);
         let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
         let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let connector = Connector::builder()
@@ -97,6 +99,13 @@ pub(crate) fn connector() -> SharedHttpConnector {
         SharedHttpConnector::new(connector)
     });
     connector.clone()
+}
+
+/// Adds the root certificate of `make bench`, which the environment variable `BENCH_ROOT` names. Without it every call fails.
+#[cfg(feature = "bench-root")]
+fn with_root_of_bench(trusted: TrustStore) -> TrustStore {
+    let root = std::env::var_os("BENCH_ROOT").and_then(|path| std::fs::read(path).ok());
+    trusted.with_pem_certificate(root.unwrap_or_default())
 }
 
 /// Reads region, credentials and endpoints from the environment that Lambda sets up.
