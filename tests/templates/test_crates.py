@@ -58,3 +58,9 @@ def test_no_deployed_build_has_a_feature_for_measurements(feature):
     recipe = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "cargo lambda build" in line)
     for command in (recipe, (ROOT / "infra/local/lifecycle/build.py").read_text()):
         assert not {"--features", "--all-features", "-F"} & set(re.findall(r"-[\w-]+", command))
+
+
+def test_no_process_collects_jitter_before_its_first_connection():
+    # infra/decisions/random-numbers-without-jitter.md; cargo passes the variable to build scripts, for every target.
+    settings = tomllib.loads((ROOT / ".cargo/config.toml").read_text())
+    assert settings["env"]["AWS_LC_SYS_NO_JITTER_ENTROPY"] == "1"

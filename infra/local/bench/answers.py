@@ -23,11 +23,14 @@ from rich.table import Table
 
 from infra.local.bench.stubs import FUNCTION, DynamoDb, RuntimeApi, Server, build, invocations, served
 from infra.local.progress import console
+from infra.local.settings import CommandError
 
 RAW = "first_call"
 RUNS = 40
 # The answers over the first connection.
 KEPT_OPEN = 2
+# The maximum that the function does once in a process, in its first request, in milliseconds.
+MAX_ONCE = 10.0
 
 
 class Times(NamedTuple):
@@ -152,6 +155,7 @@ def report(measured: dict[str, list[Times]]) -> None:
         shown = (times.start, times.first, together[name], times.second, times.third)
         table.add_row(name, *(f"{time:.2f}" for time in shown))
     function, raw = medians[FUNCTION], medians[RAW]
+    once = function.first - function.third
     console.print()
     console.print(table)
     console.print(
@@ -160,8 +164,13 @@ def report(measured: dict[str, list[Times]]) -> None:
         f"{function.start - raw.start:.1f} ms before its first poll and {function.first - raw.first:.1f} ms after it. "
         f"Every answer takes {function.second - raw.second:.1f} ms more.\n"
         f"A new connection takes {function.third - function.second:.1f} ms of the first answer, and what is done once "
-        f"in a process {function.first - function.third:.1f} ms (raw: {raw.first - raw.third:.1f} ms)."
+        f"in a process {once:.1f} ms (raw: {raw.first - raw.third:.1f} ms)."
     )
+    if once > MAX_ONCE:
+        raise CommandError(
+            f"The first request of {FUNCTION} does {once:.1f} ms of work that is done once in a process. The maximum is "
+            f"{MAX_ONCE:g} ms: do it when the function starts."
+        )
 
 
 def medians_of(times: list[Times]) -> Times:

@@ -113,7 +113,9 @@ fn with_root_of_bench(trusted: TrustStore) -> TrustStore {
 /// Only from the environment: at every cold start the default chain would look for profile files and a metadata service,
 /// which a function does not have.
 async fn load() -> SdkConfig {
-    // Made now, so that TLS is set up when the function starts and not in its first request.
+    // Made now, so that TLS is set up when the function starts and not in its first request. That request opens the connection:
+    // opened here, it would bring the first answer no sooner, make a start wait for an AWS service that is down, and could be closed
+    // before it is used.
     let connector = connector();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client_fn(move |_, _| connector.clone()))
