@@ -168,8 +168,8 @@ def report(measured: dict[str, list[Times]]) -> None:
     )
     if once > MAX_ONCE:
         raise CommandError(
-            f"The first request of {FUNCTION} does {once:.1f} ms of work that is done once in a process. The maximum is "
-            f"{MAX_ONCE:g} ms: do it when the function starts."
+            f"The first request of {FUNCTION} does {once:.1f} ms of work that is done once in a process. The maximum "
+            f"is {MAX_ONCE:g} ms. Such work belongs to the start of the function."
         )
 
 
