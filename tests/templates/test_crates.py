@@ -1,4 +1,7 @@
-"""The crates: dependencies point one way, the watch router has the API's routes, and releases inject no faults."""
+"""The crates: dependencies point one way, the watch router has the API's routes, and releases have nothing that is for
+tests or measurements."""
+
+import re
 
 import pytest
 from api import OPERATIONS
@@ -8,6 +11,8 @@ tomllib = pytest.importorskip("tomllib", reason="reading TOML needs Python 3.11"
 
 CRATES = {path.parent.name: tomllib.loads(path.read_text()) for path in (ROOT / "functions").glob("*/Cargo.toml")}
 SHARED = {"kernel", "runtime"}
+# Features of the runtime that only `make bench` compiles.
+BENCH_FEATURES = {"bench-root", "without-tracing"}
 SERVICES = sorted(set(CRATES) - SHARED - {"relay"})
 
 
@@ -41,3 +46,21 @@ def test_a_release_build_cannot_inject_faults():
     assert "#[cfg(debug_assertions)]\nmod faults;" in serve
     assert "debug-assertions" not in tomllib.loads((ROOT / "Cargo.toml").read_text())["profile"]["release"]
     assert "cargo lambda build --release" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("feature", sorted(BENCH_FEATURES))
+def test_no_deployed_build_has_a_feature_for_measurements(feature):
+    assert feature in CRATES["runtime"]["features"]
+    # Neither a default, nor another feature, nor a dependency on the runtime selects it,
+    for manifest in (ROOT / "Cargo.toml", *ROOT.glob("*/Cargo.toml"), *ROOT.glob("functions/*/Cargo.toml")):
+        assert f'{feature}"' not in manifest.read_text(), manifest
+    # nor does a command that builds what is deployed.
+    recipe = next(line for line in (ROOT / "Makefile").read_text().splitlines() if "cargo lambda build" in line)
+    for command in (recipe, (ROOT / "infra/local/lifecycle/build.py").read_text()):
+        assert not {"--features", "--all-features", "-F"} & set(re.findall(r"-[\w-]+", command))
+
+
+def test_no_process_collects_jitter_before_its_first_connection():
+    # infra/decisions/random-numbers-without-jitter.md; cargo passes the variable to build scripts, for every target.
+    settings = tomllib.loads((ROOT / ".cargo/config.toml").read_text())
+    assert settings["env"]["AWS_LC_SYS_NO_JITTER_ENTROPY"] == "1"

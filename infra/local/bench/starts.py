@@ -2,7 +2,7 @@
 
 The cold start is the time from the start of the process to its first request to the Lambda Runtime API, in the release
 profile on this machine. It includes neither Lambda's own part (fetching the artifact, starting a sandbox) nor the
-network. `calls` measures the calls between services, and `tracing` the cost of tracing.
+network. `answers` measures the first answer, `calls` the calls between services, and `tracing` the cost of tracing.
 """
 
 import io
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from infra.local.bench import calls, tracing
+from infra.local.bench import answers, calls, tracing
 from infra.local.lifecycle import build
 from infra.local.progress import console
 from infra.local.settings import ROOT, CommandError
@@ -59,7 +59,7 @@ def run() -> None:
         "Building in the release profile. The first time takes forty minutes because of link-time optimisation."
     )
     names = build.names()
-    # The same packages as in `make build`. The examples are the empty function and the programs of `calls`.
+    # The same packages as in `make build`. The examples are the empty function, and programs of `answers` and `calls`.
     selection = ["--workspace", "--exclude", "system-tests"]
     command = ["cargo", "build", "--release", *selection, "--bins", "--examples"]
     if subprocess.run(command, cwd=ROOT).returncode != 0:
@@ -73,6 +73,7 @@ def run() -> None:
         for name, program in programs.items():
             starts[name].append(cold_start(program))
     report(programs, {name: statistics.median(times) for name, times in starts.items()})
+    answers.run(release / "examples" / answers.RAW, ENVIRONMENT)
     tracing.run(cold_start, zipped, ENVIRONMENT)
     calls.run({name: release / "examples" / name for name in calls.PROGRAMS})
 

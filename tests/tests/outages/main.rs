@@ -11,6 +11,7 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, reason = "a test may do this")]
 
+mod deletion;
 mod dependencies;
 mod outage;
 mod people;

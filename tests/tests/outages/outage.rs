@@ -235,7 +235,7 @@ async fn set_visibility_timeout(system: &System, queue: &str, seconds: &str) -> 
 }
 
 /// The numbers of messages in the dead-letter queues.
-async fn dead_letters(system: &System) -> BTreeMap<String, u32> {
+pub(crate) async fn dead_letters(system: &System) -> BTreeMap<String, u32> {
     let all = functions().into_iter().filter(|function| function.dependencies.contains(&Dependency::Queue));
     let numbers = all.map(async |function| {
         let queue = format!("{}-dead-letters", function.name);
@@ -246,7 +246,7 @@ async fn dead_letters(system: &System) -> BTreeMap<String, u32> {
 }
 
 /// The dead-letter queues that have more messages than before.
-async fn dead_letters_since(system: &System, before: &BTreeMap<String, u32>) -> Vec<String> {
+pub(crate) async fn dead_letters_since(system: &System, before: &BTreeMap<String, u32>) -> Vec<String> {
     let now = dead_letters(system).await;
     let more = now.into_iter().filter(|(queue, depth)| *depth > before[queue]);
     more.map(|(queue, depth)| format!("{queue}: {depth}")).collect()

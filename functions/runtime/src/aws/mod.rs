@@ -86,6 +86,8 @@ pub(crate) fn connector() -> SharedHttpConnector {
     static CONNECTOR: OnceLock<SharedHttpConnector> = OnceLock::new();
     let connector = CONNECTOR.get_or_init(|| {
         let trusted = TrustStore::empty().with_pem_certificate(AMAZON_TRUST_SERVICES);
+        #[cfg(feature = "bench-root")]
+        let trusted = with_root_of_bench(trusted);
         let tls = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
         let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
         let connector = Connector::builder()
@@ -99,12 +101,21 @@ pub(crate) fn connector() -> SharedHttpConnector {
     connector.clone()
 }
 
+/// Adds the root certificate of `make bench`, which the environment variable `BENCH_ROOT` names. Without it every call fails.
+#[cfg(feature = "bench-root")]
+fn with_root_of_bench(trusted: TrustStore) -> TrustStore {
+    let root = std::env::var_os("BENCH_ROOT").and_then(|path| std::fs::read(path).ok());
+    trusted.with_pem_certificate(root.unwrap_or_default())
+}
+
 /// Reads region, credentials and endpoints from the environment that Lambda sets up.
 ///
 /// Only from the environment: at every cold start the default chain would look for profile files and a metadata service,
 /// which a function does not have.
 async fn load() -> SdkConfig {
-    // Made now, so that TLS is set up when the function starts and not in its first request.
+    // Made now, so that TLS is set up when the function starts and not in its first request. That request opens the connection:
+    // opened here, it would bring the first answer no sooner, make a start wait for an AWS service that is down, and could be closed
+    // before it is used.
     let connector = connector();
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http_client_fn(move |_, _| connector.clone()))

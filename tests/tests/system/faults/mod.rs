@@ -3,6 +3,7 @@
 mod bad_input;
 mod black_holes;
 mod calls;
+mod cascades;
 mod logs;
 mod lost_answers;
 mod permissions;
