@@ -66,7 +66,7 @@ fuzz: bootstrap ## Send the running system valid and invalid requests, generated
 watch: bootstrap ## Serve the code being edited on port 9000, backed by the local cloud
 	@$(LOCAL) watch
 
-bench: bootstrap ## Measure cold starts, artifact sizes, the cost of tracing and calls between services
+bench: bootstrap ## Measure cold starts, first answers, artifact sizes, the cost of tracing and calls between services
 	@$(LOCAL) bench
 
 clean-local: bootstrap ## Stop the local cloud and delete its state (ALL=1: the tools too)

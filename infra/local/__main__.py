@@ -61,7 +61,7 @@ def down(_: argparse.Namespace) -> None:
 
 def clean(arguments: argparse.Namespace) -> None:
     """Stop the local cloud and delete its state and the traces."""
-    cloud.stop()
+    cloud.stop(discard=True)
     cloud.delete_state()
     OUTPUTS.unlink(missing_ok=True)
     if arguments.all:
@@ -185,7 +185,10 @@ COMMANDS = {
     "redrive": (redrive, "put dead letters back into their queue"),
     "watch": (run_watch, "serve the endpoints from the code being edited, on port 9000"),
     "fuzz": (run_fuzz, "send the system valid and invalid requests generated from the API description"),
-    "bench": (run_bench, "measure artifact sizes, cold starts, the cost of tracing, and calls between services"),
+    "bench": (
+        run_bench,
+        "measure artifact sizes, cold starts, first answers, the cost of tracing, and calls between services",
+    ),
 }
 
 

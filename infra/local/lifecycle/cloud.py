@@ -50,10 +50,11 @@ def start() -> bool:
     return True
 
 
-def stop() -> bool:
-    """Stops the local cloud, which writes its state before it exits. Returns false if it was not running."""
+def stop(discard: bool = False) -> bool:
+    """Stops the local cloud, which writes its state before it exits, unless that is to be discarded. Returns false if
+    it was not running."""
     try:
-        return _stop()
+        return _stop(discard)
     finally:
         receiver.stop()  # last, because functions send spans until they end
 
@@ -70,13 +71,16 @@ def running() -> psutil.Process | None:
     return pids.find(PID_FILE)
 
 
-def _stop() -> bool:
+def _stop(discard: bool) -> bool:
     process = running()
     if not process:
         PID_FILE.unlink(missing_ok=True)
         return False
     functions = process.children(recursive=True)
-    process.terminate()
+    if discard:
+        process.kill()
+    else:
+        process.terminate()
     try:
         process.wait(STOP_SECONDS)
     except psutil.TimeoutExpired:
