@@ -53,11 +53,11 @@ const RETRY_FOR: Duration = Duration::from_hours(6);
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_mins(15);
-/// The part of an invocation's time that is kept for what follows a handler: two calls of SQS, such as the next message of a cascade
-/// and, if that fails, the pause.
-const RESERVED_TIME: Duration = Duration::from_secs(3);
-/// If less time than this is left, a message that was delivered before waits for another invocation.
-const MIN_TIME: Duration = Duration::from_secs(1);
+/// The part of an invocation's time that is kept for what follows the handlers: at most three calls of SQS, one after the other. These
+/// are the next message of a cascade; if that fails, its pause; and the pauses of messages whose turn has not come.
+const RESERVED_TIME: Duration = Duration::from_secs(5);
+/// The time that a message gets which was delivered before. If less is left, it waits for another invocation.
+const MIN_TIME: Duration = Duration::from_secs(2);
 /// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
 
@@ -227,20 +227,25 @@ where
         let handled = new.iter().map(async |message| (*message, self.handle_one(message, deadline).await));
         let mut handled = join_all(handled).await;
         fastrand::shuffle(&mut redelivered);
-        for (position, message) in redelivered.iter().enumerate() {
-            let others = redelivered.len() - position - 1;
-            let share = deadline.time_left() / u32::try_from(others + 1).unwrap_or(u32::MAX);
-            let again = if deadline.time_left() < MIN_TIME {
-                self.queue.pause(message, FIRST_PAUSE).await;
-                true
-            } else {
-                self.handle_one(message, Deadline::after(share.max(MIN_TIME))).await
-            };
+        while let Some(message) = redelivered.pop() {
+            let (left, others) = (deadline.time_left(), redelivered.len());
+            if left < MIN_TIME {
+                redelivered.push(message);
+                break;
+            }
+            let share = left / u32::try_from(others + 1).unwrap_or(u32::MAX);
+            let again = self.handle_one(message, Deadline::after(share.max(MIN_TIME))).await;
             if !again && others > 0 {
                 self.queue.delete(message).await;
             }
             handled.push((message, again));
         }
+        // Their pauses grow too, because each delivery counts towards `maxReceiveCount`.
+        let waiting = redelivered.iter().map(async |message| {
+            self.queue.pause(message, pause(deliveries(message))).await;
+            (*message, true)
+        });
+        handled.extend(join_all(waiting).await);
         handled
             .into_iter()
             .filter(|(_, again)| *again)
