@@ -100,7 +100,7 @@ fn crash(folder: &Path, consumer: &str, event: &Value, times: usize) -> PathBuf 
     let crashes = folder.join(event["id"].as_str().unwrap()).join(consumer);
     fs::create_dir_all(&crashes).expect("a folder for faults");
     for index in 0..times {
-        fs::write(crashes.join(format!("{index:02}-crash")), "").expect("a fault");
+        fs::write(crashes.join(format!("{index:02}-kill")), "").expect("a fault");
     }
     crashes
 }

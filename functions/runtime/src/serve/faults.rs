@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Hang,
     /// `crash`: takes effect, and the process dies.
     Crash,
+    /// `kill`: the process dies before anything takes effect.
+    Kill,
     /// `twice`: is invoked twice.
     Twice,
     /// `throttled`: Lambda refuses the invocation.
@@ -44,6 +46,7 @@ impl Fault {
             Some("after") => Self::After,
             Some("hang") => Self::Hang,
             Some("crash") => Self::Crash,
+            Some("kill") => Self::Kill,
             Some("twice") => Self::Twice,
             Some("throttled") => Self::Throttled,
             _ => Self::None,
@@ -73,6 +76,7 @@ impl Fault {
                 drop(work().await);
                 process::abort()
             }
+            Self::Kill => process::abort(),
             Self::Twice => {
                 drop(work().await);
                 work().await

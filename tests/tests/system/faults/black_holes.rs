@@ -3,6 +3,8 @@
 //! Whoever waits for it is told so before Lambda ends the function: an invocation that succeeds at all was in time, because
 //! copies have the time-outs of the real functions.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use futures::{StreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -88,6 +90,23 @@ fn requests(person: &Person, post: Uuid) -> Vec<(&'static str, &'static str, &'s
             instance("registry-deregister"),
         ),
     ]
+}
+
+#[tokio::test]
+async fn a_handler_whose_slow_calls_add_up_to_more_than_its_time_is_answered_before_lambda_ends_it() {
+    let system = System::connect().await;
+    let person = system.registered("Ara").await;
+    let proxy = Proxy::start(&system).await;
+    // Two attempts of the read take four seconds, three of the write six: each call by itself has its time.
+    let reads = AtomicUsize::new(0);
+    proxy.swallow(move |call| call.operation != "GetItem" || reads.fetch_add(1, Ordering::Relaxed) < 2);
+    let input = http_input("posts-create", person.id, "/posts", &json!({}));
+    with_copy(&system, "posts-create", Changes::endpoint("DYNAMODB", &proxy), async |copy| {
+        let invoked = copy.invoke(&input).await;
+        assert_told(&invoked, "POST /posts", 503, "unavailable");
+        assert!(invoked.log.contains("no result within"), "{}", invoked.log);
+    })
+    .await;
 }
 
 #[tokio::test]
