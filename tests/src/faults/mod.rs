@@ -298,10 +298,15 @@ pub async fn dead_letters(system: &System, function: &str) -> Vec<String> {
     messages.into_iter().filter_map(|message| message.body).collect()
 }
 
-/// A function's sample input from `events/invoke/`, which a test may adapt.
+/// When the events of the sample inputs were made.
+const TIME_OF_SAMPLES: &str = "2026-05-04T09:30:00.123456Z";
+
+/// A function's sample input from `events/invoke/`, which a test may adapt. Its events are from now, because consumers refuse events
+/// that are older than a month.
 pub fn input(function: &str) -> Value {
     let path = root().join(format!("events/invoke/{function}.json"));
-    serde_json::from_str(&fs::read_to_string(path).expect("events/invoke")).unwrap()
+    let input = fs::read_to_string(path).expect("events/invoke");
+    serde_json::from_str(&input.replace(TIME_OF_SAMPLES, &Timestamp::now().to_string())).unwrap()
 }
 
 /// The sample input of an HTTP function as a request of this caller for this path.

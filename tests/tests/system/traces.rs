@@ -4,6 +4,7 @@
 //! caused it. The calls of AWS APIs between the hops are checked one by one
 //! ([`system_tests::traces::Trace::inconsistencies`]).
 
+use kernel::clock::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
@@ -260,7 +261,7 @@ async fn an_event_without_a_trace_context_is_only_in_its_consumers_own_traces() 
     let event = |id: uuid::Uuid, sequence: u32, traceparent: Option<String>| {
         let mut event = json!({
             "specversion": "1.0", "id": id, "source": "madang.users", "type": "user.updated",
-            "subject": person.id, "time": "2026-05-04T09:30:00.000000Z", "sequence": sequence, "schemaversion": 1,
+            "subject": person.id, "time": Timestamp::now(), "sequence": sequence, "schemaversion": 1,
             "data": {"id": person.id, "name": "Ara"},
         });
         if let Some(traceparent) = traceparent {
