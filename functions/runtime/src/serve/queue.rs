@@ -1,7 +1,7 @@
 //! Serves a consumer: events from the bus, through a rule and an SQS queue.
 //!
 //! A message is deleted only once its effect is durable. One that can never succeed is moved to the dead-letter queue at once, with
-//! the reason in the message attribute `reason`. One whose attempt failed is retried for six hours ([`RETRY_FOR`]), after pauses that
+//! the reason in the message attribute `reason`. One whose attempt failed is retried for six hours (`RETRY_FOR`), after pauses that
 //! grow to a quarter of an hour, so that an outage of an hour leaves no dead letter.
 //!
 //! The queue's own redrive policy is the last resort, for a message that kills the function every time. Such a message would take the

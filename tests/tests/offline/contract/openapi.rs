@@ -67,8 +67,9 @@ fn served() -> BTreeMap<String, Served> {
             let binary = format!("{folder}/{file}");
             for endpoint in files::text(&binary).split(".on(").skip(1) {
                 let (arguments, _) = endpoint.split_once(')').unwrap();
-                let arguments: Vec<&str> =
-                    arguments.split(',').map(|argument| argument.trim().trim_matches('"')).collect();
+                let arguments = arguments.split(',').map(|argument| argument.trim().trim_matches('"'));
+                // The last one may be followed by a comma.
+                let arguments: Vec<&str> = arguments.filter(|argument| !argument.is_empty()).collect();
                 let [method, path, handler] = arguments[..] else { panic!("{binary}: {arguments:?}") };
                 let (route, function) = (format!("{method} {path}"), file.trim_end_matches(".rs").to_owned());
                 let (handler, service) = (handler.to_owned(), service.clone());

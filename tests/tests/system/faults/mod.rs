@@ -18,6 +18,7 @@ use system_tests::faults::{Invoked, lines};
 fn assert_told(invoked: &Invoked, endpoint: &str, status: u16, problem: &str) {
     invoked.http().is_problem(status, problem);
     let all = lines(&invoked.log);
+    assert!(all.iter().all(|line| line["message"] != "panicked"), "{endpoint}: {}", invoked.log);
     let failed: Vec<&Value> = all.iter().filter(|line| line["message"] == "failed").collect();
     let [line] = failed.as_slice() else { panic!("{endpoint}: expected one line: {}", invoked.log) };
     assert!(line["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{line}");

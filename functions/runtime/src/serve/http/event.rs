@@ -1,14 +1,13 @@
 //! Turns Lambda's event into a request.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::collections::HashMap;
 
 use kernel::problem::Problem;
 use lambda_http::{Request, request::LambdaRequest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::telemetry;
 
 /// Whether an event is an HTTP request, well-formed or not.
 pub(crate) fn is_request(event: &RawValue) -> bool {
@@ -19,7 +18,7 @@ pub(crate) fn is_request(event: &RawValue) -> bool {
 /// The request of an event. `lambda_http` panics at some that it cannot build, such as one with raw quotes in its query.
 pub(super) fn read(event: &RawValue) -> Result<Request, Problem> {
     let event: LambdaRequest = serde_json::from_str(event.get()).map_err(Problem::internal)?;
-    catch_unwind(AssertUnwindSafe(|| event.into()))
+    telemetry::reporting_panics(|| event.into())
         .map_err(|_| Problem::internal("the request could not be built"))
 }
 
