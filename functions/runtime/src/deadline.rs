@@ -14,7 +14,7 @@ const UNKNOWN_TIME: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// Work that was ended because its time was over. What it had started may still take effect.
+/// Work ended because its time was over. What it had started may still take effect.
 #[derive(Debug, Error)]
 #[error("no result within {} ms", .0.as_millis())]
 pub struct TimedOut(Duration);

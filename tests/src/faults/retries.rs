@@ -1,4 +1,4 @@
-//! How often the state machine retries a step, read from its definition, so that tests fail a step as often as it takes.
+//! The retries of a step, read from the state machine's definition. A test that uses them up injects as many failures.
 
 use std::time::Duration;
 

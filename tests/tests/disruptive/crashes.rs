@@ -89,7 +89,7 @@ async fn all_posts_of_a_deleted_user_are_deleted_even_if_the_consumer_crashes_ha
     eventually("the comment is gone", async || is_gone(&reader, post, comment).await.then_some(())).await;
 }
 
-/// How often a message kills the function: far more often than it takes until the others of its batch are handled.
+/// The number of deliveries in which a message kills the function. The other messages of its batch need far fewer.
 const CRASHES: usize = 50;
 /// Maximum wait for all of the crashes: each takes two seconds or so.
 const ALL_CRASHES: Duration = Duration::from_mins(5);

@@ -29,7 +29,7 @@ const POSTS: usize = 3_000;
 const TIME_SCALE: &str = "0.01";
 /// Maximum wait for the deletion of all posts, and then for its effects on comments.
 const PATIENCE: Duration = Duration::from_mins(20);
-/// How often the progress is printed.
+/// The time between two lines of progress.
 const PROGRESS: Duration = Duration::from_secs(5);
 /// The maximum number of items that `BatchWriteItem` writes, and `BatchGetItem` reads.
 const WRITTEN_AT_ONCE: usize = 25;

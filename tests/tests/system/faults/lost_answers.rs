@@ -1,8 +1,8 @@
 //! Answers that are lost after the change was made: the connection breaks between AWS's commit and its answer.
 //!
 //! A proxy loses the answer to every write that a function makes, one write after the other: first of one attempt, so that the
-//! retry meets the function's own write, then of all attempts that the SDK makes. In the end each change was made once, and
-//! whoever asked for it was told so, or told that nobody knows.
+//! retry meets the function's own write, then of all attempts that the SDK makes. In the end each change was made once, and the
+//! client was told so, or was told that it may have been made.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -25,7 +25,7 @@ use system_tests::{
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-/// How often the SDK tries a call.
+/// The SDK's attempts at one call.
 const ATTEMPTS: usize = 3;
 /// Maximum time that a delivery of a mail keeps others from mailing it.
 const LONGEST_LEASE: Duration = Duration::from_mins(4);
