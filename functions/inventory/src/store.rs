@@ -4,7 +4,6 @@ use events::{InventoryEvent, Item, PricedItem, Sku};
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
-    id,
     page::PageRequest,
     precondition,
     problem::{Kind, Problem},
@@ -12,8 +11,7 @@ use kernel::{
 use runtime::{
     Error,
     table::{
-        self, Condition, Found, Key, List, Table, Transacted, Update, Updated, WRITE_ID, Write, Written,
-        aggregate,
+        self, Condition, Found, Key, List, Table, Transacted, Update, Updated, Write, Written, aggregate,
     },
 };
 use serde::Serialize;
@@ -37,8 +35,6 @@ struct StockRecord<'a> {
     item: &'a StockItem,
     /// The partition of the index `catalogue`.
     catalogue: &'static str,
-    /// Marks the write, so that it is recognised when it is repeated.
-    write_id: Uuid,
 }
 
 /// A reservation as it is stored.
@@ -123,8 +119,7 @@ impl Inventory {
 
     /// Lists a new item; 412 if it is listed already.
     pub async fn create(&self, item: &StockItem) -> Result<(), Problem> {
-        let record =
-            StockRecord { key: stock_key(&item.sku), item, catalogue: CATALOGUE, write_id: id::new() };
+        let record = StockRecord { key: stock_key(&item.sku), item, catalogue: CATALOGUE };
         match self.table.put::<StockItem>(&record, Condition::absent()).await? {
             Written::Done => Ok(()),
             Written::ConditionFailed(_) => Err(Problem::new(
@@ -139,13 +134,12 @@ impl Inventory {
     pub async fn edit(&self, sku: &Sku, version_read: u64, listing: Listing) -> Result<StockItem, Problem> {
         let update = Update::new(
             "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
-             #available = :on_hand - #reserved, #version = :version, #write_id = :write_id",
+             #available = :on_hand - #reserved, #version = :version",
         )
         .object("name", &listing.name)?
         .object("unit_price", &listing.unit_price)?
         .value("on_hand", listing.on_hand)
-        .value("version", version_read + 1)
-        .value(WRITE_ID, id::new().to_string().as_str());
+        .value("version", version_read + 1);
         let condition = Condition::new("#version = :version_read AND #reserved <= :on_hand")
             .value("version_read", version_read);
         match self.table.update::<StockItem>(stock_key(sku), update, condition).await? {

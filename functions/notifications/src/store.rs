@@ -15,7 +15,6 @@ use events::NotificationEvent;
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
-    id,
     page::PageRequest,
     precondition,
     problem::{Kind, Problem},
@@ -251,14 +250,13 @@ impl Notifications {
             #[serde(flatten)]
             preferences: Preferences,
             version: u64,
-            write_id: Uuid,
         }
         // The item can exist without preferences, because of its watermark.
         let unchanged = match version_read {
             0 => Condition::new("attribute_not_exists(#version)"),
             version => Condition::version(version),
         };
-        let replaced = Replaced { preferences, version: version_read + 1, write_id: id::new() };
+        let replaced = Replaced { preferences, version: version_read + 1 };
         let written = self.table.set::<IgnoredAny>(settings_key(user), &replaced, &[], unchanged).await?;
         written.done_or(precondition::stale)?;
         Ok(replaced.version)
@@ -291,7 +289,7 @@ impl Notifications {
         )
         .value("now", now.as_second());
         let lease = now.as_second() + MAIL_LEASE;
-        let claim = Lease { email_lease_until: lease, write_id: id::new() };
+        let claim = Lease { email_lease_until: lease };
         let Notification { id, user_id, .. } = *notification;
         Ok(match self.table.set::<Record>(key(user_id, id), &claim, &[], free).await? {
             Written::Done => Mail::Granted { lease },
@@ -303,7 +301,7 @@ impl Notifications {
     /// Returns the lease, so that another delivery can take it at once.
     pub async fn release_mail(&self, notification: &Notification, lease: i64) -> Result<(), table::Error> {
         let own = Condition::new("#email_lease_until = :own").value("own", lease);
-        let released = Lease { email_lease_until: 0, write_id: id::new() };
+        let released = Lease { email_lease_until: 0 };
         let Notification { id, user_id, .. } = *notification;
         self.table.set::<IgnoredAny>(key(user_id, id), &released, &[], own).await?;
         Ok(())
@@ -326,8 +324,6 @@ impl Notifications {
 #[derive(Serialize)]
 struct Lease {
     email_lease_until: i64,
-    /// Of two deliveries in the same second only one has the lease.
-    write_id: Uuid,
 }
 
 /// A sort key after all notifications of `time`, because no id has a character as large as `~`.

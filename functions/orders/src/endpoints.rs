@@ -121,8 +121,8 @@ pub async fn place(
 /// Starts the saga. The order is accepted even if that fails, because the reconciler starts it later.
 async fn start(workflow: &Workflow, order: &Order, deadline: Deadline) {
     let (name, input) = (order.execution(), tasks::SagaInput::of(order));
-    let time_limit = deadline.time_out(START_TIMEOUT, RESERVED_TIME);
-    let cause = match tokio::time::timeout(time_limit, workflow.start(&name, &input)).await {
+    let deadline = Deadline::after(deadline.time_out(START_TIMEOUT, RESERVED_TIME));
+    let cause = match deadline.bound(workflow.start(&name, &input)).await {
         Ok(Ok(())) => return,
         Ok(Err(error)) => chain(&error),
         Err(elapsed) => elapsed.to_string(),

@@ -97,11 +97,7 @@ pub async fn run(
     loop {
         // Boxed, here and below, so that the future of a cascade does not contain sixteen others.
         let page = table.page::<IndexEntry>(list, progress.after.as_deref(), PAGE).boxed_local();
-        let page = deadline
-            .bound(page)
-            .await
-            .unwrap_or_else(|timed_out| Err(table::Error::Unavailable(timed_out.into())));
-        let entries = match page {
+        let entries = match deadline.bound(page).await.map_err(table::Error::from).flatten() {
             Ok(entries) => entries,
             // What was done before counts: the next message starts with full patience.
             Err(_) if progress != start => return Ok(Some(progress)),
@@ -109,10 +105,9 @@ pub async fn run(
         };
         let end = entries.end().map(str::to_owned);
         let failures: Vec<String> = stream::iter(entries.into_items())
-            .map(async |entry| match deadline.bound(apply(entry.key).boxed_local()).await {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(chain(&error)),
-                Err(timed_out) => Some(timed_out.to_string()),
+            .map(async |entry| {
+                let changed = deadline.bound(apply(entry.key).boxed_local()).await;
+                changed.map_err(table::Error::from).flatten().err().map(|error| chain(&error))
             })
             .buffer_unordered(WIDTH)
             .filter_map(async |failure| failure)

@@ -3,20 +3,14 @@
 //! The attribute `outbox` holds the event. The table's stream carries it to the relay, which publishes each event that the
 //! item's previous image does not have. A deleted aggregate is kept as a [`Tombstone`] until its last event has certainly
 //! been published and no late event about it can arrive.
-//!
-//! Each of these writes recognises itself when it is repeated after a lost answer, and is done then.
 
 use std::time::Duration;
 
-use kernel::{
-    event::{CloudEvent, Payload},
-    id,
-};
+use kernel::event::{CloudEvent, Payload};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
-use uuid::Uuid;
 
 use super::{Condition, Error, Key, Table, Written, creation::Origin};
 use crate::{retry::Retries, telemetry::traceparent};
@@ -72,15 +66,6 @@ struct Item<'a, T, P> {
     stored: Stored<&'a T>,
     /// `None` if the change publishes nothing.
     outbox: Option<CloudEvent<P>>,
-    /// Marks a write without an event, so that it can be recognised.
-    write_id: Option<Uuid>,
-}
-
-impl<'a, T, P> Item<'a, T, P> {
-    fn new(key: Key, stored: Stored<&'a T>, event: Option<CloudEvent<P>>) -> Self {
-        let write_id = event.is_none().then(id::new);
-        Self { key, stored, outbox: event.map(in_trace), write_id }
-    }
 }
 
 /// The event, with the trace context of the work that caused it.
@@ -108,7 +93,7 @@ impl Table {
         T: Serialize + DeserializeOwned,
         P: Payload,
     {
-        let item = Item::new(key, Stored::Live(aggregate), Some(event));
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: Some(in_trace(event)) };
         self.put(&item, Condition::absent()).await
     }
 
@@ -124,7 +109,7 @@ impl Table {
         T: Serialize,
         P: Payload,
     {
-        let item = Item::new(key, Stored::Live(aggregate), event);
+        let item = Item { key, stored: Stored::Live(aggregate), outbox: event.map(in_trace) };
         Ok(self.put::<IgnoredAny>(&item, Condition::version(version_read)).await?.forget())
     }
 
@@ -161,7 +146,7 @@ impl Table {
             origin,
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         };
-        let item = Item::new(key, Stored::<&()>::Deleted(tombstone), Some(event));
+        let item = Item { key, stored: Stored::<&()>::Deleted(tombstone), outbox: Some(in_trace(event)) };
         Ok(self.put::<IgnoredAny>(&item, Condition::version(version_read)).await?.forget())
     }
 

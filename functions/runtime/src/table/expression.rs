@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 
-use super::{Error, Item, own_writes::Mark};
+use super::{Error, Item};
 
 /// The placeholders of an expression: see [`names`].
 pub(super) type Names = HashMap<String, String>;
@@ -62,15 +62,8 @@ impl Condition {
 
     /// The version that must not have changed, if this is such a condition.
     pub(super) fn version_read(&self) -> Option<u64> {
-        self.number(":version_read")
-    }
-
-    fn find(&self, name: &str) -> Option<&AttributeValue> {
-        self.values.iter().find(|(given, _)| given == name).map(|(_, value)| value)
-    }
-
-    fn number(&self, name: &str) -> Option<u64> {
-        self.find(name)?.as_n().ok()?.parse().ok()
+        let (_, version) = self.values.iter().find(|(name, _)| name == ":version_read")?;
+        version.as_n().ok()?.parse().ok()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = (String, String)> {
@@ -88,21 +81,24 @@ impl Update {
         Self(Condition::new(expression))
     }
 
-    /// The mark of this write, if it sets [`WRITE_ID`](super::WRITE_ID) to `:write_id`.
-    pub(super) fn mark(&self) -> Option<Mark> {
-        self.0.find(":write_id").cloned().map(Mark::Write)
-    }
-
     /// Sets the attributes of `set`, at least one, and removes those of `remove`.
     pub(super) fn of_attributes(set: Item, remove: &[&str]) -> Self {
-        let assignments: Vec<String> = set.keys().map(|name| format!("#{name} = :{name}")).collect();
         let removals: Vec<String> = remove.iter().map(|name| format!("#{name}")).collect();
-        let mut expression = format!("SET {}", assignments.join(", "));
+        let mut expression = format!("SET {}", assignments(&set));
         if !removals.is_empty() {
             expression = format!("{expression} REMOVE {}", removals.join(", "));
         }
-        let values = set.into_iter().map(|(name, value)| (format!(":{name}"), value)).collect();
-        Self(Condition { expression, values })
+        Self(Condition { expression, values: values(set).collect() })
+    }
+
+    /// Also sets these attributes. The expression so far is one clause, `SET`.
+    #[must_use]
+    pub(super) fn and_set(mut self, set: Item) -> Self {
+        if !set.is_empty() {
+            self.0.expression = format!("{}, {}", self.0.expression, assignments(&set));
+            self.0.values.extend(values(set));
+        }
+        self
     }
 
     /// Gives `:name` its value.
@@ -122,6 +118,16 @@ impl Update {
         let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
         (self.0.expression, names, values)
     }
+}
+
+/// The assignments of attributes to the values of their names.
+fn assignments(set: &Item) -> String {
+    set.keys().map(|name| format!("#{name} = :{name}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The values of attributes under their names in an expression.
+fn values(set: Item) -> impl Iterator<Item = (String, AttributeValue)> {
+    set.into_iter().map(|(name, value)| (format!(":{name}"), value))
 }
 
 /// A value in an expression.

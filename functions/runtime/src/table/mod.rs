@@ -39,14 +39,13 @@ use kernel::problem::Problem;
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use self::own_writes::{Attempts, Judgement, Mark};
+use self::own_writes::{Judgement, OwnWrite};
 pub use self::{
     expression::{Condition, Scalar, Update},
-    own_writes::WRITE_ID,
     query::{Found, IndexEntry, List},
     transaction::{Transacted, Write},
 };
-use crate::{aws, environment, retry::Retries};
+use crate::{aws, deadline::TimedOut, environment, retry::Retries};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -80,6 +79,12 @@ impl From<Error> for Problem {
 impl From<serde_dynamo::Error> for Error {
     fn from(error: serde_dynamo::Error) -> Self {
         Self::Broken(error.into())
+    }
+}
+
+impl From<TimedOut> for Error {
+    fn from(error: TimedOut) -> Self {
+        Self::Unavailable(error.into())
     }
 }
 
@@ -247,9 +252,8 @@ impl Table {
         item: &impl Serialize,
         condition: Condition,
     ) -> Result<Written<T>, Error> {
-        let item = to_item(item)?;
-        let (mark, version_read) = (Mark::of(&item), condition.version_read());
-        let attempts = Attempts::default();
+        let mut item = to_item(item)?;
+        let write = OwnWrite::of(&mut item, &condition);
         let result = self
             .client
             .put_item()
@@ -260,14 +264,12 @@ impl Table {
             .condition_expression(condition.expression)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .customize()
-            .interceptor(attempts.clone())
+            .interceptor(write.attempts())
             .send()
             .await;
         let Err(error) = result else { return Ok(Written::Done) };
         match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(check)) => {
-                written(check.item.clone(), mark.as_ref(), version_read, &attempts)
-            }
+            Some(PutItemError::ConditionalCheckFailedException(check)) => written(&write, check.item.clone()),
             _ => Err(classify(error)),
         }
     }
@@ -280,33 +282,34 @@ impl Table {
         remove: &[&str],
         condition: Condition,
     ) -> Result<Written<T>, Error> {
-        let set = to_item(set)?;
-        let (mark, version_read) = (Mark::of(&set), condition.version_read());
-        let attempts = Attempts::default();
+        let mut set = to_item(set)?;
+        let write = OwnWrite::of(&mut set, &condition);
         let request = self.update_item(key, Update::of_attributes(set, remove), condition);
-        let request = request.return_values(ReturnValue::None).customize().interceptor(attempts.clone());
+        let request = request.return_values(ReturnValue::None).customize().interceptor(write.attempts());
         let Err(error) = request.send().await else { return Ok(Written::Done) };
         match error.as_service_error() {
             Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                written(check.item.clone(), mark.as_ref(), version_read, &attempts)
+                written(&write, check.item.clone())
             }
             _ => Err(classify(error)),
         }
     }
 
-    /// Updates one item if the condition holds. Retries if it conflicts with a transaction, which the SDK does not.
+    /// Updates one item if the condition holds. The update is one clause: `SET`. Retries if it conflicts with a transaction, which the
+    /// SDK does not.
     pub async fn update<T: DeserializeOwned>(
         &self,
         key: Key,
         update: Update,
         condition: Condition,
     ) -> Result<Updated<T>, Error> {
-        let (mark, version_read) = (update.mark(), condition.version_read());
-        let attempts = Attempts::default();
-        let request = self.update_item(key, update, condition).return_values(ReturnValue::AllNew);
+        let mut mark = Item::new();
+        let write = OwnWrite::of(&mut mark, &condition);
+        let request =
+            self.update_item(key, update.and_set(mark), condition).return_values(ReturnValue::AllNew);
         let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
         loop {
-            let error = match request.clone().customize().interceptor(attempts.clone()).send().await {
+            let error = match request.clone().customize().interceptor(write.attempts()).send().await {
                 Ok(answer) => {
                     let now = answer.attributes.unwrap_or_default();
                     return Ok(Updated::Done(serde_dynamo::from_item(now)?));
@@ -315,17 +318,9 @@ impl Table {
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
-                    return match own_writes::judge(
-                        check.item.as_ref(),
-                        mark.as_ref(),
-                        version_read,
-                        &attempts,
-                    ) {
-                        Judgement::Own => Ok(Updated::Done(serde_dynamo::from_item(
-                            check.item.clone().unwrap_or_default(),
-                        )?)),
-                        Judgement::Refused => present(check.item.clone()).map(Updated::ConditionFailed),
-                        Judgement::Unknown => Err(own_writes::unknown()),
+                    return match write.judge(check.item.clone())? {
+                        Judgement::Own(item) => Ok(Updated::Done(serde_dynamo::from_item(item)?)),
+                        Judgement::Refused(item) => present(item).map(Updated::ConditionFailed),
                     };
                 }
                 Some(UpdateItemError::TransactionConflictException(_)) if retries.wait().await => {}
@@ -374,16 +369,10 @@ fn non_empty(values: HashMap<String, AttributeValue>) -> Option<HashMap<String, 
 }
 
 /// The result of a write whose condition failed.
-fn written<T: DeserializeOwned>(
-    item: Option<Item>,
-    mark: Option<&Mark>,
-    version_read: Option<u64>,
-    attempts: &Attempts,
-) -> Result<Written<T>, Error> {
-    match own_writes::judge(item.as_ref(), mark, version_read, attempts) {
-        Judgement::Own => Ok(Written::Done),
-        Judgement::Refused => present(item).map(Written::ConditionFailed),
-        Judgement::Unknown => Err(own_writes::unknown()),
+fn written<T: DeserializeOwned>(write: &OwnWrite, item: Option<Item>) -> Result<Written<T>, Error> {
+    match write.judge(item)? {
+        Judgement::Own(_) => Ok(Written::Done),
+        Judgement::Refused(item) => present(item).map(Written::ConditionFailed),
     }
 }
 

@@ -18,15 +18,16 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use kernel::id;
 
-use super::{Error, Item};
+use super::{Condition, Error, Item};
 
 /// The attribute that marks the write of an item without an event.
-pub const WRITE_ID: &str = "write_id";
+const WRITE_ID: &str = "write_id";
 
 /// What identifies a write.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Mark {
+#[derive(Clone, Debug)]
+enum Mark {
     /// The id of its event.
     Event(AttributeValue),
     /// Its [`WRITE_ID`].
@@ -34,12 +35,6 @@ pub(super) enum Mark {
 }
 
 impl Mark {
-    /// The mark of a write of these attributes.
-    pub(super) fn of(written: &Item) -> Option<Self> {
-        let write_id = || written.get(WRITE_ID).cloned().map(Self::Write);
-        event_id(written).cloned().map(Self::Event).or_else(write_id)
-    }
-
     /// Whether the item has this mark.
     fn is_on(&self, item: &Item) -> bool {
         match self {
@@ -54,35 +49,54 @@ fn event_id(item: &Item) -> Option<&AttributeValue> {
 }
 
 /// What a failed condition means for a write.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Judgement {
-    /// The item is from this write: an earlier attempt took effect.
-    Own,
-    /// The write did not take effect.
-    Refused,
-    /// It may have taken effect before other changes.
-    Unknown,
+    /// An earlier attempt took effect: this is the item that it wrote.
+    Own(Item),
+    /// The write did not take effect; this is the present item, if there is one.
+    Refused(Option<Item>),
 }
 
-/// Judges a write with this mark, of the version after `version_read`, by the item that is present now.
-pub(super) fn judge(
-    present: Option<&Item>,
-    mark: Option<&Mark>,
+/// A conditional write that recognises itself.
+#[derive(Debug)]
+pub(super) struct OwnWrite {
+    mark: Mark,
     version_read: Option<u64>,
-    attempts: &Attempts,
-) -> Judgement {
-    if mark.zip(present).is_some_and(|(mark, present)| mark.is_on(present)) {
-        return Judgement::Own;
-    }
-    let version = present.and_then(|item| item.get("version")?.as_n().ok()?.parse::<u64>().ok());
-    // The next version is either this write's or another's, which is known by its mark.
-    let changed_again = version.zip(version_read).is_some_and(|(version, read)| version > read + 1);
-    if changed_again && attempts.repeated() { Judgement::Unknown } else { Judgement::Refused }
+    attempts: Attempts,
 }
 
-/// The error of a write of which nobody can know.
-pub(super) fn unknown() -> Error {
-    Error::Unavailable("the answer to this write was lost, and the item has been changed since".into())
+impl OwnWrite {
+    /// A write of these attributes, which are marked unless they have an event.
+    pub(super) fn of(written: &mut Item, condition: &Condition) -> Self {
+        let event = event_id(written).cloned().map(Mark::Event);
+        let mark = event.unwrap_or_else(|| {
+            let id = AttributeValue::S(id::new().to_string());
+            written.insert(WRITE_ID.to_owned(), id.clone());
+            Mark::Write(id)
+        });
+        Self { mark, version_read: condition.version_read(), attempts: Attempts::default() }
+    }
+
+    /// Counts the attempts of the call.
+    pub(super) fn attempts(&self) -> Attempts {
+        self.attempts.clone()
+    }
+
+    /// Judges a failed condition by the item that is present. It is an error if the write may have taken effect before other changes.
+    pub(super) fn judge(&self, present: Option<Item>) -> Result<Judgement, Error> {
+        let present = match present {
+            Some(item) if self.mark.is_on(&item) => return Ok(Judgement::Own(item)),
+            present => present,
+        };
+        let version = present.as_ref().and_then(|item| item.get("version")?.as_n().ok()?.parse::<u64>().ok());
+        // The next version is either this write's or another's, which is known by its mark.
+        let changed_again = version.zip(self.version_read).is_some_and(|(version, read)| version > read + 1);
+        if changed_again && self.attempts.repeated() {
+            let reason = "the answer to this write was lost, and the item has been changed since";
+            return Err(Error::Unavailable(reason.into()));
+        }
+        Ok(Judgement::Refused(present))
+    }
 }
 
 /// How many attempts the SDK has made for a call.
@@ -123,56 +137,45 @@ mod tests {
         serde_dynamo::to_item(item).unwrap()
     }
 
-    fn after(attempts: u32) -> Attempts {
-        Attempts(Arc::new(AtomicU32::new(attempts)))
+    /// A write of these attributes as the version after 1, after this many attempts; and the attributes with their mark.
+    fn given_a_write(attributes: Value, attempts: u32) -> (OwnWrite, Item) {
+        let mut written = item(attributes);
+        let write = OwnWrite::of(&mut written, &Condition::version(1));
+        write.attempts.0.store(attempts, Ordering::Relaxed);
+        (write, written)
     }
 
     #[test]
     fn a_write_is_recognised_by_its_event_or_its_id_whatever_else_has_changed_since() {
-        for written in [json!({"version": 2, "outbox": {"id": "a"}}), json!({"version": 2, "write_id": "a"})]
-        {
-            let mut present = written.clone();
-            present["name"] = json!("another");
+        for attributes in [json!({"version": 2, "outbox": {"id": "a"}}), json!({"version": 2})] {
+            let (write, mut present) = given_a_write(attributes, 2);
+            present.insert("name".to_owned(), AttributeValue::S("another".to_owned()));
             // An item can have the mark of an older write of the other kind.
-            if present["outbox"].is_null() {
-                present["outbox"] = json!({"id": "older"});
+            let older = item(json!({"outbox": {"id": "older"}, "write_id": "older"}));
+            for (name, mark) in older {
+                present.entry(name).or_insert(mark);
             }
-            let (written, present) = (item(written), item(present));
-            assert_eq!(
-                judge(Some(&present), Mark::of(&written).as_ref(), Some(1), &after(2)),
-                Judgement::Own
-            );
+            assert!(matches!(write.judge(Some(present)), Ok(Judgement::Own(_))));
         }
     }
 
     #[test]
     fn a_write_that_another_came_before_is_refused() {
-        let written = item(json!({"version": 2, "outbox": {"id": "a"}}));
-        let present = item(json!({"version": 2, "outbox": {"id": "b"}}));
-        for attempts in 1..4 {
-            assert_eq!(
-                judge(Some(&present), Mark::of(&written).as_ref(), Some(1), &after(attempts)),
-                Judgement::Refused
-            );
-            assert_eq!(
-                judge(None, Mark::of(&written).as_ref(), Some(1), &after(attempts)),
-                Judgement::Refused
-            );
+        let event = json!({"version": 2, "outbox": {"id": "a"}});
+        for (attributes, attempts) in [(event.clone(), 1), (event, 3), (json!({"version": 2}), 2)] {
+            let (write, _) = given_a_write(attributes, attempts);
+            let present = item(json!({"version": 2, "outbox": {"id": "b"}, "write_id": "b"}));
+            assert!(matches!(write.judge(Some(present)), Ok(Judgement::Refused(Some(_)))));
+            assert!(matches!(write.judge(None), Ok(Judgement::Refused(None))));
         }
-        assert_eq!(judge(Some(&item(json!({"version": 2}))), None, Some(1), &after(2)), Judgement::Refused);
     }
 
     #[test]
     fn a_repeated_write_of_an_item_that_was_changed_twice_since_is_unknown() {
-        let written = item(json!({"version": 2, "outbox": {"id": "a"}}));
-        let present = item(json!({"version": 3, "outbox": {"id": "b"}}));
-        assert_eq!(
-            judge(Some(&present), Mark::of(&written).as_ref(), Some(1), &after(1)),
-            Judgement::Refused
-        );
-        assert_eq!(
-            judge(Some(&present), Mark::of(&written).as_ref(), Some(1), &after(2)),
-            Judgement::Unknown
-        );
+        let present = || Some(item(json!({"version": 3, "outbox": {"id": "b"}})));
+        let (once, _) = given_a_write(json!({"version": 2, "outbox": {"id": "a"}}), 1);
+        assert!(matches!(once.judge(present()), Ok(Judgement::Refused(Some(_)))));
+        let (repeated, _) = given_a_write(json!({"version": 2, "outbox": {"id": "a"}}), 2);
+        assert!(matches!(repeated.judge(present()), Err(Error::Unavailable(_))));
     }
 }
