@@ -182,7 +182,7 @@ fn describe_answer(answer: &Answer, schemas: &mut Schemas) -> Value {
 
 fn location(example: &str) -> Value {
     json!({
-        "description": "The path of what was created, below the API's base URL.",
+        "description": "The URL of what was created, relative to the URL of the request (RFC 3986).",
         "required": true,
         "schema": {"type": "string", "format": "uri-reference"},
         "example": example,
@@ -232,6 +232,9 @@ impl Refusal {
         let mut described = json!({"description": reasons.join("; "), "content": content});
         if !self.kinds.is_empty() {
             described["headers"][TRACE_RESPONSE] = trace;
+        }
+        if self.kinds.contains(&Kind::Unauthenticated) {
+            described["headers"]["WWW-Authenticate"] = json!({"$ref": "#/components/headers/Challenge"});
         }
         if self.kinds.contains(&Kind::Unavailable) {
             described["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
@@ -299,9 +302,10 @@ fn security_schemes() -> Value {
 fn headers() -> Value {
     json!({
         "Version": {
-            "description": "The version of the object in quotes, as `If-Match` takes it.",
+            "description": "The version of the object in quotes, as `If-Match` takes it; with a digest behind a point if the \
+                            answer shows more than the object, as `If-None-Match` takes it.",
             "required": true,
-            "schema": {"type": "string", "pattern": "^\"[0-9]+\"$"},
+            "schema": {"type": "string", "pattern": "^\"[0-9]+(\\.[A-Za-z0-9_-]{11})?\"$"},
             "example": "\"1\"",
         },
         "FileTag": {
@@ -312,6 +316,13 @@ fn headers() -> Value {
         },
         "Trace": trace(true, ""),
         "TraceOfProblem": trace(false, " API Gateway's own answers do not have it."),
+        "Challenge": {
+            "description": "How to authenticate (RFC 9110, section 11.6.1).",
+            // API Gateway answers some unsigned and unauthorized requests itself.
+            "required": false,
+            "schema": {"type": "string"},
+            "example": problem::BEARER,
+        },
         "RetryAfter": {
             "description": "Seconds to wait before a retry. API Gateway's own answers do not have it.",
             "required": false,

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unused_async, reason = "handlers are async, whether they wait or not")]
 
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use kernel::problem::Problem;
 use runtime::serve::http::{Reply, Request};
 
@@ -32,15 +31,13 @@ pub async fn file(_: &Page, request: &Request) -> Result<Reply, Problem> {
     answer(file, request)
 }
 
-/// Answers a file in an encoding that the client accepts, or 304.
+/// Answers a file in an encoding that the client accepts.
 fn answer(file: &File, request: &Request) -> Result<Reply, Problem> {
     let accepted = request.headers().get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
     let compressed = takes_gzip(accepted.unwrap_or_default());
     // A compressed file is another representation, with another tag (RFC 9110, section 8.8.3.3).
     let tag = format!("\"{}{}\"", file.version(), if compressed { "-gzip" } else { "" });
-    let reply = if has(request.headers(), &tag) {
-        Reply::not_modified()
-    } else if compressed {
+    let reply = if compressed {
         Reply::content(file.media_type, file.gzip)
             .header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
     } else {
@@ -75,12 +72,6 @@ fn takes_gzip(accepted: &str) -> bool {
     any
 }
 
-/// Whether `If-None-Match` names the tag. A weak one matches too (RFC 9110, section 13.1.2).
-fn has(headers: &HeaderMap, tag: &str) -> bool {
-    let Some(named) = headers.typed_get::<IfNoneMatch>() else { return false };
-    tag.parse::<ETag>().is_ok_and(|tag| !named.precondition_passes(&tag))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,21 +93,6 @@ mod tests {
             "*;q=0",
         ] {
             assert!(!takes_gzip(refused), "{refused}");
-        }
-    }
-
-    #[test]
-    fn a_tag_that_the_client_has_is_recognized_in_any_form() {
-        let has = |named: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_bytes(named.as_bytes()).unwrap());
-            has(&headers, "\"a\"")
-        };
-        for named in ["\"a\"", "W/\"a\"", "\"b\", \"a\"", "*"] {
-            assert!(has(named), "{named}");
-        }
-        for named in ["", "\"b\"", "a", "\"a-gzip\"", "\"b,*,c\"", "\"b,\\\"a\\\",c\""] {
-            assert!(!has(named), "{named}");
         }
     }
 }

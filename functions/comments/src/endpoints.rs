@@ -7,7 +7,7 @@ use kernel::{
 };
 use runtime::{
     serve::http::{Reply, Request},
-    table::creation::Creation,
+    table::{aggregate::until_written, creation::Creation},
     users::{UsersClient, user_copies},
 };
 use uuid::Uuid;
@@ -38,8 +38,8 @@ pub async fn create(
         Creation::Repeated(first) => write(first).0,
         Creation::KeyReused => return Err(idempotency::reused()),
     };
-    let location = format!("/posts/{post_id}/comments/{}", comment.id);
-    Ok(Reply::created(&comment, &location)?.etag(comment.version))
+    let location = format!("comments/{}", comment.id);
+    Ok(Reply::created(&comment, &location)?.etag_of_view(comment.version))
 }
 
 /// `GET /posts/{id}/comments`, oldest first.
@@ -65,20 +65,22 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
     let version_read = comment.version;
     let (comment, event) = comment.edit(body, Timestamp::now());
     comments.save(version_read, &comment, event).await?;
-    Ok(Reply::ok(&comment)?.etag(comment.version))
+    Ok(Reply::ok(&comment)?.etag_of_view(comment.version))
 }
 
 /// `DELETE /posts/{id}/comments/{comment_id}`, by its author or the post's.
 pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Problem> {
     let (caller, post_id, id) = path(request)?;
-    let (record, post_author_id) = comments.find(post_id, id, caller).await?;
-    let comment = &record.aggregate.comment;
-    if !comment.may_be_deleted_by(caller, post_author_id) {
-        return Err(Problem::forbidden("comment"));
-    }
-    request.check_match(comment.version)?;
-    let event = comment.delete(Timestamp::now());
-    comments.delete(&record, event).await?;
+    let deleted = until_written(async || {
+        let (record, post_author_id) = comments.find(post_id, id, caller).await?;
+        let comment = &record.aggregate.comment;
+        if !comment.may_be_deleted_by(caller, post_author_id) {
+            return Err(Problem::forbidden("comment"));
+        }
+        request.check_match(comment.version)?;
+        Ok(comments.delete(&record, comment.delete(Timestamp::now())).await?)
+    });
+    deleted.await?.done_or(Problem::concurrent_change)?;
     Ok(Reply::no_content())
 }
 

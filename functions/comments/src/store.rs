@@ -8,7 +8,7 @@ use kernel::{
 use runtime::{
     Error,
     table::{
-        self, Found, Key, List, Table,
+        self, Found, Key, List, Table, Written,
         aggregate::{Stored, TOMBSTONE_LIFE},
         copies::Copied,
         creation::{Creatable, Creation, WithRequest},
@@ -178,15 +178,14 @@ impl Comments {
         self.table.save(key(*post_id, *id), version_read, &edited, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a comment; 409 if another request changed it at the same time.
+    /// Deletes a comment, if its version is still the one that was read.
     pub async fn delete(
         &self,
         record: &WithRequest<Record>,
         event: CloudEvent<CommentEvent>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Written<()>, table::Error> {
         let Comment { id, post_id, version, .. } = record.aggregate.comment;
-        let written = self.table.bury(key(post_id, id), version, Some(record.origin()), event).await?;
-        written.done_or(Problem::concurrent_change)
+        self.table.bury(key(post_id, id), version, Some(record.origin()), event).await
     }
 
     /// The list of a post's comments, oldest first.

@@ -49,7 +49,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<StockItem>(200, "The changed stock item.", item)
             .with_headers(&[Header::ETag])
             .answers::<StockItem>(201, "The new stock item.", listed)
-            .with_headers(&[Header::ETag, Header::Location("/inventory/TEA-01")])
+            .with_headers(&[Header::ETag, Header::Location("TEA-01")])
             .leads_to("getStockItem", &[("sku", "$response.body#/sku")]),
     ]
 }

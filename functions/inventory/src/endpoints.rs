@@ -22,7 +22,7 @@ pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     // What is not a SKU cannot be the id of an item.
     let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
     let item = inventory.find(&sku).await?;
-    Ok(Reply::ok(&item)?.etag(item.version))
+    Ok(Reply::ok(&item)?.etag_of_view(item.version))
 }
 
 /// `PUT /inventory/{sku}`, by administrators: lists an item with `If-None-Match: *`, changes one with `If-Match`.
@@ -36,13 +36,12 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     })?;
     let listing = Listing::read(request.json()?)?;
 
-    if request.creates_only()? {
+    if request.preconditions().creates_only() {
         let item = StockItem::list(sku, listing);
         inventory.create(&item).await?;
-        let location = format!("/inventory/{}", item.sku);
-        return Ok(Reply::created(&item, &location)?.etag(item.version));
+        return Ok(Reply::created(&item, item.sku.as_str())?.etag_of_view(item.version));
     }
-    if !request.headers().contains_key("if-match") {
+    if !request.preconditions().names_a_version() {
         return Err(Problem::new(
             Kind::VersionRequired,
             "send If-None-Match: * to list a new item, or If-Match with the ETag of your last GET to change one",
@@ -52,5 +51,5 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     request.require_match(read.version)?;
     // The item can be reserved after this read, so the write checks again.
     let item = inventory.edit(&sku, read.version, listing).await?;
-    Ok(Reply::ok(&item)?.etag(item.version))
+    Ok(Reply::ok(&item)?.etag_of_view(item.version))
 }

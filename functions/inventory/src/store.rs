@@ -141,7 +141,8 @@ impl Inventory {
         .value("on_hand", listing.on_hand)
         .value("version", version_read + 1);
         let condition = Condition::new("#version = :version_read AND #reserved <= :on_hand")
-            .value("version_read", version_read);
+            .value("version_read", version_read)
+            .value("on_hand", listing.on_hand);
         match self.table.update::<StockItem>(stock_key(sku), update, condition).await? {
             Updated::Done(item) => Ok(item),
             Updated::ConditionFailed(Some(current)) if current.version == version_read => {
@@ -205,12 +206,16 @@ impl Inventory {
     /// The movement of one stock item, as part of a transaction.
     fn movement_write(&self, movement: Movement, line: &PricedItem) -> Result<Write, table::Error> {
         let (update, condition) = expressions(movement);
-        let update = Update::new(update).value("quantity", u64::from(line.quantity.get()));
+        let quantity = u64::from(line.quantity.get());
+        let update = Update::new(update).value("quantity", quantity);
         let condition = Condition::new(condition);
         let (update, condition) = match movement {
-            Movement::Reserve => (update, condition.object("unit_price", &line.unit_price)?),
-            Movement::Release => (update, condition),
-            Movement::Commit | Movement::Restock => (update.value("one", 1_u64), condition),
+            Movement::Reserve => {
+                (update, condition.value("quantity", quantity).object("unit_price", &line.unit_price)?)
+            }
+            Movement::Release => (update, condition.value("quantity", quantity)),
+            Movement::Commit => (update.value("one", 1_u64), condition.value("quantity", quantity)),
+            Movement::Restock => (update.value("one", 1_u64), condition),
         };
         self.table.transact_update(stock_key(&line.sku), update, condition)
     }

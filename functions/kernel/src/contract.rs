@@ -93,9 +93,9 @@ pub struct Content {
 /// A header of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// The version of the aggregate in the answer, for `If-Match`.
+    /// The version of the aggregate in the answer, for `If-Match`, and of this representation, for `If-None-Match`.
     ETag,
-    /// The path of the created entity: an example.
+    /// Where the created entity is, relative to the request's own URL: an example.
     Location(&'static str),
     /// The version of a file, for `If-None-Match`.
     FileETag,
@@ -182,8 +182,16 @@ impl Operation {
             group: None,
             parameters: Vec::new(),
             body: None,
-            answers: Vec::new(),
-            problems: vec![Kind::Internal, Kind::Unavailable],
+            // A GET can ask for what the client does not have yet.
+            answers: if method == "GET" { vec![Answer::empty(304, UNCHANGED)] } else { Vec::new() },
+            // Every request can have a malformed header, a false precondition, or a query with an unknown parameter.
+            problems: vec![
+                Kind::Unreadable,
+                Kind::StaleVersion,
+                Kind::Invalid,
+                Kind::Internal,
+                Kind::Unavailable,
+            ],
         }
     }
 
@@ -374,13 +382,28 @@ impl Operation {
         self
     }
 
-    /// Adds headers to the last answer.
+    /// Adds headers to the last answer. A GET whose answer has a tag can be repeated with `If-None-Match`.
     #[must_use]
     pub fn with_headers(mut self, headers: &[Header]) -> Self {
         if let Some(answer) = self.answers.last_mut() {
             answer.headers.extend(headers);
         }
-        self
+        let tag = headers.iter().find_map(|header| match header {
+            Header::ETag => Some(FIRST_VERSION),
+            Header::FileETag => Some(FIRST_FILE),
+            Header::Location(_) => None,
+        });
+        match tag {
+            Some(tag) if self.method == "GET" => {
+                for answer in self.answers.iter_mut().filter(|answer| answer.status == 304) {
+                    answer
+                        .headers
+                        .extend(headers.iter().filter(|header| !matches!(header, Header::Location(_))));
+                }
+                self.header::<EntityTags>("If-None-Match", KNOWN, tag)
+            }
+            _ => self,
+        }
     }
 
     /// Adds an operation that can be called next with values from the last answer.
@@ -409,11 +432,12 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
         Kind::NotFound => "it does not exist, or the caller may not know that it does",
+        Kind::NoSuchPath => "the API has no such path, or not for this method",
         Kind::Conflict => {
             "the current state does not allow this, or another request changed it at the same time"
         }
         Kind::StaleVersion => {
-            "`If-Match` does not name the current version, or `If-None-Match: *` is sent for something that exists"
+            "`If-Match` does not name the current version, or `If-None-Match` names what exists"
         }
         Kind::TooLarge => "the body is larger than the endpoint accepts",
         Kind::UnsupportedMediaType => "the body is not `application/json`, or is compressed",
@@ -435,6 +459,7 @@ pub fn example(kind: Kind) -> Problem {
         Kind::ProfileRequired => Problem::profile_required(),
         Kind::ProfileDeleted => Problem::profile_deleted(),
         Kind::NotFound => Problem::not_found("post"),
+        Kind::NoSuchPath => Problem::no_such_path(),
         Kind::Forbidden => Problem::forbidden("post"),
         Kind::Conflict => Problem::concurrent_change(),
         Kind::StaleVersion => precondition::stale(),
@@ -452,6 +477,10 @@ pub fn example(kind: Kind) -> Problem {
 
 const IF_MATCH: &str = "The version that the change is based on: the `ETag` of an earlier answer. The change is refused if it \
                         is no longer current.";
+const KNOWN: &str = "The `ETag` of an earlier answer. If it is still current, the answer is 304.";
+const UNCHANGED: &str = "The client has the current representation: `If-None-Match` names it.";
+/// The tag of a file in the examples.
+const FIRST_FILE: &str = "\"5f0c1e8a00026c10-gzip\"";
 /// The version in the examples of answers, and so in those of `If-Match`.
 const FIRST_VERSION: &str = "\"1\"";
 

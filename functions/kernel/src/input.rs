@@ -16,7 +16,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::problem::{FieldError, Kind, Problem};
+use crate::{
+    json,
+    problem::{FieldError, Problem},
+};
 
 /// A type that a field of a body can be read into.
 pub trait FromField: Sized {
@@ -114,13 +117,9 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// Reads a body: 400 if it is not UTF-8 or not JSON, 422 if it is not an object.
+    /// Reads a body: 400 if it is not UTF-8, not JSON, or names a member of an object twice; 422 if it is not an object.
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
-        let text =
-            std::str::from_utf8(body).map_err(|_| Problem::new(Kind::Unreadable, "the body is not UTF-8"))?;
-        let value = serde_json::from_str(text)
-            .map_err(|error| Problem::malformed_json(error.line(), error.column()))?;
-        Self::of(value).map_err(|invalid| Problem::invalid(invalid.at("")))
+        Self::of(json::read(body)?).map_err(|invalid| Problem::invalid(invalid.at("")))
     }
 
     /// The fields of an object inside a body.
@@ -170,8 +169,8 @@ impl Fields {
     }
 }
 
-/// The JSON pointer of a field of the body (RFC 6901, section 3). A name is cut after 100 characters.
-fn pointer(name: &str) -> String {
+/// The JSON pointer of a field of the body (RFC 6901, section 3), or of a query parameter. A name is cut after 100 characters.
+pub fn pointer(name: &str) -> String {
     let name: String = name.chars().take(100).collect();
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
@@ -208,6 +207,7 @@ impl<A, B, C> Complete for (Option<A>, Option<B>, Option<C>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::problem::Kind;
 
     fn errors_of(body: &str) -> Vec<(String, String)> {
         let mut fields = Fields::read(body.as_bytes()).unwrap();

@@ -5,12 +5,13 @@
 //! | [`address`] | where a service can be reached: a base URL, a function's ARN |
 //! | [`problem`] | errors as clients see them: RFC 9457 problem details |
 //! | [`input`] | reading a JSON body field by field, with every mistake reported at its JSON pointer |
+//! | [`json`] | reading JSON in which no name occurs twice |
 //! | [`text`] | text that cannot be empty, too long or full of control characters |
 //! | [`id`] | identifiers: new ones, and ones derived from an idempotency key |
 //! | [`clock`] | points in time as the API writes them |
 //! | [`idempotency`] | the `Idempotency-Key` header and the digest of a request |
 //! | [`money`] | amounts in minor units of a currency |
-//! | [`precondition`] | versions as entity tags: `ETag`, `If-Match`, `If-None-Match` |
+//! | [`precondition`] | preconditions: `If-Match`, `If-None-Match`, and versions as entity tags |
 //! | [`page`] | `limit`, `cursor` and a page of items |
 //! | [`event`] | the CloudEvents envelope in which every event travels |
 //! | [`saga`] | why steps of the order saga refuse, by public names, and the status of its executions |
@@ -24,6 +25,7 @@ pub mod event;
 pub mod id;
 pub mod idempotency;
 pub mod input;
+pub mod json;
 pub mod money;
 pub mod page;
 pub mod precondition;

@@ -30,10 +30,12 @@ pub enum Kind {
     ProfileDeleted,
     /// 404: it does not exist, or the caller may not know that it does.
     NotFound,
+    /// 404: the API has no such path, or not for this method. A client is misconfigured; it says nothing about a thing.
+    NoSuchPath,
     /// 409: the current state does not allow this, or another request changed it at the same time.
     Conflict,
     /// 412: a precondition of the request does not hold: `If-Match` names another version than the current one, or
-    /// `If-None-Match: *` is sent for something that exists.
+    /// `If-None-Match` names what exists.
     StaleVersion,
     /// 413: the body is larger than the endpoint accepts.
     TooLarge,
@@ -53,13 +55,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of their status codes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Unreadable,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::ProfileRequired,
         Self::ProfileDeleted,
         Self::NotFound,
+        Self::NoSuchPath,
         Self::Conflict,
         Self::StaleVersion,
         Self::TooLarge,
@@ -81,6 +84,7 @@ impl Kind {
             Self::ProfileRequired => (StatusCode::FORBIDDEN, "profile-required", "Register first"),
             Self::ProfileDeleted => (StatusCode::FORBIDDEN, "profile-deleted", "The profile was deleted"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "The API has no such path"),
             Self::Conflict => (StatusCode::CONFLICT, "conflict", "Not possible in the current state"),
             Self::StaleVersion => {
                 (StatusCode::PRECONDITION_FAILED, "stale-version", "The precondition failed")
@@ -147,12 +151,41 @@ pub struct Problem {
     pub cause: Option<Box<dyn Error + Send + Sync>>,
     /// Seconds after which a retry makes sense, sent as `Retry-After`.
     pub retry_after: Option<u32>,
+    /// How to authenticate, sent as `WWW-Authenticate` (RFC 9110, section 11.6.1), which every 401 must have.
+    pub challenge: &'static str,
 }
+
+/// The challenge of endpoints that take an access token (RFC 6750, section 3).
+pub const BEARER: &str = "Bearer realm=\"madang\"";
+/// The challenge for a token that is not accepted.
+pub const INVALID_TOKEN: &str = "Bearer realm=\"madang\", error=\"invalid_token\"";
+/// The challenge of endpoints that take a signature (`SigV4`).
+pub const SIGNATURE: &str = "AWS4-HMAC-SHA256";
+
+/// Maximum number of errors in a problem document.
+const MAX_ERRORS: usize = 100;
 
 impl Problem {
     /// A problem with a detail for the client.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), cause: None, retry_after: None }
+        Self {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            cause: None,
+            retry_after: None,
+            challenge: BEARER,
+        }
+    }
+
+    /// 401, with the challenge that says how to authenticate.
+    pub fn unauthenticated(challenge: &'static str, detail: impl Into<String>) -> Self {
+        Self { challenge, ..Self::new(Kind::Unauthenticated, detail) }
+    }
+
+    /// 404 for a path, or a method on it, that the API does not have.
+    pub fn no_such_path() -> Self {
+        Self::new(Kind::NoSuchPath, "the API has no such path, or not for this method")
     }
 
     /// 404, naming what was looked for ("post", "comment").
@@ -185,12 +218,15 @@ impl Problem {
         Self::new(Kind::UnsupportedMediaType, "send the body as JSON, with Content-Type: application/json")
     }
 
-    /// 422 for the given fields.
-    pub fn invalid(errors: Vec<FieldError>) -> Self {
-        Self {
-            errors,
-            ..Self::new(Kind::Invalid, "the request has invalid fields or parameters: see `errors`")
+    /// 422 for the given fields. Of more than a hundred errors it keeps the first hundred, and says how many more there are.
+    pub fn invalid(mut errors: Vec<FieldError>) -> Self {
+        let more = errors.len().saturating_sub(MAX_ERRORS);
+        errors.truncate(MAX_ERRORS);
+        let mut detail = "the request has invalid fields or parameters: see `errors`".to_owned();
+        if more > 0 {
+            detail = format!("{detail}, and {more} more");
         }
+        Self { errors, ..Self::new(Kind::Invalid, detail) }
     }
 
     /// 422 for one field.
@@ -280,6 +316,23 @@ mod tests {
             problem.to_json("i")["errors"],
             serde_json::json!([{"pointer": "/title", "detail": "must not be empty"}])
         );
+    }
+
+    #[test]
+    fn of_many_errors_the_first_hundred_are_listed_and_the_others_counted() {
+        let errors = |count: usize| {
+            (0..count)
+                .map(|index| FieldError { pointer: format!("/{index}"), detail: "no".to_owned() })
+                .collect()
+        };
+        for (count, detail) in [
+            (100, "the request has invalid fields or parameters: see `errors`"),
+            (40_000, "the request has invalid fields or parameters: see `errors`, and 39900 more"),
+        ] {
+            let problem = Problem::invalid(errors(count));
+            assert_eq!(problem.detail, detail);
+            assert_eq!((problem.errors.len(), problem.errors[99].pointer.as_str()), (100, "/99"));
+        }
     }
 
     #[test]

@@ -63,6 +63,6 @@ pub fn operations() -> Vec<Operation> {
         .answers::<Preferences>(200, "The changed preferences.", json!({"email": true}))
         .with_headers(&[Header::ETag])
         .answers::<Preferences>(201, "The first preferences.", json!({"email": true}))
-        .with_headers(&[Header::ETag, Header::Location("/notifications/preferences")]),
+        .with_headers(&[Header::ETag, Header::Location("preferences")]),
     ]
 }

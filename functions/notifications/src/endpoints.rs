@@ -1,10 +1,6 @@
 //! The HTTP endpoints.
 
-use kernel::{
-    clock::Timestamp,
-    page::Page,
-    problem::{Kind, Problem},
-};
+use kernel::{clock::Timestamp, page::Page, precondition, problem::Problem};
 use runtime::serve::http::{Reply, Request};
 use serde::Serialize;
 use uuid::Uuid;
@@ -115,20 +111,14 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     let preferences = Preferences::read(request.json()?)?;
 
     let current = notifications.own_settings(caller).await?.version;
-    let creates = request.creates_only()?;
+    let creates = request.preconditions().creates_only();
     if !creates {
         request.require_match(current)?;
     } else if current > 0 {
-        let detail =
-            "there are preferences already; to change them, send If-Match with the ETag of your last GET";
-        return Err(Problem::new(Kind::StaleVersion, detail));
+        return Err(precondition::exists());
     }
     let version = notifications.save_preferences(caller, current, preferences).await?;
-    let reply = if creates {
-        Reply::created(&preferences, "/notifications/preferences")?
-    } else {
-        Reply::ok(&preferences)?
-    };
+    let reply = if creates { Reply::created(&preferences, "preferences")? } else { Reply::ok(&preferences)? };
     Ok(reply.etag(version))
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// The endpoints.
 pub fn operations() -> Vec<Operation> {
     let id = "0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10";
-    let location = Header::Location("/orders/0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10");
+    let location = Header::Location("orders/0190a6c7-6b1e-7c44-9d27-5f0c1e8a4b10");
     let placed = json!({
         "id": id, "status": "PENDING", "items": [{"sku": "TEA-01", "quantity": 2, "unit_price": null}], "total": null,
         "created_at": "2026-05-04T09:32:00.123456Z", "updated_at": "2026-05-04T09:32:00.123456Z", "version": 1,

@@ -114,7 +114,7 @@ pub async fn place(
         Creation::Repeated(first) => place(first).0,
         Creation::KeyReused => return Err(idempotency::reused()),
     };
-    let location = format!("/orders/{}", order.id);
+    let location = format!("orders/{}", order.id);
     Ok(Reply::accepted_at(&View::of(&order), &location)?.etag(order.version))
 }
 
@@ -157,7 +157,7 @@ pub async fn cancel(orders: &Orders, request: &Request) -> Result<Reply, Problem
         })
         .await;
     let ((), order) = cancelled?;
-    Ok(Reply::accepted_at(&View::of(&order), &format!("/orders/{id}"))?.etag(order.version))
+    Ok(Reply::accepted_at(&View::of(&order), &format!("../{id}"))?.etag(order.version))
 }
 
 fn too_late(status: Status) -> Problem {

@@ -73,7 +73,7 @@ pub async fn webhook(cashier: &Cashier, request: &Request) -> Result<Reply, Prob
     let now = Timestamp::now();
     if !webhook::is_genuine(cashier.provider.webhook_secret(), signature, body, now) {
         let detail = "the signature is missing or wrong, or more than five minutes old";
-        return Err(Problem::new(Kind::Unauthenticated, detail));
+        return Err(Problem::unauthenticated(webhook::CHALLENGE, detail));
     }
     let event = WebhookEvent::read(body)?;
     if cashier.payments.is_processed(&event.event_id).await? {

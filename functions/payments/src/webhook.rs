@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// The name of the header that has the signature.
 pub const SIGNATURE: &str = "stripe-signature";
 
+/// The challenge of a webhook that is not signed. Stripe's way to authenticate has no registered scheme: it is named after the header.
+pub const CHALLENGE: &str = "Stripe-Signature";
+
 /// Maximum difference between a signature's time and now, in seconds, in either direction.
 const TOLERANCE: u64 = 300;
 

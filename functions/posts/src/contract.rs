@@ -31,7 +31,7 @@ pub fn operations() -> Vec<Operation> {
             .refuses(&[Kind::Conflict])
             .takes::<Draft>(json!({"title": "Spring", "body": "It rains."}))
             .answers::<Post>(201, "The post.", post.clone())
-            .with_headers(&[Header::ETag, Header::Location("/posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c")])
+            .with_headers(&[Header::ETag, Header::Location("posts/0190a6c5-1c44-7d27-8f0c-1e8a4b105f0c")])
             .leads_to("getPost", &[("id", "$response.body#/id")])
             .leads_to("updatePost", &[("id", "$response.body#/id"), ("If-Match", "$response.header.ETag")])
             .leads_to("deletePost", &[("id", "$response.body#/id")])

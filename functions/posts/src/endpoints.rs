@@ -7,7 +7,7 @@ use kernel::{
 };
 use runtime::{
     serve::http::{Reply, Request},
-    table::creation::Creation,
+    table::{aggregate::until_written, creation::Creation},
     users::{UsersClient, user_copies},
 };
 use serde::Serialize;
@@ -34,7 +34,7 @@ pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) ->
         Creation::Repeated(first) => write(first).0,
         Creation::KeyReused => return Err(idempotency::reused()),
     };
-    Ok(Reply::created(&post, &format!("/posts/{}", post.id))?.etag(post.version))
+    Ok(Reply::created(&post, &format!("posts/{}", post.id))?.etag_of_view(post.version))
 }
 
 /// `GET /posts` and `GET /posts?author={id}`, newest first.
@@ -50,7 +50,7 @@ pub async fn list(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
 /// `GET /posts/{id}`.
 pub async fn get(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     let post = posts.find(request.id("id")?).await?;
-    Ok(Reply::ok(&post)?.etag(post.version))
+    Ok(Reply::ok(&post)?.etag_of_view(post.version))
 }
 
 /// A post's author, as the API shows them.
@@ -90,16 +90,18 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let version_read = post.version;
     let (post, event) = post.edit(edit, Timestamp::now());
     posts.save(version_read, &post, event).await?;
-    Ok(Reply::ok(&post)?.etag(post.version))
+    Ok(Reply::ok(&post)?.etag_of_view(post.version))
 }
 
 /// `DELETE /posts/{id}`, by its author. The comments are deleted when `post.deleted` reaches them.
 pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> {
     let (caller, id) = (request.caller()?, request.id("id")?);
-    let record = posts.find_own(id, caller.id).await?;
-    let post = &record.aggregate.post;
-    request.check_match(post.version)?;
-    let event = post.delete(Timestamp::now());
-    posts.delete(&record, event).await?;
+    let deleted = until_written(async || {
+        let record = posts.find_own(id, caller.id).await?;
+        let post = &record.aggregate.post;
+        request.check_match(post.version)?;
+        Ok::<_, Problem>(posts.delete(&record, post.delete(Timestamp::now())).await?)
+    });
+    deleted.await?.done_or(Problem::concurrent_change)?;
     Ok(Reply::no_content())
 }

@@ -8,7 +8,7 @@ use kernel::{
 use runtime::{
     Error,
     table::{
-        self, Found, Key, List, Table,
+        self, Found, Key, List, Table, Written,
         aggregate::Stored,
         creation::{Creatable, Creation, WithRequest},
     },
@@ -151,15 +151,14 @@ impl Posts {
         self.table.save(key(post.id), version_read, &edited, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a post; 409 if another request changed it at the same time.
+    /// Deletes a post, if its version is still the one that was read.
     pub async fn delete(
         &self,
         record: &WithRequest<Record>,
         event: CloudEvent<PostEvent>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Written<()>, table::Error> {
         let Post { id, version, .. } = record.aggregate.post;
-        let written = self.table.bury(key(id), version, Some(record.origin()), event).await?;
-        written.done_or(Problem::concurrent_change)
+        self.table.bury(key(id), version, Some(record.origin()), event).await
     }
 
     /// The list of all posts.

@@ -1,6 +1,9 @@
 //! The HTTP endpoints: for operators and deployments, which sign their requests (IAM).
 
-use kernel::problem::Problem;
+use kernel::{
+    precondition::Preconditions,
+    problem::{Kind, Problem},
+};
 use runtime::{
     aws::cloud_map::{CloudMap, Instance, Registry},
     serve::http::{Reply, Request},
@@ -24,6 +27,7 @@ pub async fn register(registry: &Registry, request: &Request) -> Result<Reply, P
     request.require_signature()?;
     let service = registration::service(request.parameter("service"))?;
     let id = registration::instance_id(request.parameter("id"))?;
+    refuse_preconditions(request)?;
     let instance = registration::instance(id, request.json()?)?;
 
     registry.register(service, &instance, request.deadline()).await?;
@@ -35,9 +39,19 @@ pub async fn deregister(registry: &Registry, request: &Request) -> Result<Reply,
     request.require_signature()?;
     let service = registration::service(request.parameter("service"))?;
     let id = registration::instance_id(request.parameter("id"))?;
+    refuse_preconditions(request)?;
 
     registry.deregister(service, id, request.deadline()).await?;
     Ok(Reply::no_content())
+}
+
+/// Instances have no versions, and Cloud Map cannot write on a condition: one that cannot be evaluated must not be ignored.
+fn refuse_preconditions(request: &Request) -> Result<(), Problem> {
+    if request.preconditions() == &Preconditions::default() {
+        return Ok(());
+    }
+    let detail = "instances have no versions: send neither If-Match nor If-None-Match";
+    Err(Problem::new(Kind::StaleVersion, detail))
 }
 
 /// `GET /registry/{service}`: the healthy instances, from which callers choose.

@@ -47,7 +47,7 @@ pub fn operations() -> Vec<Operation> {
             )
             .takes::<UserName>(json!({"name": "Ara"}))
             .answers::<UserView>(201, "The profile was created.", user.clone())
-            .with_headers(&[Header::ETag, Header::Location("/users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
+            .with_headers(&[Header::ETag, Header::Location("users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
             .leads_to("getUser", &[("id", "$response.body#/id")])
             .answers::<UserView>(200, "The profile existed already.", user.clone())
             .with_headers(&[Header::ETag]),

@@ -8,7 +8,10 @@ use kernel::{
 use runtime::{
     aws::identity_provider::{Email, UserPool},
     serve::http::{Reply, Request},
-    table::{self, Written, aggregate::Stored},
+    table::{
+        self, Written,
+        aggregate::{Stored, until_written},
+    },
     telemetry::annotate,
     users::{LookupInput, LookupOutput, User},
 };
@@ -67,7 +70,9 @@ pub async fn register(
     let (profile, event) = Profile::register(caller.id, name, email, Timestamp::now());
     let record = Record { profile, registered_with };
     match profiles.create(&record, event).await? {
-        Written::Done => Ok(Reply::created(&UserView::own(&record.profile), &location(caller.id))?.etag(1)),
+        Written::Done => {
+            Ok(Reply::created(&UserView::own(&record.profile), &format!("users/{}", caller.id))?.etag(1))
+        }
         Written::ConditionFailed(Some(Stored::Live(existing))) => {
             if same_key_other_request(&existing, &record) {
                 return Err(idempotency::reused());
@@ -100,10 +105,6 @@ fn same_key_other_request(existing: &Record, new: &Record) -> bool {
     }
 }
 
-fn location(id: Uuid) -> String {
-    format!("/users/{id}")
-}
-
 /// `GET /users/me`.
 pub async fn get_own(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
     let profile = profiles.own(request.caller()?.id).await?;
@@ -114,8 +115,12 @@ pub async fn get_own(profiles: &Profiles, request: &Request) -> Result<Reply, Pr
 pub async fn get(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
     let caller = request.caller()?;
     let profile = live(profiles, request.id("id")?).await?.ok_or_else(|| Problem::not_found("user"))?;
-    let view = if profile.id == caller.id { UserView::own(&profile) } else { UserView::public(&profile) };
-    Ok(Reply::ok(&view)?.etag(profile.version))
+    let reply = if profile.id == caller.id {
+        Reply::ok(&UserView::own(&profile))?.etag(profile.version)
+    } else {
+        Reply::ok(&UserView::public(&profile))?.etag_of_view(profile.version)
+    };
+    Ok(reply.depends_on_caller())
 }
 
 /// `PATCH /users/me`.
@@ -133,9 +138,13 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 
 /// `DELETE /users/me`. The login, and other services' data about the user, are removed when `user.deleted` reaches them.
 pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Problem> {
-    let profile = profiles.own(request.caller()?.id).await?;
-    let event = profile.delete(Timestamp::now());
-    profiles.delete(&profile, event).await?;
+    let caller = request.caller()?;
+    let deleted = until_written(async || {
+        let profile = profiles.own(caller.id).await?;
+        request.check_match(profile.version)?;
+        Ok::<_, Problem>(profiles.delete(&profile, profile.delete(Timestamp::now())).await?)
+    });
+    deleted.await?.done_or(Problem::concurrent_change)?;
     Ok(Reply::accepted())
 }
 

@@ -76,9 +76,12 @@ impl Profiles {
         self.table.save(key(profile.id), version_read, &renamed, event).await?.done_or(precondition::stale)
     }
 
-    /// Deletes a profile; 409 if another request changed it at the same time.
-    pub async fn delete(&self, profile: &Profile, event: CloudEvent<UserEvent>) -> Result<(), Problem> {
-        let written = self.table.bury(key(profile.id), profile.version, None, event).await?;
-        written.done_or(Problem::concurrent_change)
+    /// Deletes a profile, if its version is still the one that was read.
+    pub async fn delete(
+        &self,
+        profile: &Profile,
+        event: CloudEvent<UserEvent>,
+    ) -> Result<Written<()>, table::Error> {
+        self.table.bury(key(profile.id), profile.version, None, event).await
     }
 }

@@ -7,6 +7,10 @@ use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
     runtime::run(async || {
-        Ok(Endpoints::new(Comments::connect().await?).on("GET", "/posts/{id}/comments", endpoints::list))
+        Ok(Endpoints::new(Comments::connect().await?).on(
+            "GET",
+            "/posts/{id}/comments{?limit,cursor}",
+            endpoints::list,
+        ))
     })
 }

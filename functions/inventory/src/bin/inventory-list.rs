@@ -7,6 +7,10 @@ use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
     runtime::run(async || {
-        Ok(Endpoints::new(Inventory::connect().await?).on("GET", "/inventory", endpoints::list))
+        Ok(Endpoints::new(Inventory::connect().await?).on(
+            "GET",
+            "/inventory{?limit,cursor}",
+            endpoints::list,
+        ))
     })
 }

@@ -7,6 +7,10 @@ use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
     runtime::run(async || {
-        Ok(Endpoints::new(Notifications::connect().await?).on("GET", "/notifications", endpoints::list))
+        Ok(Endpoints::new(Notifications::connect().await?).on(
+            "GET",
+            "/notifications{?unread,limit,cursor}",
+            endpoints::list,
+        ))
     })
 }

@@ -6,5 +6,7 @@ use orders::{endpoints, store::Orders};
 use runtime::serve::http::Endpoints;
 
 fn main() -> ExitCode {
-    runtime::run(async || Ok(Endpoints::new(Orders::connect().await?).on("GET", "/orders", endpoints::list)))
+    runtime::run(async || {
+        Ok(Endpoints::new(Orders::connect().await?).on("GET", "/orders{?limit,cursor}", endpoints::list))
+    })
 }

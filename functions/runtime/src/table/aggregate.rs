@@ -19,8 +19,8 @@ use crate::{retry::Retries, telemetry::traceparent};
 /// message for 14 days and the bus delivers within one.
 pub const TOMBSTONE_LIFE: i64 = 30 * 24 * 60 * 60;
 
-/// Maximum retries of [`Table::bury_latest`] if the item changes concurrently.
-const BURY_RETRIES: usize = 2;
+/// Maximum retries of [`until_written`].
+const RETRIES: usize = 5;
 /// Maximum pause before the first of them; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,6 +71,18 @@ struct Item<'a, T, P> {
 /// The event, with the trace context of the work that caused it.
 pub fn in_trace<P>(event: CloudEvent<P>) -> CloudEvent<P> {
     CloudEvent { traceparent: traceparent(), ..event }
+}
+
+/// Makes a change that reads the aggregate first, and reads it again each time that another change came in between. Returns
+/// [`Written::ConditionFailed`] only if that happened each time.
+pub async fn until_written<E>(attempt: impl AsyncFn() -> Result<Written<()>, E>) -> Result<Written<()>, E> {
+    let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
+    loop {
+        let written = attempt().await?;
+        if written == Written::Done || !retries.wait().await {
+            return Ok(written);
+        }
+    }
 }
 
 /// Some attributes of an aggregate, with the event of their change.
@@ -161,18 +173,13 @@ impl Table {
         T: DeserializeOwned,
         P: Payload,
     {
-        let mut retries = Retries::new(FIRST_PAUSE, BURY_RETRIES);
-        loop {
+        let buried = until_written(async || {
             let Some(Stored::Live(aggregate)) = self.get::<Stored<T>>(key.clone()).await? else {
-                return Ok(());
+                return Ok(Written::Done);
             };
             let (version_read, origin, event) = delete(aggregate);
-            if self.bury(key.clone(), version_read, origin, event).await? == Written::Done {
-                return Ok(());
-            }
-            if !retries.wait().await {
-                return Err(Error::Unavailable("the item kept changing".into()));
-            }
-        }
+            self.bury(key.clone(), version_read, origin, event).await
+        });
+        buried.await?.done_or(|| Error::Unavailable("the item kept changing".into()))
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! An attribute is written `#name`, a value `:name`:
 //! `Update::new("SET #reserved = #reserved + :quantity").value("quantity", 2_u64)`.
+//!
+//! DynamoDB takes the values of an update and those of its condition in one map. Here each has names of its own: what is `:name` in a
+//! condition is sent as `:if_name`, in an update as `:to_name`, and the value of an attribute that is set as `:set_name`. No
+//! value can take the place of another.
 
 use std::collections::HashMap;
 
@@ -13,6 +17,11 @@ use super::{Error, Item};
 /// The placeholders of an expression: see [`names`].
 pub(super) type Names = HashMap<String, String>;
 
+/// The beginning of the names of a condition's values, of an update's, and of attributes that are set.
+const IF: &str = ":if_";
+const TO: &str = ":to_";
+const SET: &str = ":set_";
+
 /// The condition of a write: a condition expression and its values.
 #[derive(Clone, Debug)]
 pub struct Condition {
@@ -23,7 +32,7 @@ pub struct Condition {
 impl Condition {
     /// A condition without values.
     pub fn new(expression: &str) -> Self {
-        Self { expression: expression.to_owned(), values: Vec::new() }
+        Self { expression: expression.replace(':', IF), values: Vec::new() }
     }
 
     /// There is no item under the key.
@@ -50,19 +59,20 @@ impl Condition {
     /// Gives `:name` its value.
     #[must_use]
     pub fn value(mut self, name: &str, value: impl Into<Scalar>) -> Self {
-        self.values.push((format!(":{name}"), value.into().0));
+        self.values.push((format!("{IF}{name}"), value.into().0));
         self
     }
 
     /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
-        self.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
+        self.values.push((format!("{IF}{name}"), serde_dynamo::to_attribute_value(value)?));
         Ok(self)
     }
 
     /// The version that must not have changed, if this is such a condition.
     pub(super) fn version_read(&self) -> Option<u64> {
-        let (_, version) = self.values.iter().find(|(name, _)| name == ":version_read")?;
+        let (_, version) =
+            self.values.iter().find(|(name, _)| name.strip_prefix(IF) == Some("version_read"))?;
         version.as_n().ok()?.parse().ok()
     }
 
@@ -73,12 +83,15 @@ impl Condition {
 
 /// An update that depends on the current attributes: an update expression and its values.
 #[derive(Clone, Debug)]
-pub struct Update(Condition);
+pub struct Update {
+    expression: String,
+    values: Vec<(String, AttributeValue)>,
+}
 
 impl Update {
     /// An update without values.
     pub fn new(expression: &str) -> Self {
-        Self(Condition::new(expression))
+        Self { expression: expression.replace(':', TO), values: Vec::new() }
     }
 
     /// Sets the attributes of `set`, at least one, and removes those of `remove`.
@@ -88,46 +101,48 @@ impl Update {
         if !removals.is_empty() {
             expression = format!("{expression} REMOVE {}", removals.join(", "));
         }
-        Self(Condition { expression, values: values(set).collect() })
+        Self { expression, values: values(set).collect() }
     }
 
     /// Also sets these attributes. The expression so far is one clause, `SET`.
     #[must_use]
     pub(super) fn and_set(mut self, set: Item) -> Self {
         if !set.is_empty() {
-            self.0.expression = format!("{}, {}", self.0.expression, assignments(&set));
-            self.0.values.extend(values(set));
+            self.expression = format!("{}, {}", self.expression, assignments(&set));
+            self.values.extend(values(set));
         }
         self
     }
 
     /// Gives `:name` its value.
     #[must_use]
-    pub fn value(self, name: &str, value: impl Into<Scalar>) -> Self {
-        Self(self.0.value(name, value))
+    pub fn value(mut self, name: &str, value: impl Into<Scalar>) -> Self {
+        self.values.push((format!("{TO}{name}"), value.into().0));
+        self
     }
 
     /// Gives `:name` a map or list as its value.
-    pub fn object(self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
-        self.0.object(name, value).map(Self)
+    pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
+        self.values.push((format!("{TO}{name}"), serde_dynamo::to_attribute_value(value)?));
+        Ok(self)
     }
 
     /// The expression, with its names and values and those of its condition.
     pub(super) fn into_parts(self, condition: &Condition) -> (String, Names, Item) {
-        let names = self.0.names().chain(condition.names()).collect();
-        let values = self.0.values.into_iter().chain(condition.values.clone()).collect();
-        (self.0.expression, names, values)
+        let names = names(&self.expression).chain(condition.names()).collect();
+        let values = self.values.into_iter().chain(condition.values.clone()).collect();
+        (self.expression, names, values)
     }
 }
 
 /// The assignments of attributes to the values of their names.
 fn assignments(set: &Item) -> String {
-    set.keys().map(|name| format!("#{name} = :{name}")).collect::<Vec<_>>().join(", ")
+    set.keys().map(|name| format!("#{name} = {SET}{name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// The values of attributes under their names in an expression.
 fn values(set: Item) -> impl Iterator<Item = (String, AttributeValue)> {
-    set.into_iter().map(|(name, value)| (format!(":{name}"), value))
+    set.into_iter().map(|(name, value)| (format!("{SET}{name}"), value))
 }
 
 /// A value in an expression.
@@ -170,5 +185,20 @@ mod tests {
             Condition::new("attribute_exists(#pk) AND (#name < :n OR #deleted_at=:d)").value("n", "x");
         let names: Vec<String> = condition.names().map(|(_, name)| name).collect();
         assert_eq!(names, ["pk", "name", "deleted_at"]);
+    }
+
+    #[test]
+    fn values_of_one_name_in_update_condition_and_attributes_stay_apart() {
+        let condition = Condition::new("#state = :state AND #version = :version").value("state", "old");
+        let set = Item::from([("state".to_owned(), AttributeValue::S("set".to_owned()))]);
+        let update = Update::new("SET #total = #total + :state").value("state", 7_u64).and_set(set);
+        let (expression, names, values) = update.into_parts(&condition);
+        assert_eq!(expression, "SET #total = #total + :to_state, #state = :set_state");
+        assert_eq!(condition.expression, "#state = :if_state AND #version = :if_version");
+        assert_eq!(names.len(), 3);
+        let value = |name: &str| values[name].clone();
+        assert_eq!(value(":to_state"), AttributeValue::N("7".to_owned()));
+        assert_eq!(value(":set_state"), AttributeValue::S("set".to_owned()));
+        assert_eq!(value(":if_state"), AttributeValue::S("old".to_owned()));
     }
 }

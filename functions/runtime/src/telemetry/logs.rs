@@ -9,12 +9,7 @@
 //! | `info!(post_id = %id, "created")` | `info!("created {post:?}")`: the post's text is in it |
 //! | `error!(problem = "internal", cause = %error, "failed")` | `error!(?request, "failed")`: the token is in it |
 
-use std::{
-    cell::Cell,
-    env,
-    panic::{self, AssertUnwindSafe},
-    thread,
-};
+use std::{env, panic};
 
 use json_subscriber::JsonLayer;
 use tracing::Subscriber;
@@ -42,25 +37,9 @@ const OURS: [&str; 11] = [
     "users",
 ];
 
-thread_local! {
-    /// Whether a panic is reported by who catches it.
-    static REPORTED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls a function whose panic the caller catches and reports in a line of its own.
-pub(crate) fn reporting_panics<T>(call: impl FnOnce() -> T) -> thread::Result<T> {
-    REPORTED.set(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(call));
-    REPORTED.set(false);
-    result
-}
-
 /// Writes a line for a panic, without its message, which could quote data.
 pub(super) fn log_panics() {
     panic::set_hook(Box::new(|panic| {
-        if REPORTED.get() {
-            return;
-        }
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, "panicked");
     }));

@@ -48,7 +48,6 @@ pub use self::context::traceparent;
 pub(crate) use self::{
     aws_calls::AwsCalls,
     context::{XRAY_HEADER, from_traceparent, from_xray_header, xray_header},
-    logs::reporting_panics,
 };
 /// The target of spans for X-Ray.
 pub(crate) const EXPORTED: &str = "trace";

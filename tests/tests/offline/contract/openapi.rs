@@ -53,6 +53,8 @@ struct Served {
     /// The handler: `endpoints::create`.
     handler: String,
     service: String,
+    /// The parameters that its query can have.
+    query: BTreeSet<String>,
 }
 
 /// The endpoints that the functions serve, by method and path.
@@ -67,16 +69,19 @@ fn served() -> BTreeMap<String, Served> {
             let binary = format!("{folder}/{file}");
             for endpoint in files::text(&binary).split(".on(").skip(1) {
                 let (arguments, _) = endpoint.split_once(')').unwrap();
-                let arguments = arguments.split(',').map(|argument| argument.trim().trim_matches('"'));
+                let arguments: Vec<&str> = arguments.split('"').collect();
+                let [_, method, _, path, handler] = arguments[..] else { panic!("{binary}: {arguments:?}") };
                 // The last one may be followed by a comma.
-                let arguments: Vec<&str> = arguments.filter(|argument| !argument.is_empty()).collect();
-                let [method, path, handler] = arguments[..] else { panic!("{binary}: {arguments:?}") };
+                let handler = handler.trim_matches(|c: char| c == ',' || c.is_whitespace()).to_owned();
+                let (path, query) = path.split_once("{?").unwrap_or((path, "}"));
+                let query = query.strip_suffix('}').unwrap().split(',').filter(|name| !name.is_empty());
+                let query = query.map(str::to_owned).collect();
                 let (route, function) = (format!("{method} {path}"), file.trim_end_matches(".rs").to_owned());
-                let (handler, service) = (handler.to_owned(), service.clone());
+                let service = service.clone();
                 if let Some(other) = served.get(&route) {
                     panic!("{route} is served by two functions: {} and {binary}", other.binary);
                 }
-                served.insert(route, Served { binary: binary.clone(), function, handler, service });
+                served.insert(route, Served { binary: binary.clone(), function, handler, service, query });
             }
         }
     }
@@ -89,10 +94,13 @@ fn every_operation_is_served_by_the_function_and_handler_in_its_contract() {
     let mut mistakes = Vec::new();
     for operation in openapi::operations() {
         let Operation { function, method, path, handler, .. } = operation;
+        let query = operation.parameters.iter().filter(|parameter| parameter.location == ParameterIn::Query);
+        let query: Vec<&str> = query.map(|parameter| parameter.name).collect();
+        let template = if query.is_empty() { String::new() } else { format!("{{?{}}}", query.join(",")) };
         let (route, service) = (format!("{method} {path}"), service_of(&operation));
         let contract = format!("functions/{service}/src/contract.rs");
         let binary = format!("functions/{service}/src/bin/{function}.rs");
-        let call = format!(".on(\"{method}\", \"{path}\", {handler})");
+        let call = format!(".on(\"{method}\", \"{path}{template}\", {handler})");
         match served.get(&route) {
             Some(by) if by.function != function || by.service != service => mistakes.push(format!(
                 "{contract} says that {function} serves {route}, but {} does: name the same function in both.",
@@ -101,6 +109,10 @@ fn every_operation_is_served_by_the_function_and_handler_in_its_contract() {
             Some(by) if by.handler != handler => mistakes.push(format!(
                 "{contract} says that {handler} answers {route}, but in {binary} {} does: name the same handler in both.",
                 by.handler
+            )),
+            Some(by) if by.query != query.iter().map(ToString::to_string).collect() => mistakes.push(format!(
+                "{contract} has the query parameters {query:?} for {route}, and {binary} has {:?}: write `{call}`.",
+                by.query
             )),
             Some(_) => {}
             None if files::at(&binary).is_file() => mistakes.push(format!(

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use futures::{FutureExt, future::LocalBoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode};
-use kernel::problem::Problem;
-use lambda_http::RequestExt;
+use kernel::{precondition::State, problem::Problem};
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, Diagnostic, Error};
+#[cfg(debug_assertions)]
 use matchit::Router;
 use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
@@ -20,7 +20,6 @@ use super::{
     Reply, Request,
     event::{self, RouteKey},
     reply::problem_response,
-    request::Parameters,
 };
 use crate::{
     deadline::Deadline,
@@ -51,26 +50,33 @@ type Call<S> = Box<dyn Fn(Rc<S>, Value) -> LocalBoxFuture<'static, Result<Value,
 struct Endpoint<S> {
     method: &'static str,
     path: &'static str,
+    /// The parameters that its query can have.
+    query: Vec<&'static str>,
     handler: Handler<S>,
+}
+
+impl<S> Endpoint<S> {
+    /// Whether API Gateway's key of a route names it.
+    fn has_key(&self, key: &str) -> bool {
+        key.split_once(' ') == Some((self.method, self.path))
+    }
 }
 
 /// The endpoints of one function, and the state that their handlers share.
 pub struct Endpoints<S> {
     state: Rc<S>,
-    paths: Router<Vec<Endpoint<S>>>,
+    endpoints: Vec<Endpoint<S>>,
     call: Option<Call<S>>,
 }
 
 impl<S: 'static> Endpoints<S> {
     /// No endpoints yet: add them with [`Self::on`].
     pub fn new(state: S) -> Self {
-        Self { state: Rc::new(state), paths: Router::new(), call: None }
+        Self { state: Rc::new(state), endpoints: Vec::new(), call: None }
     }
 
-    /// Adds an endpoint, with the method and path of the template's route.
-    ///
-    /// # Panics
-    /// If two paths of one function conflict: a mistake that the first start should reveal.
+    /// Adds an endpoint, with the method and path of the template's route. The parameters that its query can have follow the path,
+    /// in the form of a URI template (RFC 6570, section 3.2.8): `/posts{?author,limit,cursor}`. Without them it has none.
     #[must_use]
     pub fn on<H>(mut self, method: &'static str, path: &'static str, handler: H) -> Self
     where
@@ -81,12 +87,9 @@ impl<S: 'static> Endpoints<S> {
             let handler = Rc::clone(&handler);
             async move { handler(&state, &request).await }.boxed_local()
         });
-        let endpoint = Endpoint { method, path, handler };
-        if let Ok(found) = self.paths.at_mut(path) {
-            found.value.push(endpoint);
-        } else if let Err(conflict) = self.paths.insert(path, vec![endpoint]) {
-            panic!("the endpoint {path} cannot be added: {conflict}");
-        }
+        let (path, query) = path.split_once("{?").unwrap_or((path, ""));
+        let query = query.trim_end_matches('}').split(',').filter(|name| !name.is_empty()).collect();
+        self.endpoints.push(Endpoint { method, path, query, handler });
         self
     }
 
@@ -128,53 +131,78 @@ impl<S: 'static> Endpoints<S> {
     /// Answers a request from API Gateway.
     async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
-        let request = event::read(event);
-        let header = |request: &lambda_http::Request| {
-            request.headers().get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
+        let mut request = event::read(event);
+        let header = |request: &ApiGatewayV2httpRequest| {
+            request.headers.get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
         };
         let origin = request.as_ref().ok().and_then(header);
-        let (method, path) = match &request {
-            Ok(request) => (request.method().as_str().to_owned(), request.raw_http_path().to_owned()),
-            Err(_) => RouteKey::of(event).into_parts(),
+        let path = request.as_ref().ok().and_then(|request| request.raw_path.clone()).unwrap_or_default();
+        let found = match &mut request {
+            Ok(request) => self.find(request),
+            Err(_) => self.with_key(RouteKey::of(event).as_str()),
         };
-        let found = self.find(&method, &path);
-        let route = match (&request, &found) {
-            (Ok(_), Ok((endpoint, _))) => endpoint.path,
-            (Ok(_), Err(_)) => "-",
-            // API Gateway's own word for the route.
-            (Err(_), _) => &path,
-        };
+        let (method, route) = found.map_or(("-", "-"), |endpoint| (endpoint.method, endpoint.path));
         telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), origin, async |unit| {
             let start = Instant::now();
-            let result = match request.and_then(|request| Ok((request, found?))) {
-                Ok((request, (endpoint, parameters))) => {
-                    let request = Request::new(request, parameters, deadline);
-                    annotate(unit, &path);
-                    // Last, because it overwrites the `user_id` of a path such as `/users/{id}`.
-                    if let Some(caller) = request.optional_caller() {
-                        unit.annotate("user_id", caller.id.to_string());
-                    }
-                    within(deadline, (endpoint.handler)(Rc::clone(&self.state), Rc::new(request))).await
+            let result = async {
+                let endpoint = found.ok_or_else(Problem::no_such_path)?;
+                let request = Request::read(request?, &endpoint.query, deadline)?;
+                annotate(unit, &path);
+                // Last, because it overwrites the `user_id` of a path such as `/users/{id}`.
+                if let Some(caller) = request.optional_caller() {
+                    unit.annotate("user_id", caller.id.to_string());
                 }
-                Err(problem) => Err(problem),
+                self.handle_request(endpoint, request).await
             };
+            let result = result.await;
             if let Some(made) = result.as_ref().ok().and_then(Reply::location) {
                 annotate(unit, made);
             }
-            record_outcome(unit, &method, route, result.as_ref().map(Reply::status), start);
+            record_outcome(unit, method, route, result.as_ref().map(Reply::status), start);
             response(result, context)
         })
         .await
     }
 
-    /// The endpoint for a method and a path, and the path's parameters.
-    fn find(&self, method: &str, path: &str) -> Result<(&Endpoint<S>, Parameters), Problem> {
-        let found = self.paths.at(path).map_err(|_| Problem::not_found("path"))?;
-        let endpoint = found.value.iter().find(|endpoint| endpoint.method == method);
-        let endpoint = endpoint.ok_or_else(|| Problem::not_found("method on this path"))?;
-        let parameters =
+    /// Calls the handler, and evaluates the preconditions that are not about the version of an aggregate that it changes.
+    async fn handle_request(&self, endpoint: &Endpoint<S>, request: Request) -> Result<Reply, Problem> {
+        let (deadline, preconditions) = (request.deadline(), request.preconditions().clone());
+        if endpoint.method == "POST" {
+            // The target is a list or an action, which exists and has no tag.
+            preconditions.check(State::Untagged)?;
+        }
+        let reply = within(deadline, (endpoint.handler)(Rc::clone(&self.state), Rc::new(request))).await?;
+        if endpoint.method == "GET" { reply.to_reader(&preconditions) } else { Ok(reply) }
+    }
+
+    /// The endpoint of a request. API Gateway has chosen it, and read the parameters of the path; the path itself can begin with
+    /// anything, such as the mapping of a custom domain.
+    fn find(&self, request: &mut ApiGatewayV2httpRequest) -> Option<&Endpoint<S>> {
+        let key = request.route_key.as_deref().unwrap_or_default();
+        #[cfg(debug_assertions)]
+        if key == "$default" {
+            return self.find_by_path(request);
+        }
+        self.with_key(key)
+    }
+
+    fn with_key(&self, key: &str) -> Option<&Endpoint<S>> {
+        self.endpoints.iter().find(|endpoint| endpoint.has_key(key))
+    }
+
+    /// The endpoint of a request that has no route, because it comes from `cargo lambda watch`. Sets the parameters of the path.
+    #[cfg(debug_assertions)]
+    fn find_by_path(&self, request: &mut ApiGatewayV2httpRequest) -> Option<&Endpoint<S>> {
+        let mut routes = Router::new();
+        for endpoint in &self.endpoints {
+            if request.request_context.http.method == endpoint.method {
+                routes.insert(endpoint.path, endpoint).ok()?;
+            }
+        }
+        let found = routes.at(request.raw_path.as_deref()?).ok()?;
+        request.path_parameters =
             found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok((endpoint, parameters))
+        Some(found.value)
     }
 }
 
@@ -281,6 +309,8 @@ fn record_outcome(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     const ARA: &str = "0190a6c4-0000-7000-8000-000000000001";
@@ -298,5 +328,61 @@ mod tests {
         for path in [format!("/{ARA}/{ARA}"), format!("//{ARA}"), format!("/P%20/{ARA}")] {
             assert_eq!(ids(&path).count(), 0, "{path}");
         }
+    }
+
+    fn endpoints() -> Endpoints<()> {
+        async fn handler((): &(), _: &Request) -> Result<Reply, Problem> {
+            Ok(Reply::no_content())
+        }
+        Endpoints::new(())
+            .on("GET", "/users/{id}", handler)
+            .on("GET", "/users/me", handler)
+            .on("DELETE", "/users/me", handler)
+            .on("GET", "/posts{?author,limit}", handler)
+    }
+
+    fn found(
+        route_key: &str,
+        method: &str,
+        path: &str,
+    ) -> Option<(&'static str, &'static str, HashMap<String, String>)> {
+        let mut request = ApiGatewayV2httpRequest::default();
+        request.route_key = Some(route_key.to_owned());
+        request.raw_path = Some(path.to_owned());
+        request.request_context.http.method = method.parse().unwrap();
+        let endpoints = endpoints();
+        let endpoint = endpoints.find(&mut request)?;
+        Some((endpoint.method, endpoint.path, request.path_parameters))
+    }
+
+    #[test]
+    fn the_gateways_route_decides_whatever_the_path_begins_with() {
+        for path in ["/users/me", "/v1/users/me", "/users/7", ""] {
+            let endpoint = found("GET /users/me", "GET", path);
+            assert_eq!(endpoint, Some(("GET", "/users/me", HashMap::new())), "{path}");
+        }
+        for key in ["POST /users/me", "GET /users", "", "GET", "GET /posts{?author,limit}"] {
+            assert_eq!(found(key, "GET", "/users/me"), None, "{key}");
+        }
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    fn without_a_route_the_path_decides_and_the_order_of_endpoints_does_not_matter() {
+        let found = |method, path| found("$default", method, path);
+        assert_eq!(found("GET", "/users/me"), Some(("GET", "/users/me", HashMap::new())));
+        assert_eq!(found("DELETE", "/users/me"), Some(("DELETE", "/users/me", HashMap::new())));
+        let id = HashMap::from([("id".to_owned(), "7".to_owned())]);
+        assert_eq!(found("GET", "/users/7"), Some(("GET", "/users/{id}", id)));
+        for (method, path) in [("DELETE", "/users/7"), ("GET", "/v1/users/me"), ("GET", "/")] {
+            assert_eq!(found(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_a_query_follow_the_path() {
+        let endpoints = endpoints();
+        assert_eq!(endpoints.with_key("GET /posts").unwrap().query, ["author", "limit"]);
+        assert_eq!(endpoints.with_key("GET /users/me").unwrap().query, [""; 0]);
     }
 }

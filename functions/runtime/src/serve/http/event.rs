@@ -1,13 +1,15 @@
-//! Turns Lambda's event into a request.
+//! Reads Lambda's event as a request.
+//!
+//! `lambda_http` would build an `http::Request` from it, and panics if the host, the query or the body does not fit into one:
+//! raw quotes in the query, a broken base64. Only what a handler needs is read here, and none of it can fail but the body.
 
 use std::collections::HashMap;
 
-use kernel::problem::Problem;
-use lambda_http::{Request, request::LambdaRequest};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use kernel::problem::{Kind, Problem};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::telemetry;
 
 /// Whether an event is an HTTP request, well-formed or not.
 pub(crate) fn is_request(event: &RawValue) -> bool {
@@ -15,11 +17,22 @@ pub(crate) fn is_request(event: &RawValue) -> bool {
     fields.is_ok_and(|fields| fields.contains_key("requestContext"))
 }
 
-/// The request of an event. `lambda_http` panics at some that it cannot build, such as one with raw quotes in its query.
-pub(super) fn read(event: &RawValue) -> Result<Request, Problem> {
-    let event: LambdaRequest = serde_json::from_str(event.get()).map_err(Problem::internal)?;
-    telemetry::reporting_panics(|| event.into())
-        .map_err(|_| Problem::internal("the request could not be built"))
+/// Reads an event; 400 if it is not a request.
+pub(super) fn read(event: &RawValue) -> Result<ApiGatewayV2httpRequest, Problem> {
+    serde_json::from_str(event.get()).map_err(|error| Problem {
+        // Not its text, which could quote the request.
+        cause: Some(format!("{:?} error in the event, column {}", error.classify(), error.column()).into()),
+        ..Problem::new(Kind::Unreadable, "the request is malformed: check its headers")
+    })
+}
+
+/// The body of a request, as it was sent; 400 if it cannot be decoded.
+pub(super) fn body(event: &mut ApiGatewayV2httpRequest) -> Result<Vec<u8>, Problem> {
+    let body = event.body.take().unwrap_or_default();
+    if !event.is_base64_encoded {
+        return Ok(body.into_bytes());
+    }
+    STANDARD.decode(body).map_err(|_| Problem::new(Kind::Unreadable, "the body cannot be decoded"))
 }
 
 /// The route that API Gateway chose for a request: `GET /posts/{id}`.
@@ -36,6 +49,11 @@ impl RouteKey {
         serde_json::from_str(event.get()).unwrap_or_default()
     }
 
+    /// The route as API Gateway writes it; empty if it is not known.
+    pub(super) fn as_str(&self) -> &str {
+        &self.route_key
+    }
+
     /// The method and the path, each `-` if it is not known.
     pub(super) fn into_parts(self) -> (String, String) {
         let known = |part: &str| if part.is_empty() { "-".to_owned() } else { part.to_owned() };
@@ -46,7 +64,6 @@ impl RouteKey {
 
 #[cfg(test)]
 mod tests {
-    use kernel::problem::Kind;
     use serde_json::{Value, json, value::to_raw_value};
 
     use super::*;
@@ -68,17 +85,45 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_cannot_be_built_is_a_problem_and_keeps_its_route() {
-        assert_eq!(read(&raw(&event("limit=1"))).unwrap().uri().path(), "/posts");
+    fn any_host_query_and_path_is_read() {
+        for query in ["limit=1", "a=\"b\"", "<>", "%zz", "a=\u{e9}"] {
+            assert_eq!(read(&raw(&event(query))).unwrap().raw_query_string.as_deref(), Some(query));
+        }
         let mut odd = event("");
-        odd["headers"]["host"] = json!("\u{1}");
+        odd["headers"] = json!({"host": "a b<c>", "x-forwarded-proto": "\"", "x-forwarded-port": "x"});
+        odd["rawPath"] = json!("//posts\" <é>#?");
+        assert_eq!(read(&raw(&odd)).unwrap().raw_path.as_deref(), Some("//posts\" <é>#?"));
+    }
+
+    #[test]
+    fn what_is_not_a_request_is_unreadable_and_keeps_its_route() {
+        let mut control = event("");
+        control["headers"]["host"] = json!("secret\u{1}");
         let mut cut = event("");
         cut["requestContext"] = json!({"http": 7});
-        for event in [event("a=\"b\""), odd, cut] {
+        for event in [control, cut] {
             let event = raw(&event);
             assert!(is_request(&event), "{event}");
-            assert_eq!(read(&event).unwrap_err().kind, Kind::Internal, "{event}");
+            let problem = read(&event).unwrap_err();
+            assert_eq!(problem.kind, Kind::Unreadable, "{event}");
+            assert!(!problem.cause.unwrap().to_string().contains("secret"));
             assert_eq!(RouteKey::of(&event).into_parts(), ("GET".to_owned(), "/posts".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_body_is_decoded_or_unreadable() {
+        for (sent, base64, expected) in [
+            (json!("e30="), true, Some(&b"{}"[..])),
+            (json!("4\u{e9}"), true, None),
+            (json!("e30"), true, None),
+            (json!("e30="), false, Some(&b"e30="[..])),
+            (json!(null), true, Some(&b""[..])),
+        ] {
+            let mut event = event("");
+            (event["body"], event["isBase64Encoded"]) = (sent, json!(base64));
+            let body = body(&mut read(&raw(&event)).unwrap());
+            assert_eq!(body.ok().as_deref(), expected, "{event}");
         }
     }
 

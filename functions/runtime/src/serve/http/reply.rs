@@ -1,11 +1,11 @@
 //! What a handler can answer.
 
-use aws_lambda_events::{apigw::ApiGatewayV2httpResponse, encodings::Body};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use kernel::{
-    precondition,
-    problem::{self, Problem},
+    precondition::{self, Preconditions, State},
+    problem::{self, Kind, Problem},
 };
+use lambda_http::{Body, aws_lambda_events::apigw::ApiGatewayV2httpResponse};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,14 +46,15 @@ impl Reply {
         Self::json(StatusCode::OK, body)
     }
 
-    /// 201 with a body and the `Location` of what was created.
+    /// 201 with a body and the `Location` of what was created: a reference relative to the request's own URL (RFC 3986, section 4.2),
+    /// so that it is right whatever path the API is mounted at. From `/v1/posts`, `posts/7` leads to `/v1/posts/7`.
     pub fn created(body: &impl Serialize, location: &str) -> Result<Self, Problem> {
         let mut reply = Self::json(StatusCode::CREATED, body)?;
         reply.headers.insert(header::LOCATION, HeaderValue::from_str(location).map_err(Problem::internal)?);
         Ok(reply)
     }
 
-    /// 202 with a body and the `Location` at which the progress can be seen.
+    /// 202 with a body and the `Location` at which the progress can be seen, as in [`Self::created`].
     pub fn accepted_at(body: &impl Serialize, location: &str) -> Result<Self, Problem> {
         Ok(Self { status: StatusCode::ACCEPTED, ..Self::created(body, location)? })
     }
@@ -74,9 +75,18 @@ impl Reply {
         Self { body, ..Self::empty(StatusCode::OK) }
     }
 
-    /// 304: the client has the current representation.
-    pub fn not_modified() -> Self {
-        Self::empty(StatusCode::NOT_MODIFIED)
+    /// The answer to a GET with these preconditions: 304 if the client has this representation, 412 if it asked for another version.
+    pub(super) fn to_reader(mut self, preconditions: &Preconditions) -> Result<Self, Problem> {
+        let state = match self.headers.get(header::ETAG) {
+            Some(tag) => State::Tagged(tag.as_bytes()),
+            None => State::Untagged,
+        };
+        if preconditions.is_current(state)? {
+            // Headers about the content would describe a body that is not sent (RFC 9110, section 15.4.5).
+            self.headers.remove(header::CONTENT_ENCODING);
+            (self.status, self.body) = (StatusCode::NOT_MODIFIED, None);
+        }
+        Ok(self)
     }
 
     /// Its status.
@@ -96,11 +106,24 @@ impl Reply {
         self
     }
 
-    /// Adds the `ETag` of a version.
+    /// Says that another caller gets another representation under the same URL.
     #[must_use]
-    pub fn etag(mut self, version: u64) -> Self {
-        self.headers.insert(header::ETAG, precondition::entity_tag(version));
-        self
+    pub fn depends_on_caller(self) -> Self {
+        self.header(header::VARY, HeaderValue::from_static("authorization"))
+    }
+
+    /// Adds the `ETag` of a version, if the body shows the aggregate and nothing else: it changes only with the version.
+    #[must_use]
+    pub fn etag(self, version: u64) -> Self {
+        self.header(header::ETAG, precondition::entity_tag(version))
+    }
+
+    /// Adds the `ETag` of a version and of this body, which shows more than the aggregate, or less of it to some.
+    #[must_use]
+    pub fn etag_of_view(self, version: u64) -> Self {
+        let body = self.body.as_ref().map_or(&[][..], |content| content.bytes.as_ref());
+        let tag = precondition::entity_tag_of_view(version, body);
+        self.header(header::ETAG, tag)
     }
 
     /// The answer in the form that API Gateway takes.
@@ -127,6 +150,9 @@ pub(super) fn problem_response(problem: &Problem, instance: &str) -> ApiGatewayV
     if let Some(seconds) = problem.retry_after {
         reply.headers.insert(header::RETRY_AFTER, seconds.into());
     }
+    if problem.kind == Kind::Unauthenticated {
+        reply.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(problem.challenge));
+    }
     reply.body = Some(Content::json(problem::MEDIA_TYPE, &problem.to_json(instance)));
     reply.into_response()
 }
@@ -150,9 +176,45 @@ mod tests {
         let answer = serde_json::to_value(reply.into_response()).unwrap();
         assert_eq!((&answer["body"], &answer["isBase64Encoded"]), (&json!(r#"{"a":1}"#), &json!(false)));
         assert_eq!(answer["headers"]["cache-control"], "no-store");
+    }
 
-        let reply = Reply::not_modified();
-        let answer = serde_json::to_value(reply.into_response()).unwrap();
-        assert_eq!((&answer["statusCode"], &answer["headers"]["content-type"]), (&json!(304), &json!(null)));
+    fn preconditions(name: &'static str, value: &str) -> Preconditions {
+        let mut headers = HeaderMap::new();
+        headers.insert(name, HeaderValue::from_str(value).unwrap());
+        Preconditions::read(&headers).unwrap()
+    }
+
+    #[test]
+    fn a_reader_who_has_the_representation_gets_304_with_its_tag_and_no_body() {
+        let reply = || {
+            let reply = Reply::content("text/plain", [0x89]).etag_of_view(3);
+            reply.header(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))
+        };
+        let tag = reply().headers[header::ETAG].to_str().unwrap().to_owned();
+        assert!(tag.starts_with("\"3."), "{tag}");
+        let answer = reply().to_reader(&preconditions("if-none-match", &tag)).unwrap().into_response();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!((&answer["statusCode"], &answer["headers"]["etag"]), (&json!(304), &json!(tag)));
+        for absent in
+            [&answer["headers"]["content-type"], &answer["headers"]["content-encoding"], &answer["body"]]
+        {
+            assert_eq!(absent, &json!(null), "{answer}");
+        }
+        let other = reply().to_reader(&preconditions("if-none-match", "\"3\"")).unwrap();
+        assert_eq!(other.status, StatusCode::OK);
+        let problem = reply().to_reader(&preconditions("if-match", "\"2\"")).unwrap_err();
+        assert_eq!(problem.kind, Kind::StaleVersion);
+    }
+
+    #[test]
+    fn a_401_has_a_challenge_and_no_other_problem_does() {
+        for (problem, challenge) in [
+            (Problem::new(Kind::Unauthenticated, "no"), json!(problem::BEARER)),
+            (Problem::unauthenticated(problem::SIGNATURE, "no"), json!(problem::SIGNATURE)),
+            (Problem::new(Kind::Forbidden, "no"), json!(null)),
+        ] {
+            let answer = serde_json::to_value(problem_response(&problem, "urn:uuid:1")).unwrap();
+            assert_eq!(answer["headers"]["www-authenticate"], challenge, "{answer}");
+        }
     }
 }

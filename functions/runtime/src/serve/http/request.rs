@@ -1,22 +1,22 @@
 //! What a handler can ask of a request.
 
-#[cfg(debug_assertions)]
 use std::collections::HashMap;
 
-use aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
 use http::{HeaderMap, header};
 use kernel::{
     idempotency::{self, IdempotencyKey},
+    input,
     input::Fields,
     page::PageRequest,
-    precondition,
-    problem::{Kind, MAX_BODY_KIB, Problem},
+    precondition::{Preconditions, State, entity_tag},
+    problem::{self, FieldError, Kind, MAX_BODY_KIB, Problem},
 };
-use lambda_http::{RequestExt, request::RequestContext};
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayRequestAuthorizer, ApiGatewayV2httpRequest};
 #[cfg(debug_assertions)]
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::event;
 #[cfg(debug_assertions)]
 use super::local_authorizer;
 use crate::deadline::Deadline;
@@ -59,20 +59,40 @@ fn groups(claim: &str) -> Vec<String> {
 /// One request.
 #[derive(Debug)]
 pub struct Request {
-    inner: lambda_http::Request,
-    parameters: Parameters,
+    headers: HeaderMap,
+    /// The parameters of the path, by name.
+    parameters: HashMap<String, String>,
+    /// The parameters of the query, decoded.
+    query: Vec<(String, String)>,
+    body: Vec<u8>,
+    preconditions: Preconditions,
     caller: Option<Caller>,
     signed: bool,
     deadline: Deadline,
 }
 
-/// The parameters of a path, by name.
-pub(super) type Parameters = Vec<(String, String)>;
-
 impl Request {
-    /// A request with the parameters of its path.
-    pub(super) fn new(inner: lambda_http::Request, parameters: Parameters, deadline: Deadline) -> Self {
-        Self { caller: read_caller(&inner), signed: is_signed(&inner), inner, parameters, deadline }
+    /// Reads a request to an endpoint whose query can have the parameters `known`: 400 if the body or a precondition is malformed,
+    /// 422 if the query has another parameter, or one twice.
+    pub(super) fn read(
+        mut event: ApiGatewayV2httpRequest,
+        known: &[&str],
+        deadline: Deadline,
+    ) -> Result<Self, Problem> {
+        let query = event.raw_query_string.as_deref().unwrap_or_default();
+        let query = read_query(query, known)?;
+        let body = event::body(&mut event)?;
+        let authorizer = event.request_context.authorizer.as_ref();
+        Ok(Self {
+            preconditions: Preconditions::read(&event.headers)?,
+            caller: read_caller(authorizer, &event.headers),
+            signed: is_signed(authorizer, &event.headers),
+            headers: event.headers,
+            parameters: event.path_parameters,
+            query,
+            body,
+            deadline,
+        })
     }
 
     /// The caller, if there is one.
@@ -84,7 +104,8 @@ impl Request {
     pub fn caller(&self) -> Result<&Caller, Problem> {
         self.caller.as_ref().ok_or_else(|| {
             let detail = "send an access token (an ID token is not accepted): Authorization: Bearer <token>";
-            Problem::new(Kind::Unauthenticated, detail)
+            let sent = self.headers.contains_key(header::AUTHORIZATION);
+            Problem::unauthenticated(if sent { problem::INVALID_TOKEN } else { problem::BEARER }, detail)
         })
     }
 
@@ -108,8 +129,8 @@ impl Request {
         if self.signed {
             Ok(())
         } else {
-            Err(Problem::new(
-                Kind::Unauthenticated,
+            Err(Problem::unauthenticated(
+                problem::SIGNATURE,
                 "sign the request with AWS credentials (Signature Version 4)",
             ))
         }
@@ -124,13 +145,13 @@ impl Request {
 
     /// The parameter `name` of the path; empty if the endpoint's path has no such parameter.
     pub fn parameter(&self, name: &str) -> &str {
-        let found = self.parameters.iter().find(|(parameter, _)| parameter == name);
-        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+        self.parameters.get(name).map(String::as_str).unwrap_or_default()
     }
 
     /// The query parameter `name`, decoded.
     pub fn query(&self, name: &str) -> Option<&str> {
-        self.inner.query_string_parameters_ref().and_then(|parameters| parameters.first(name))
+        let found = self.query.iter().find(|(parameter, _)| parameter == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// The identifier in the query parameter `name`, if there is one; 422 if it is not a UUID.
@@ -149,40 +170,46 @@ impl Request {
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        self.inner.headers()
+        &self.headers
     }
 
     /// The fields of the JSON body: 415 if its media type is not JSON or it has a content encoding, 413 if it is too large, 400
     /// if it cannot be read.
     pub fn json(&self) -> Result<Fields, Problem> {
-        let media_type = self.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = media_type.and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+        let text = |name| self.headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        let media_type = text(header::CONTENT_TYPE).unwrap_or_default();
+        let essence = media_type.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
             return Err(Problem::unsupported_media_type());
         }
-        if self.headers().get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let identity =
+            |codings: &str| codings.split(',').all(|one| one.trim().eq_ignore_ascii_case("identity"));
+        if text(header::CONTENT_ENCODING).is_some_and(|codings| !identity(codings)) {
             return Err(Problem::new(Kind::UnsupportedMediaType, "send the body without Content-Encoding"));
         }
         let body = self.bytes()?;
-        // A gateway passes text: a byte that is not UTF-8 may arrive as U+FFFD, which has three bytes.
-        let sent =
-            self.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-        if sent.is_some_and(|sent: usize| sent != body.len()) {
-            return Err(Problem::new(
+        // API Gateway passes JSON as text, in which bytes that are not UTF-8 have become U+FFFD, three bytes each. The length shows
+        // it. A chunked body has none: there U+FFFD is refused, because its sender can write \ufffd if that is meant.
+        let length = text(header::CONTENT_LENGTH).map(str::parse);
+        match length {
+            Some(length) if length != Ok(body.len()) => Err(Problem::new(
                 Kind::Unreadable,
                 "the body is not UTF-8, or Content-Length is not its length",
-            ));
+            )),
+            None if contains(body, REPLACEMENT.as_bytes()) => Err(Problem::new(
+                Kind::Unreadable,
+                "the body is not UTF-8; if you did send U+FFFD, write it as \\ufffd, or send Content-Length",
+            )),
+            _ => Fields::read(body),
         }
-        Fields::read(body)
     }
 
     /// The body as it was sent; 413 if it is too large.
     pub fn bytes(&self) -> Result<&[u8], Problem> {
-        let body: &[u8] = self.inner.body().as_ref();
-        if body.len() > MAX_BODY {
+        if self.body.len() > MAX_BODY {
             return Err(Problem::too_large(MAX_BODY_KIB));
         }
-        Ok(body)
+        Ok(&self.body)
     }
 
     /// The idempotency key, if the client sent one; 400 if it is malformed.
@@ -193,20 +220,19 @@ impl Request {
             .transpose()
     }
 
-    /// Checks `If-Match` against the current version: 428 if it is missing, 412 if it names other versions only.
+    /// The preconditions, for handlers that do more with them than [`Self::require_match`] and [`Self::check_match`].
+    pub fn preconditions(&self) -> &Preconditions {
+        &self.preconditions
+    }
+
+    /// Evaluates the preconditions of a change that must name the current version: 428 without `If-Match`, 412 if one is false.
     pub fn require_match(&self, version: u64) -> Result<(), Problem> {
-        precondition::require_match(self.headers(), version)
+        self.preconditions.require(version)
     }
 
-    /// Checks `If-Match` if the client sent it, for operations that do not require it: 412 if it names other versions only.
+    /// Evaluates the preconditions of a change that need not name the current version: 412 if one is false.
     pub fn check_match(&self, version: u64) -> Result<(), Problem> {
-        if self.headers().contains_key(header::IF_MATCH) { self.require_match(version) } else { Ok(()) }
-    }
-
-    /// Whether the request may create something, but not replace it: `If-None-Match: *`. 400 for any other value, 412 with
-    /// `If-Match`.
-    pub fn creates_only(&self) -> Result<bool, Problem> {
-        precondition::creates_only(self.headers())
+        self.preconditions.check(State::Tagged(entity_tag(version).as_bytes()))
     }
 
     /// The time by which the invocation must be done.
@@ -214,29 +240,48 @@ impl Request {
         self.deadline
     }
 }
-/// What the API's authorizer has verified about the request.
-fn authorizer(request: &lambda_http::Request) -> Option<&ApiGatewayRequestAuthorizer> {
-    match request.request_context_ref() {
-        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.as_ref(),
-        _ => None,
+
+/// The character that stands for bytes that are not UTF-8.
+const REPLACEMENT: &str = "\u{fffd}";
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// Reads a query; 422 if it has a parameter that is not in `known`, or one twice.
+fn read_query(query: &str, known: &[&str]) -> Result<Vec<(String, String)>, Problem> {
+    let (mut read, mut errors) = (Vec::<(String, String)>::new(), Vec::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let detail = if !known.contains(&&*name) {
+            "is not a parameter of this request"
+        } else if read.iter().any(|(other, _)| *other == name) {
+            "is sent more than once"
+        } else {
+            read.push((name.into_owned(), value.into_owned()));
+            continue;
+        };
+        errors.push(FieldError { pointer: input::pointer(&name), detail: detail.to_owned() });
     }
+    if errors.is_empty() { Ok(read) } else { Err(Problem::invalid(errors)) }
 }
 
 /// Whether the authorizer verified the signature of an AWS principal.
-fn is_signed(request: &lambda_http::Request) -> bool {
+fn is_signed(authorizer: Option<&ApiGatewayRequestAuthorizer>, headers: &HeaderMap) -> bool {
     #[cfg(debug_assertions)]
-    if authorizer(request).is_none() {
-        return local_authorizer::is_signed(request.headers());
+    if authorizer.is_none() {
+        return local_authorizer::is_signed(headers);
     }
-    authorizer(request).is_some_and(|authorizer| authorizer.iam.is_some())
+    _ = headers;
+    authorizer.is_some_and(|authorizer| authorizer.iam.is_some())
 }
 
 /// The caller, as verified by the authorizer.
-fn read_caller(request: &lambda_http::Request) -> Option<Caller> {
-    let claims = authorizer(request).and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
+fn read_caller(authorizer: Option<&ApiGatewayRequestAuthorizer>, headers: &HeaderMap) -> Option<Caller> {
+    let claims = authorizer.and_then(|authorizer| authorizer.jwt.as_ref()).map(|jwt| &jwt.claims);
+    _ = headers;
     #[cfg(debug_assertions)]
     if claims.is_none() {
-        let claims = local_authorizer::verify(request.headers())?;
+        let claims = local_authorizer::verify(headers)?;
         let claims: HashMap<String, String> =
             claims.into_iter().map(|(name, value)| (name, as_gateway_claim(&value))).collect();
         return Caller::from_claims(|name| claims.get(name).map(String::as_str));
@@ -260,6 +305,7 @@ fn as_gateway_claim(claim: &Value) -> String {
 mod tests {
     use std::time::Duration;
 
+    use http::{HeaderName, HeaderValue};
     use serde_json::json;
 
     use super::*;
@@ -278,13 +324,9 @@ mod tests {
     }
 
     fn request_by(caller: Option<Caller>) -> Request {
-        Request {
-            inner: lambda_http::Request::default(),
-            parameters: vec![("sku".to_owned(), "TEA-01".to_owned())],
-            caller,
-            signed: false,
-            deadline: Deadline::after(Duration::ZERO),
-        }
+        let mut event = ApiGatewayV2httpRequest::default();
+        event.path_parameters = HashMap::from([("sku".to_owned(), "TEA-01".to_owned())]);
+        Request { caller, ..Request::read(event, &[], Deadline::after(Duration::ZERO)).unwrap() }
     }
 
     #[test]
@@ -334,5 +376,86 @@ mod tests {
         let request = request_by(None);
         assert_eq!(request.parameter("sku"), "TEA-01");
         assert_eq!(request.id("sku").unwrap_err().kind, Kind::NotFound);
+    }
+
+    fn request_with(headers: &[(&'static str, &'static str)], body: &str) -> Request {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let mut event = ApiGatewayV2httpRequest::default();
+        event.headers = headers.collect();
+        event.body = Some(body.to_owned());
+        Request::read(event, &[], Deadline::after(Duration::ZERO)).unwrap()
+    }
+
+    #[test]
+    fn a_body_is_json_in_any_spelling_without_encoding() {
+        const JSON: (&str, &str) = ("content-type", "application/json");
+        for headers in [
+            vec![JSON],
+            vec![("content-type", "Application/JSON ; charset=utf-8")],
+            vec![JSON, ("content-encoding", "Identity")],
+            vec![JSON, ("content-encoding", "identity, IDENTITY")],
+            vec![JSON, ("content-length", "2")],
+        ] {
+            assert!(request_with(&headers, "{}").json().is_ok(), "{headers:?}");
+        }
+        for headers in [
+            vec![],
+            vec![("content-type", "text/json")],
+            vec![JSON, ("content-encoding", "gzip")],
+            vec![JSON, ("content-encoding", "identity, gzip")],
+            vec![JSON, ("content-encoding", "")],
+        ] {
+            let problem = request_with(&headers, "{}").json().unwrap_err();
+            assert_eq!(problem.kind, Kind::UnsupportedMediaType, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_became_replacement_characters_are_unreadable() {
+        const JSON: (&str, &str) = ("content-type", "application/json");
+        let body = "{\"a\": \"caf\u{fffd}\"}";
+        for headers in [vec![JSON], vec![JSON, ("content-length", "13")], vec![JSON, ("content-length", "x")]]
+        {
+            let problem = request_with(&headers, body).json().unwrap_err();
+            assert_eq!(problem.kind, Kind::Unreadable, "{headers:?}");
+        }
+        assert!(request_with(&[JSON, ("content-length", "15")], body).json().is_ok());
+        assert!(request_with(&[JSON], r#"{"a": "caf\ufffd"}"#).json().is_ok());
+    }
+
+    #[test]
+    fn a_parameter_that_is_unknown_or_repeated_is_invalid() {
+        let read = |query| read_query(query, &["limit", "cursor"]);
+        assert_eq!(
+            read("limit=5&cursor=a%2Bb+c").unwrap(),
+            [("limit".to_owned(), "5".to_owned()), ("cursor".to_owned(), "a+b c".to_owned())]
+        );
+        assert_eq!(read("").unwrap(), []);
+        for (query, pointer) in [
+            ("lim=5", "/lim"),
+            ("limit=5&limit=x", "/limit"),
+            ("limit=5&limit=5", "/limit"),
+            ("a/b=1", "/a~1b"),
+            ("Limit=5", "/Limit"),
+            ("=5", "/"),
+            ("q=\"x\"", "/q"),
+        ] {
+            let problem = read(query).unwrap_err();
+            assert_eq!(
+                (problem.kind, problem.errors[0].pointer.as_str()),
+                (Kind::Invalid, pointer),
+                "{query}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_and_a_refused_token_get_their_challenges() {
+        let challenge = |headers| request_with(headers, "").caller().unwrap_err().challenge;
+        assert_eq!(challenge(&[]), problem::BEARER);
+        assert_eq!(challenge(&[("authorization", "Bearer x")]), problem::INVALID_TOKEN);
+        assert_eq!(request_by(None).require_signature().unwrap_err().challenge, problem::SIGNATURE);
     }
 }
