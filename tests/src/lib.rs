@@ -47,7 +47,7 @@ use aws_sdk_cognitoidentityprovider::types::{AttributeType, AuthFlowType};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use kernel::clock::Timestamp;
-use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use reqwest::{Method, RequestBuilder, StatusCode, Url, header::HeaderMap};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -96,6 +96,11 @@ impl System {
     /// One of the outputs of `make up`.
     pub fn output(&self, name: &str) -> &str {
         self.outputs[name].as_str().unwrap_or_else(|| panic!("no output {name}"))
+    }
+
+    /// The URL of a path of the API.
+    pub fn url(&self, path: &str) -> Url {
+        format!("{}{path}", self.output("api_url")).parse().expect("a URL")
     }
 
     /// A request without credentials.
@@ -424,7 +429,7 @@ impl Request {
     pub async fn send(self) -> Answer {
         let (client, request) = self.0.build_split();
         let request = request.expect("a request");
-        let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+        let (method, url) = (request.method().to_string(), request.url().clone());
         let response = client.execute(request).await.expect("the API answers");
         let (status, headers) = (response.status(), response.headers().clone());
         let bytes = response.bytes().await.expect("the answer is complete");
@@ -433,8 +438,8 @@ impl Request {
         } else {
             serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)))
         };
-        let answer = Answer { status, headers, body };
-        promises::check(&method, &path, &answer);
+        let answer = Answer { url, status, headers, body };
+        promises::check(&method, answer.url.path(), &answer);
         answer
     }
 }
@@ -442,6 +447,8 @@ impl Request {
 /// The answer to a request.
 #[derive(Debug)]
 pub struct Answer {
+    /// The URL of the request.
+    pub url: Url,
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -454,6 +461,28 @@ impl Answer {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The URL in `Location`, resolved against that of the request.
+    pub fn location(&self) -> Url {
+        let location = self.header("location").unwrap_or_else(|| panic!("no Location in {self:?}"));
+        self.url.join(location).unwrap_or_else(|error| panic!("{location}: {error}"))
+    }
+
+    /// Asserts that the answer has the tag of this version of an aggregate, alone.
+    #[track_caller]
+    pub fn is_version(&self, version: u64) -> &Self {
+        assert_eq!(self.header("etag"), Some(format!("\"{version}\"").as_str()), "{self:?}");
+        self
+    }
+
+    /// Asserts that the answer has the tag of a representation of this version, and returns the tag.
+    #[track_caller]
+    pub fn is_view_of(&self, version: u64) -> &str {
+        let tag = self.header("etag").unwrap_or_default();
+        let digest = tag.strip_prefix(&format!("\"{version}.")).and_then(|rest| rest.strip_suffix('"'));
+        assert!(digest.is_some_and(|digest| digest.len() == 11), "{self:?}");
+        tag
     }
 
     /// The id in the body.

@@ -114,7 +114,7 @@ impl Promises {
 #[cfg(test)]
 mod tests {
     use reqwest::{
-        StatusCode,
+        StatusCode, Url,
         header::{HeaderMap, HeaderName, HeaderValue},
     };
 
@@ -128,6 +128,7 @@ mod tests {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         Answer {
+            url: Url::parse("http://madang.example/").unwrap(),
             status: StatusCode::from_u16(status).unwrap(),
             headers: headers.iter().chain([&TRACE]).map(pair).collect::<HeaderMap>(),
             body: serde_json::from_str(body).unwrap(),

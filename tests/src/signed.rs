@@ -23,6 +23,12 @@ impl System {
         self.send_signed_raw(method, path, "application/json", body).await
     }
 
+    /// A request through the API with these headers and no body, signed by the account's root.
+    pub async fn send_signed_with(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let url = format!("{}{path}", self.output("api_url"));
+        self.signed(&root(), "execute-api", method, &url, headers, String::new()).send().await
+    }
+
     /// A request through the API with any body, signed by the account's root.
     pub async fn send_signed_raw(&self, method: &str, path: &str, media_type: &str, body: String) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));

@@ -184,15 +184,10 @@ impl Operation {
             body: None,
             // A GET can ask for what the client does not have yet.
             answers: if method == "GET" { vec![Answer::empty(304, UNCHANGED)] } else { Vec::new() },
-            // Every request can have a malformed header, a false precondition, or a query with an unknown parameter.
-            problems: vec![
-                Kind::Unreadable,
-                Kind::StaleVersion,
-                Kind::Invalid,
-                Kind::Internal,
-                Kind::Unavailable,
-            ],
+            // Every request can have a malformed header, or a query with an unknown parameter.
+            problems: vec![Kind::Unreadable, Kind::Invalid, Kind::Internal, Kind::Unavailable],
         }
+        .refuses(if method == "POST" { &[] } else { &[Kind::StaleVersion] })
     }
 
     /// Sets its id, and what it does in a few words.

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 from rich.markup import escape
@@ -138,11 +139,12 @@ class Story:
             )
         except requests.RequestException as error:
             raise CommandError(f"{method} {path} got no answer: {error}") from None
+        location = answer.headers.get("location")
         is_json = "json" in answer.headers.get("content-type", "")
         return Answer(
             status=answer.status_code,
             etag=answer.headers.get("etag"),
-            location=answer.headers.get("location"),
+            location=location and urljoin(answer.url, location).removeprefix(self.outputs["api_url"]),
             body=answer.json() if is_json and answer.content else answer.text,
         )
 

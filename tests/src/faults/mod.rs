@@ -108,7 +108,9 @@ impl Invoked {
         let headers: HeaderMap =
             self.answer["headers"].as_object().into_iter().flatten().filter_map(header).collect();
         let body = serde_json::from_str(self.answer["body"].as_str().unwrap_or("null")).unwrap();
-        Answer { status: StatusCode::from_u16(status).unwrap(), headers, body }
+        // Functions do not know the URL of a request.
+        let url = "http://function.invalid/".parse().unwrap();
+        Answer { url, status: StatusCode::from_u16(status).unwrap(), headers, body }
     }
 }
 

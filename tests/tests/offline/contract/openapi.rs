@@ -133,7 +133,7 @@ fn every_endpoint_that_a_function_serves_is_described() {
     let mistakes: Vec<String> = served()
         .into_iter()
         .filter(|(route, _)| !described.contains(route))
-        .map(|(route, Served { binary, function, handler, service })| {
+        .map(|(route, Served { binary, function, handler, service, .. })| {
             let arguments = route.replace(' ', "\", \"");
             format!(
                 "functions/{service}/src/contract.rs does not describe {route}, which {binary} serves: add \

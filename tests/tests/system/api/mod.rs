@@ -12,4 +12,6 @@ mod orders;
 mod pagination;
 mod payments;
 mod posts;
+mod preconditions;
+mod requests;
 mod users;

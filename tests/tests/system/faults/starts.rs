@@ -80,15 +80,24 @@ async fn an_event_that_is_not_a_request_is_answered_logged_and_counted() {
     let system = System::connect().await;
     let id = Uuid::now_v7();
     let input = || http_input("posts-get", id, &format!("/posts/{id}"), &json!({"id": id}));
-    let (mut quotes, mut host, mut cut) = (input(), input(), input());
-    quotes["rawQueryString"] = json!("a=\"b\"");
-    host["headers"]["host"] = json!("\u{1}");
+    let (mut control, mut cut, mut base64, mut elsewhere) = (input(), input(), input(), input());
+    control["headers"]["host"] = json!("\u{1}");
     cut["requestContext"]["http"] = json!(7);
+    (base64["body"], base64["isBase64Encoded"]) = (json!("%%%"), json!(true));
+    elsewhere["routeKey"] = json!("GET /posts");
+    let (mut host, mut query) = (input(), input());
+    host["headers"]["host"] = json!("a b<\"c\">");
+    query["rawQueryString"] = json!("a=\"b\"");
     with_copy(&system, "posts-get", Changes::default(), async |copy| {
-        for event in [quotes, host, cut] {
-            assert_told(&copy.invoke(&event).await, "GET /posts/{id}", 500, "internal");
+        for event in [control, cut, base64] {
+            assert_told(&copy.invoke(&event).await, "GET /posts/{id}", 400, "unreadable");
         }
-        copy.invoke(&input()).await.http().is_problem(404, "not-found");
+        assert_told(&copy.invoke(&query).await, "GET /posts/{id}", 422, "invalid");
+        // A route that the function does not have is a mistake in a template, not a missing thing.
+        assert_told(&copy.invoke(&elsewhere).await, "- -", 404, "no-such-path");
+        for event in [host, input()] {
+            assert_told(&copy.invoke(&event).await, "GET /posts/{id}", 404, "not-found");
+        }
     })
     .await;
 }

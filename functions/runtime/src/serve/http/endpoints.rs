@@ -8,7 +8,7 @@ use std::{
 
 use futures::{FutureExt, future::LocalBoxFuture};
 use http::{HeaderName, HeaderValue, StatusCode};
-use kernel::{precondition::State, problem::Problem};
+use kernel::problem::Problem;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
 use lambda_runtime::{Context, Diagnostic, Error};
 #[cfg(debug_assertions)]
@@ -65,14 +65,14 @@ impl<S> Endpoint<S> {
 /// The endpoints of one function, and the state that their handlers share.
 pub struct Endpoints<S> {
     state: Rc<S>,
-    endpoints: Vec<Endpoint<S>>,
+    all: Vec<Endpoint<S>>,
     call: Option<Call<S>>,
 }
 
 impl<S: 'static> Endpoints<S> {
     /// No endpoints yet: add them with [`Self::on`].
     pub fn new(state: S) -> Self {
-        Self { state: Rc::new(state), endpoints: Vec::new(), call: None }
+        Self { state: Rc::new(state), all: Vec::new(), call: None }
     }
 
     /// Adds an endpoint, with the method and path of the template's route. The parameters that its query can have follow the path,
@@ -89,7 +89,7 @@ impl<S: 'static> Endpoints<S> {
         });
         let (path, query) = path.split_once("{?").unwrap_or((path, ""));
         let query = query.trim_end_matches('}').split(',').filter(|name| !name.is_empty()).collect();
-        self.endpoints.push(Endpoint { method, path, query, handler });
+        self.all.push(Endpoint { method, path, query, handler });
         self
     }
 
@@ -132,10 +132,9 @@ impl<S: 'static> Endpoints<S> {
     async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let mut request = event::read(event);
-        let header = |request: &ApiGatewayV2httpRequest| {
+        let origin = request.as_ref().ok().and_then(|request| {
             request.headers.get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
-        };
-        let origin = request.as_ref().ok().and_then(header);
+        });
         let path = request.as_ref().ok().and_then(|request| request.raw_path.clone()).unwrap_or_default();
         let found = match &mut request {
             Ok(request) => self.find(request),
@@ -146,7 +145,7 @@ impl<S: 'static> Endpoints<S> {
             let start = Instant::now();
             let result = async {
                 let endpoint = found.ok_or_else(Problem::no_such_path)?;
-                let request = Request::read(request?, &endpoint.query, deadline)?;
+                let request = Request::read(*request?, &endpoint.query, deadline)?;
                 annotate(unit, &path);
                 // Last, because it overwrites the `user_id` of a path such as `/users/{id}`.
                 if let Some(caller) = request.optional_caller() {
@@ -154,7 +153,7 @@ impl<S: 'static> Endpoints<S> {
                 }
                 self.handle_request(endpoint, request).await
             };
-            let result = result.await;
+            let result = result.boxed_local().await;
             if let Some(made) = result.as_ref().ok().and_then(Reply::location) {
                 annotate(unit, made);
             }
@@ -164,15 +163,12 @@ impl<S: 'static> Endpoints<S> {
         .await
     }
 
-    /// Calls the handler, and evaluates the preconditions that are not about the version of an aggregate that it changes.
+    /// Calls the handler, and evaluates the preconditions of a GET. Those of a change are evaluated by its handler, which has read the
+    /// version that they are about: see [`Request::check_match`].
     async fn handle_request(&self, endpoint: &Endpoint<S>, request: Request) -> Result<Reply, Problem> {
         let (deadline, preconditions) = (request.deadline(), request.preconditions().clone());
-        if endpoint.method == "POST" {
-            // The target is a list or an action, which exists and has no tag.
-            preconditions.check(State::Untagged)?;
-        }
         let reply = within(deadline, (endpoint.handler)(Rc::clone(&self.state), Rc::new(request))).await?;
-        if endpoint.method == "GET" { reply.to_reader(&preconditions) } else { Ok(reply) }
+        if endpoint.method == "GET" { reply.for_reader(&preconditions) } else { Ok(reply) }
     }
 
     /// The endpoint of a request. API Gateway has chosen it, and read the parameters of the path; the path itself can begin with
@@ -187,14 +183,14 @@ impl<S: 'static> Endpoints<S> {
     }
 
     fn with_key(&self, key: &str) -> Option<&Endpoint<S>> {
-        self.endpoints.iter().find(|endpoint| endpoint.has_key(key))
+        self.all.iter().find(|endpoint| endpoint.has_key(key))
     }
 
     /// The endpoint of a request that has no route, because it comes from `cargo lambda watch`. Sets the parameters of the path.
     #[cfg(debug_assertions)]
     fn find_by_path(&self, request: &mut ApiGatewayV2httpRequest) -> Option<&Endpoint<S>> {
         let mut routes = Router::new();
-        for endpoint in &self.endpoints {
+        for endpoint in &self.all {
             if request.request_context.http.method == endpoint.method {
                 routes.insert(endpoint.path, endpoint).ok()?;
             }

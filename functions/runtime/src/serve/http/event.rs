@@ -18,7 +18,7 @@ pub(crate) fn is_request(event: &RawValue) -> bool {
 }
 
 /// Reads an event; 400 if it is not a request.
-pub(super) fn read(event: &RawValue) -> Result<ApiGatewayV2httpRequest, Problem> {
+pub(super) fn read(event: &RawValue) -> Result<Box<ApiGatewayV2httpRequest>, Problem> {
     serde_json::from_str(event.get()).map_err(|error| Problem {
         // Not its text, which could quote the request.
         cause: Some(format!("{:?} error in the event, column {}", error.classify(), error.column()).into()),

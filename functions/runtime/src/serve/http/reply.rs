@@ -76,7 +76,7 @@ impl Reply {
     }
 
     /// The answer to a GET with these preconditions: 304 if the client has this representation, 412 if it asked for another version.
-    pub(super) fn to_reader(mut self, preconditions: &Preconditions) -> Result<Self, Problem> {
+    pub(super) fn for_reader(mut self, preconditions: &Preconditions) -> Result<Self, Problem> {
         let state = match self.headers.get(header::ETAG) {
             Some(tag) => State::Tagged(tag.as_bytes()),
             None => State::Untagged,
@@ -192,7 +192,7 @@ mod tests {
         };
         let tag = reply().headers[header::ETAG].to_str().unwrap().to_owned();
         assert!(tag.starts_with("\"3."), "{tag}");
-        let answer = reply().to_reader(&preconditions("if-none-match", &tag)).unwrap().into_response();
+        let answer = reply().for_reader(&preconditions("if-none-match", &tag)).unwrap().into_response();
         let answer = serde_json::to_value(answer).unwrap();
         assert_eq!((&answer["statusCode"], &answer["headers"]["etag"]), (&json!(304), &json!(tag)));
         for absent in
@@ -200,9 +200,9 @@ mod tests {
         {
             assert_eq!(absent, &json!(null), "{answer}");
         }
-        let other = reply().to_reader(&preconditions("if-none-match", "\"3\"")).unwrap();
+        let other = reply().for_reader(&preconditions("if-none-match", "\"3\"")).unwrap();
         assert_eq!(other.status, StatusCode::OK);
-        let problem = reply().to_reader(&preconditions("if-match", "\"2\"")).unwrap_err();
+        let problem = reply().for_reader(&preconditions("if-match", "\"2\"")).unwrap_err();
         assert_eq!(problem.kind, Kind::StaleVersion);
     }
 
