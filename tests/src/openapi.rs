@@ -184,7 +184,7 @@ fn location(example: &str) -> Value {
     json!({
         "description": "The URL of what was created, relative to the URL of the request (RFC 3986).",
         "required": true,
-        "schema": {"type": "string", "format": "uri-reference"},
+        "schema": {"type": "string", "format": "uri-reference", "pattern": "^[^/]"},
         "example": example,
     })
 }

@@ -36,7 +36,7 @@ pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Prob
     })?;
     let listing = Listing::read(request.json()?)?;
 
-    if request.preconditions().creates_only() {
+    if request.preconditions().creates_only()? {
         let item = StockItem::list(sku, listing);
         inventory.create(&item).await?;
         return Ok(Reply::created(&item, item.sku.as_str())?.etag_of_view(item.version));

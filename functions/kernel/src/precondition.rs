@@ -91,9 +91,13 @@ impl Preconditions {
         })
     }
 
-    /// Whether the request may create something, but not replace it: `If-None-Match: *` alone.
-    pub fn creates_only(&self) -> bool {
-        self.if_none_match == Some(Tags::Any) && self.if_match.is_none()
+    /// Whether the request may create something, but not replace it: `If-None-Match: *`. 412 with `If-Match` beside it, which
+    /// requires something to exist: both can never be true.
+    pub fn creates_only(&self) -> Result<bool, Problem> {
+        match (&self.if_none_match, &self.if_match) {
+            (Some(Tags::Any), Some(_)) => Err(exists()),
+            (if_none_match, _) => Ok(*if_none_match == Some(Tags::Any)),
+        }
     }
 
     /// Whether the request names the version that it is based on.
@@ -361,14 +365,14 @@ mod tests {
 
     #[test]
     fn if_none_match_any_alone_creates_only_and_contradicts_if_match() {
-        assert!(if_none_match("*").creates_only());
-        assert!(!if_none_match("\"3\"").creates_only());
-        assert!(!if_match("*").creates_only());
+        assert!(if_none_match("*").creates_only().unwrap());
+        assert!(!if_none_match("\"3\"").creates_only().unwrap());
+        assert!(!if_match("*").creates_only().unwrap());
         for value in ["\"3\"", "*"] {
             let mut headers = with("if-match", value);
             headers.insert(IF_NONE_MATCH, HeaderValue::from_static("*"));
             let both = Preconditions::read(&headers).unwrap();
-            assert!(!both.creates_only());
+            assert_eq!(both.creates_only().unwrap_err().kind, Kind::StaleVersion);
             for target in [State::Absent, State::Untagged, CURRENT] {
                 assert_eq!(both.check(target).unwrap_err().kind, Kind::StaleVersion, "{value} {target:?}");
             }

@@ -111,7 +111,7 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     let preferences = Preferences::read(request.json()?)?;
 
     let current = notifications.own_settings(caller).await?.version;
-    let creates = request.preconditions().creates_only();
+    let creates = request.preconditions().creates_only()?;
     if !creates {
         request.require_match(current)?;
     } else if current > 0 {

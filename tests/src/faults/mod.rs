@@ -314,6 +314,13 @@ pub fn input(function: &str) -> Value {
 /// The sample input of an HTTP function as a request of this caller for this path.
 pub fn http_input(function: &str, caller: Uuid, path: &str, parameters: &Value) -> Value {
     let mut input = input(function);
+    let values = parameters.as_object().into_iter().flatten();
+    let route = values.fold(path.to_owned(), |route, (name, value)| {
+        route.replace(value.as_str().unwrap(), &format!("{{{name}}}"))
+    });
+    let method = input["requestContext"]["http"]["method"].as_str().unwrap();
+    let key = json!(format!("{method} {route}"));
+    (input["routeKey"], input["requestContext"]["routeKey"]) = (key.clone(), key);
     input["rawPath"] = json!(path);
     input["requestContext"]["http"]["path"] = json!(path);
     input["pathParameters"] = parameters.clone();

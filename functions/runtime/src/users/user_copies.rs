@@ -74,8 +74,9 @@ pub async fn rename(table: &Table, item: Key, author: &Author, sequence: u64) ->
         author_sequence: u64,
     }
     let renamed = Renamed { author, author_sequence: sequence };
-    let older =
-        Condition::new("#state = :live AND #author_sequence < :author_sequence").value("live", "live");
+    let older = Condition::new("#state = :live AND #author_sequence < :sequence")
+        .value("live", "live")
+        .value("sequence", sequence);
     table.set::<IgnoredAny>(item, &renamed, &[], older).await?;
     Ok(())
 }

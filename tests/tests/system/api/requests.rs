@@ -11,7 +11,6 @@ use serde_json::json;
 use system_tests::{
     System,
     faults::{Changes, http_input, with_copy},
-    openapi,
 };
 use uuid::Uuid;
 
@@ -193,14 +192,16 @@ async fn the_gateways_route_decides_whatever_path_the_api_is_mounted_at() {
             format!("/a/b/posts/{post}"),
             "/".to_owned(),
         ] {
-            let answer =
-                copy.invoke(&http_input("posts-get", ara.id, &path, &json!({"id": post}))).await.http();
-            answer.is(200, &read.body);
+            let mut event =
+                http_input("posts-get", ara.id, &format!("/posts/{post}"), &json!({"id": post}));
+            event["rawPath"] = json!(path);
+            copy.invoke(&event).await.http().is(200, &read.body);
         }
     })
     .await;
     with_copy(&system, "posts-create", Changes::default(), async |copy| {
-        let mut event = http_input("posts-create", ara.id, "/v1/posts", &json!({}));
+        let mut event = http_input("posts-create", ara.id, "/posts", &json!({}));
+        event["rawPath"] = json!("/v1/posts");
         event["headers"]["idempotency-key"] = json!(Uuid::now_v7());
         let answer = copy.invoke(&event).await.http();
         let mounted: Url = "https://madang.example/v1/posts".parse().unwrap();
@@ -208,10 +209,4 @@ async fn the_gateways_route_decides_whatever_path_the_api_is_mounted_at() {
         assert_eq!(location.path(), format!("/v1/posts/{}", answer.id()));
     })
     .await;
-}
-
-#[tokio::test]
-async fn every_location_is_relative_to_the_request() {
-    let document = openapi::document().to_string();
-    assert!(!document.contains("\"example\":\"/"), "an example of Location begins with a slash");
 }

@@ -132,9 +132,10 @@ impl<S: 'static> Endpoints<S> {
     async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let mut request = event::read(event);
-        let origin = request.as_ref().ok().and_then(|request| {
-            request.headers.get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
-        });
+        let origin = request
+            .as_ref()
+            .ok()
+            .and_then(|request| request.headers.get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header));
         let path = request.as_ref().ok().and_then(|request| request.raw_path.clone()).unwrap_or_default();
         let found = match &mut request {
             Ok(request) => self.find(request),
