@@ -1,9 +1,14 @@
 //! The schemas of texts in the description accept whatever the API accepts.
 
+use std::sync::LazyLock;
+
 use jsonschema::Validator;
 use kernel::text::{Line, Prose};
 use proptest::prelude::*;
 use schemars::{JsonSchema, schema_for};
+
+static LINE: LazyLock<Validator> = LazyLock::new(validator::<Line<20>>);
+static PROSE: LazyLock<Validator> = LazyLock::new(validator::<Prose<20>>);
 
 fn validator<T: JsonSchema>() -> Validator {
     jsonschema::validator_for(&schema_for!(T).to_value()).unwrap()
@@ -24,15 +29,16 @@ fn text() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_schema_accepts_every_text_that_is_accepted_and_beyond_these_only_blank_or_long_ones(text in text()) {
-        let described = (validator::<Line<20>>().is_valid(&text.as_str().into()), validator::<Prose<20>>().is_valid(&text.as_str().into()));
+        let value = text.as_str().into();
+        let (fits_line, fits_prose) = (LINE.is_valid(&value), PROSE.is_valid(&value));
         match Line::<20>::parse(text.clone()) {
-            Ok(_) => prop_assert!(described.0),
-            Err(error) => prop_assert!(!described.0 || error == "must not be blank", "{error}"),
+            Ok(_) => prop_assert!(fits_line),
+            Err(error) => prop_assert!(!fits_line || error == "must not be blank", "{error}"),
         }
         match Prose::<20>::parse(text) {
-            Ok(_) => prop_assert!(described.1),
+            Ok(_) => prop_assert!(fits_prose),
             // The schema counts characters, and the limit is in bytes.
-            Err(error) => prop_assert!(!described.1 || error == "must not be blank" || error.ends_with("bytes of UTF-8"), "{error}"),
+            Err(error) => prop_assert!(!fits_prose || error == "must not be blank" || error.ends_with("bytes of UTF-8"), "{error}"),
         }
     }
 }
