@@ -253,14 +253,20 @@ impl System {
         url.replace("localhost", "127.0.0.1")
     }
 
-    /// The e-mails that SES has sent to an address with this subject.
+    /// The e-mails that SES has sent to an address with this subject, as a mail client shows it. Their own `Subject` is the text of
+    /// the header.
     pub async fn mails(&self, to: &str, subject: &str) -> Vec<Value> {
         let url = format!("{}/_ministack/ses/messages", self.output("endpoint_url"));
         let answer: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
         let accounts = answer["messages"].as_object().unwrap().values();
         let mails = accounts.flat_map(|mails| mails.as_array().unwrap().clone());
+        let shown = |header: &Value| {
+            let mail = format!("Subject: {}\r\n\r\n", header.as_str().unwrap());
+            mail_parser::MessageParser::default().parse(&mail).unwrap().subject().unwrap().to_owned()
+        };
         let wanted = |mail: &Value| {
-            mail["Subject"] == subject && mail["To"].as_array().is_some_and(|all| all.contains(&json!(to)))
+            shown(&mail["Subject"]) == subject
+                && mail["To"].as_array().is_some_and(|all| all.contains(&json!(to)))
         };
         mails.filter(wanted).collect()
     }

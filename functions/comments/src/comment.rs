@@ -1,7 +1,13 @@
 //! The aggregate: what a comment is and how it changes.
 
 use events::{CommentCreated, CommentEvent, CommentRef};
-use kernel::{clock::Timestamp, event::CloudEvent, input::Fields, problem::Problem, text::Prose};
+use kernel::{
+    clock::Timestamp,
+    event::CloudEvent,
+    input::Fields,
+    problem::Problem,
+    text::{self, Prose},
+};
 use runtime::users::user_copies::Author;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -51,7 +57,7 @@ impl Comment {
             post_author_id,
             author_id: comment.author.id,
             author_name: comment.author.name.clone(),
-            excerpt: comment.body.as_str().chars().take(CommentCreated::MAX_EXCERPT).collect(),
+            excerpt: text::excerpt(comment.body.as_str(), CommentCreated::MAX_EXCERPT),
         };
         let event = CloudEvent::new(id, 1, now, CommentEvent::Created(created));
         (comment, event)
@@ -114,6 +120,20 @@ mod tests {
             excerpt: "한".repeat(140),
         };
         assert_eq!(event.payload, CommentEvent::Created(created));
+    }
+
+    #[test]
+    fn the_published_excerpt_is_one_line_that_ends_between_the_characters_that_people_see() {
+        let excerpt = |text: &str| {
+            let (_, event) = Comment::write(Uuid::from_u128(2), POST, author(), body(text), Timestamp::now());
+            let CommentEvent::Created(created) = event.payload else { panic!("{event:?}") };
+            created.excerpt
+        };
+        let beginning = "a".repeat(139);
+        for whole in ["🇰🇷", "👩‍👩‍👧", "e\u{301}"] {
+            assert_eq!(excerpt(&format!("{beginning}{whole}")), beginning);
+        }
+        assert_eq!(excerpt("So\r\n\r\ndo\t I.\n"), "So do I.");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! | [`problem`] | errors as clients see them: RFC 9457 problem details |
 //! | [`input`] | reading a JSON body field by field, with every mistake reported at its JSON pointer |
 //! | [`json`] | reading JSON in which no name occurs twice |
-//! | [`text`] | text that cannot be empty, too long or full of control characters |
+//! | [`text`] | text that shows something, is not too long and has no control characters; its excerpts |
 //! | [`id`] | identifiers: new ones, and ones derived from an idempotency key |
 //! | [`clock`] | points in time as the API writes them |
 //! | [`idempotency`] | the `Idempotency-Key` header and the digest of a request |

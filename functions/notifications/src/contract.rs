@@ -26,8 +26,9 @@ pub fn operations() -> Vec<Operation> {
                 "A page of notifications.",
                 json!({
                     "items": [{
-                        "id": id, "type": "comment", "subject": "Bada commented on your post",
-                        "message": "So do I.", "read": false, "created_at": "2026-05-04T09:31:00.123456Z",
+                        "id": id, "type": "comment", "subject": "New comment on your post, by \u{2068}Bada\u{2069}",
+                        "message": "Your post has a new comment. \u{2068}Bada\u{2069} wrote: \u{2068}So do I.\u{2069}",
+                        "read": false, "created_at": "2026-05-04T09:31:00.123456Z",
                     }],
                     "next_cursor": null,
                     "unread_count": 1,

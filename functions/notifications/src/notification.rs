@@ -1,9 +1,20 @@
 //! The text of a notification, its recipient, and when it counts as read.
 
 use events::{CommentCreated, NotificationCreated, NotificationEvent, OrderEvent, UserNamed};
-use kernel::{clock::Timestamp, event::CloudEvent, id, input::Fields, problem::Problem};
+use kernel::{
+    clock::Timestamp,
+    event::CloudEvent,
+    id,
+    input::Fields,
+    problem::Problem,
+    text::{isolated, shortened},
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+/// Maximum characters of a name in a subject. Lists of mails show some 60 characters of a subject: the words around the name stay
+/// in sight.
+const MAX_NAME_IN_SUBJECT: usize = 40;
 
 /// The subject of a notification. A new kind is a new variant, with its name and its texts.
 ///
@@ -95,10 +106,15 @@ impl About {
     }
 
     /// The text in one line: a mail's subject.
+    ///
+    /// Our words come first, so that no name passes for a subject of the system's, "Madang Security: your account" for one.
     pub fn subject(&self) -> String {
+        let named = |name: &str| isolated(&shortened(name, MAX_NAME_IN_SUBJECT));
         match self {
-            Self::Welcome { name } => format!("Welcome to Madang, {name}"),
-            Self::Comment { author_name, .. } => format!("{author_name} commented on your post"),
+            Self::Welcome { name } => format!("Welcome to Madang, {}", named(name)),
+            Self::Comment { author_name, .. } => {
+                format!("New comment on your post, by {}", named(author_name))
+            }
             Self::OrderPlaced { .. } => "We have received your order".to_owned(),
             Self::OrderConfirmed { .. } => "Your order is confirmed".to_owned(),
             Self::OrderRejected { .. } => "Your order could not be completed".to_owned(),
@@ -107,13 +123,16 @@ impl About {
         }
     }
 
-    /// The text: a mail's body.
+    /// The text: a mail's body. Our words come first here too: lists of mails show how it begins.
     pub fn message(&self) -> String {
         match self {
             Self::Welcome { name } => {
+                let name = isolated(name);
                 format!("Hello {name}, good to have you here. Write a first post, or comment on someone's.")
             }
-            Self::Comment { author_name, excerpt, .. } => format!("{author_name} wrote: {excerpt}"),
+            Self::Comment { author_name, excerpt, .. } => {
+                format!("Your post has a new comment. {} wrote: {}", isolated(author_name), isolated(excerpt))
+            }
             Self::OrderPlaced { order_id } => {
                 format!("We have received your order {order_id} and are processing it.")
             }
@@ -231,10 +250,10 @@ mod tests {
     fn a_new_user_is_welcomed_by_name_and_the_event_has_no_name() {
         let now = Timestamp::from_microsecond(5);
         let (welcome, event) = given_a_welcome(now);
-        assert_eq!(welcome.about.subject(), "Welcome to Madang, Ara");
+        assert_eq!(welcome.about.subject(), "Welcome to Madang, \u{2068}Ara\u{2069}");
         assert_eq!(
             welcome.about.message(),
-            "Hello Ara, good to have you here. Write a first post, or comment on someone's."
+            "Hello \u{2068}Ara\u{2069}, good to have you here. Write a first post, or comment on someone's."
         );
         assert_eq!((welcome.user_id, welcome.created_at, welcome.read_at), (ARA, now, None));
         assert_eq!((event.subject, event.sequence, event.time), (welcome.id, 1, now));
@@ -246,8 +265,58 @@ mod tests {
     fn a_posts_author_is_notified_of_who_commented_and_how_it_begins() {
         let about = About::comment(&comment_by(BADA)).unwrap();
         assert_eq!(about.kind(), "comment");
-        assert_eq!(about.subject(), "Bada commented on your post");
-        assert_eq!(about.message(), "Bada wrote: It rains here too.");
+        assert_eq!(about.subject(), "New comment on your post, by \u{2068}Bada\u{2069}");
+        assert_eq!(
+            about.message(),
+            "Your post has a new comment. \u{2068}Bada\u{2069} wrote: \u{2068}It rains here too.\u{2069}"
+        );
+    }
+
+    fn comment_named(author_name: &str, excerpt: &str) -> About {
+        let (author_name, excerpt) = (author_name.to_owned(), excerpt.to_owned());
+        About::comment(&CommentCreated { author_name, excerpt, ..comment_by(BADA) }).unwrap()
+    }
+
+    #[test]
+    fn a_name_does_not_turn_the_sentence_around_it_around() {
+        let about = comment_named("\u{202e}adaB\u{2069}", "a\u{2066}b\n\u{202e}c");
+        assert_eq!(about.subject(), "New comment on your post, by \u{2068}adaB\u{2069}");
+        assert_eq!(
+            about.message(),
+            "Your post has a new comment. \u{2068}adaB\u{2069} wrote: \u{2068}ab c\u{2069}"
+        );
+        let welcome = About::registration(&UserNamed { id: ARA, name: "\u{202e}שלום".to_owned() });
+        assert_eq!(welcome.subject(), "Welcome to Madang, \u{2068}שלום\u{2069}");
+        assert!(welcome.message().starts_with("Hello \u{2068}שלום\u{2069}, good to have you here."));
+    }
+
+    #[test]
+    fn no_subject_and_no_message_begins_with_a_name() {
+        let name = "Madang Security: your account";
+        let welcome = About::registration(&UserNamed { id: ARA, name: name.to_owned() });
+        let comment = comment_named(name, name);
+        assert_eq!(comment.subject(), format!("New comment on your post, by \u{2068}{name}\u{2069}"));
+        for about in [welcome, comment] {
+            for text in [about.subject(), about.message()] {
+                assert!(text.starts_with(|first: char| first.is_ascii_uppercase()), "{text}");
+                assert!(!text.starts_with("Madang"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_in_a_subject_between_characters_and_not_in_a_message() {
+        let name = format!("{}👩‍👩‍👧‍👦{}", "a".repeat(35), "b".repeat(38));
+        let about = comment_named(&name, "So do I.");
+        let subject = format!("New comment on your post, by \u{2068}{}…\u{2069}", "a".repeat(35));
+        assert_eq!(about.subject(), subject);
+        assert!(about.message().contains(&name));
+        // The mailer's encoding makes 400 bytes at most 998, which is the limit of a line of a mail.
+        for name in ["👩".repeat(80), "e".to_owned() + &"\u{16d6b}".repeat(79)] {
+            let subjects =
+                [comment_named(&name, "So do I."), About::Welcome { name }].map(|about| about.subject());
+            assert!(subjects.iter().all(|subject| subject.len() < 400), "{subjects:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.header import decode_header, make_header
 from typing import Any
 from urllib.parse import urljoin
 
@@ -112,9 +113,11 @@ class Story:
         return self._send("GET", path, person, trace=Traced(self.title, "", path).header(sampled=False))
 
     def mails_to(self, email: str, subject: str) -> list[dict]:
+        """The mails to this address with this subject, which in SES is the text of the header."""
         answer = self.session.get(f"{self.outputs['endpoint_url']}/_ministack/ses/messages", timeout=10)
-        mails = [mail for account in answer.json()["messages"].values() for mail in account]
-        return [mail for mail in mails if email in mail["To"] and mail["Subject"] == subject]
+        mails = [mail for account in answer.json()["messages"].values() for mail in account if email in mail["To"]]
+        shown = [{**mail, "Subject": str(make_header(decode_header(mail["Subject"])))} for mail in mails]
+        return [mail for mail in shown if mail["Subject"] == subject]
 
     def note(self, text: str) -> None:
         console.print(f"    {escape(text)}")

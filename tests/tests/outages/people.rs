@@ -423,7 +423,8 @@ impl People {
 
     /// The number of mails that the author got about comments of someone.
     async fn mails(&self, commenter: &str) -> usize {
-        self.system.mails(&self.author.email, &format!("{commenter} commented on your post")).await.len()
+        let subject = format!("New comment on your post, by \u{2068}{commenter}\u{2069}");
+        self.system.mails(&self.author.email, &subject).await.len()
     }
 
     /// Waits for the dead letter of something malformed, and removes both.

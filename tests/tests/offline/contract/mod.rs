@@ -5,3 +5,4 @@ mod gate;
 mod generated;
 mod openapi;
 mod release;
+mod text;

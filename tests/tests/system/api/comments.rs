@@ -107,6 +107,22 @@ async fn a_comment_may_not_be_blank_or_exceed_4_kib() {
 }
 
 #[tokio::test]
+async fn a_comment_shows_something() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let path = format!("/posts/{}/comments", ara.writes_commentable_post("Spring").await);
+    for bad in ["\u{200b}", "\u{3164}", "\u{2800}\n\u{2800}", "\u{200f}\u{2060}", "\u{301}"] {
+        let answer = ara.post(&path, &json!({"body": bad})).await;
+        assert_eq!(answer.status, 422, "{bad:?}: {answer:?}");
+        answer.is_invalid(&["/body"]);
+    }
+    for body in ["👩‍👩‍👧", "\u{200f}שלום", "a\u{2028}b", "⠓"] {
+        let answer = ara.post(&path, &json!({"body": body})).await;
+        assert_eq!((answer.status.as_u16(), &answer.body["body"]), (201, &json!(body)), "{answer:?}");
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_post_deletes_its_comments() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);

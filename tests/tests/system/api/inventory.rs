@@ -124,6 +124,8 @@ async fn an_invalid_listing_gets_an_error_per_field_and_is_not_stored() {
         (json!({}), &["/name", "/unit_price", "/on_hand"]),
         (with("name", json!("")), &["/name"]),
         (with("name", json!("n".repeat(201))), &["/name"]),
+        (with("name", json!("\u{3164}\u{200b}")), &["/name"]),
+        (with("name", json!("a\u{2028}b")), &["/name"]),
         (with("on_hand", json!(-1)), &["/on_hand"]),
         (with("on_hand", json!(1.5)), &["/on_hand"]),
         (with("on_hand", json!(1_000_000_001)), &["/on_hand"]),

@@ -143,6 +143,65 @@ async fn a_user_who_asked_for_mail_gets_one_per_notification() {
 }
 
 #[tokio::test]
+async fn a_hostile_name_stays_inside_its_place_in_notifications_and_mails() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    ara.wait_for_welcome().await;
+    let preferences = ara.request(Method::PUT, PREFERENCES).if_match(0);
+    preferences.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
+    let post = ara.writes_commentable_post("Spring").await;
+
+    let isolated = |text: &str| format!("\u{2068}{text}\u{2069}");
+    for (name, shown) in [
+        ("\u{202e}Madang Security: your account\u{2069}", "Madang Security: your account"),
+        ("=?utf-8?q?Madang_Security?=", "=?utf-8?q?Madang_Security?="),
+        ("\u{2066}\u{202b}שלום 👩‍👩‍👧", "שלום 👩‍👩‍👧"),
+    ] {
+        let author = system.registered(name).await;
+        assert_eq!(author.get("/users/me").await.body["name"], name);
+        author.comments_on(post, "\u{202e}So\n\ndo I.").await;
+
+        let subject = format!("New comment on your post, by {}", isolated(shown));
+        let wanted = |notification: &Value| notification["subject"] == *subject;
+        let notification = eventually("the notification arrives", async || {
+            ara.notifications("comment").await.into_iter().find(wanted)
+        })
+        .await;
+        let message =
+            format!("Your post has a new comment. {} wrote: {}", isolated(shown), isolated("So do I."));
+        assert_eq!(notification["message"], *message);
+
+        let mail =
+            eventually("the mail is sent", async || system.mails(&ara.email, &subject).await.pop()).await;
+        let header = mail["Subject"].as_str().unwrap();
+        assert!(header.chars().all(|c| matches!(c, ' '..='~')) && header.len() < 998, "{header}");
+        assert!(!header.contains("Security"), "{header}");
+        assert!(mail.to_string().contains(&message), "{mail}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_notification_quotes_ends_between_the_characters_that_people_see() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    ara.wait_for_welcome().await;
+    let post = ara.writes_commentable_post("Spring").await;
+    let beginning = "a".repeat(139);
+    for whole in ["🇰🇷", "👩‍👩‍👧"] {
+        bada.comments_on(post, &format!("{beginning}{whole}")).await;
+    }
+    let comments = eventually("both notifications arrive", async || {
+        let comments = ara.notifications("comment").await;
+        (comments.len() == 2).then_some(comments)
+    })
+    .await;
+    for comment in comments {
+        let message = comment["message"].as_str().unwrap();
+        assert!(message.ends_with(&format!(" wrote: \u{2068}{beginning}\u{2069}")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn preferences_are_true_or_false() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;

@@ -139,3 +139,27 @@ async fn a_post_may_be_as_long_as_the_limits_and_no_longer() {
     let too_long = json!({"title": "t", "body": "가".repeat(64 * 1024 / 3 + 1)});
     ara.post("/posts", &too_long).await.is_invalid(&["/body"]);
 }
+
+#[tokio::test]
+async fn a_title_and_a_body_show_something_and_a_title_has_no_line_break() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    for blank in ["\u{200b}", "\u{3164}", "\u{2800}", "\u{200d}\u{fe0f} \u{feff}", "\u{301}"] {
+        let answer = ara.post("/posts", &json!({"title": blank, "body": blank})).await;
+        assert_eq!(answer.status, 422, "{blank:?}: {answer:?}");
+        answer.is_invalid(&["/title", "/body"]);
+    }
+    for broken in ["a\u{2028}b", "a\u{2029}b", "a\u{85}b", "a\rb"] {
+        let answer = ara.post("/posts", &json!({"title": broken, "body": "b"})).await;
+        assert_eq!(answer.status, 422, "{broken:?}: {answer:?}");
+        answer.is_invalid(&["/title"]);
+    }
+    let post = ara.writes_post("Spring").await;
+    let edit = json!({"title": "\u{200b}"});
+    ara.patch(&format!("/posts/{post}"), 1, &edit).await.is_invalid(&["/title"]);
+    for title in ["👩‍👩‍👧", "שלום", "\u{202e}Spring"] {
+        let answer = ara.post("/posts", &json!({"title": title, "body": title})).await;
+        let stored = (&answer.body["title"], &answer.body["body"]);
+        assert_eq!((answer.status.as_u16(), stored), (201, (&json!(title), &json!(title))), "{answer:?}");
+    }
+}

@@ -135,7 +135,7 @@ async fn of_two_concurrent_changes_one_wins_and_the_other_gets_412() {
 #[tokio::test]
 async fn names_are_stored_exactly_including_emoji_and_right_to_left_text() {
     let system = System::connect().await;
-    for name in ["마당 👩‍👩‍👧‍👦", "\u{200f}שלום\u{200e} مرحبا", " spaced  out ", "e\u{301}\u{202e}"]
+    for name in ["마당 👩‍👩‍👧‍👦", "👩‍👩‍👧‍👦", "שלום", "\u{200f}שלום\u{200e} مرحبا", " spaced  out ", "e\u{301}\u{202e}"]
     {
         let person = system.registered(name).await;
         assert_eq!(person.get("/users/me").await.body["name"], name);
@@ -177,6 +177,29 @@ async fn a_name_has_one_to_eighty_characters_on_one_line() {
     assert_eq!(ara.post("/users", &json!({"name": longest})).await.status, 201);
     ara.patch("/users/me", 1, &json!({"name": ""})).await.is_invalid(&["/name"]);
     assert_eq!(ara.get("/users/me").await.body["name"], longest);
+}
+
+#[tokio::test]
+async fn a_name_shows_something_and_has_no_line_break() {
+    let system = System::connect().await;
+    let ara = system.sign_up().await;
+    for bad in [
+        "\u{200b}",
+        "\u{3164}",
+        "\u{ffa0}\u{115f}",
+        "\u{2800}",
+        "\u{ad}\u{200d}\u{fe0f}",
+        " \u{202e} ",
+        "\u{301}",
+        "a\u{2028}b",
+        "a\u{2029}b",
+        "a\u{85}b",
+    ] {
+        let answer = ara.post("/users", &json!({"name": bad})).await;
+        assert_eq!(answer.status, 422, "{bad:?}: {answer:?}");
+        answer.is_invalid(&["/name"]);
+    }
+    ara.get("/users/me").await.is_problem(403, "profile-required");
 }
 
 #[tokio::test]
