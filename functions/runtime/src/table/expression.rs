@@ -56,7 +56,8 @@ impl Condition {
 
     /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
-        self.values.push((format!(":{name}"), serde_dynamo::to_attribute_value(value)?));
+        let value = serde_dynamo::to_attribute_value(value).map_err(|error| Error::Broken(error.into()))?;
+        self.values.push((format!(":{name}"), value));
         Ok(self)
     }
 

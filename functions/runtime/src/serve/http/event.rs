@@ -7,17 +7,17 @@ use lambda_http::{Request, request::LambdaRequest};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::telemetry;
+use crate::{error::read_json, telemetry};
 
 /// Whether an event is an HTTP request, well-formed or not.
 pub(crate) fn is_request(event: &RawValue) -> bool {
-    let fields = serde_json::from_str::<HashMap<String, &RawValue>>(event.get());
-    fields.is_ok_and(|fields| fields.contains_key("requestContext"))
+    serde_json::from_str::<HashMap<String, &RawValue>>(event.get())
+        .is_ok_and(|fields| fields.contains_key("requestContext"))
 }
 
 /// The request of an event. `lambda_http` panics at some that it cannot build, such as one with raw quotes in its query.
 pub(super) fn read(event: &RawValue) -> Result<Request, Problem> {
-    let event: LambdaRequest = serde_json::from_str(event.get()).map_err(Problem::internal)?;
+    let event: LambdaRequest = read_json(event.get().as_bytes()).map_err(Problem::internal)?;
     telemetry::reporting_panics(|| event.into())
         .map_err(|_| Problem::internal("the request could not be built"))
 }
