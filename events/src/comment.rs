@@ -27,6 +27,13 @@ impl Payload for CommentEvent {
     const SOURCE: &'static str = "madang.comments";
     const SUBJECT: &'static str = "comment_id";
     const TYPES: &'static [&'static str] = &["comment.created", "comment.updated", "comment.deleted"];
+
+    fn subject(&self) -> Uuid {
+        match self {
+            Self::Created(comment) => comment.id,
+            Self::Updated(comment) | Self::Deleted(comment) => comment.id,
+        }
+    }
 }
 
 /// A new comment, with what a notification of the post's author needs.

@@ -27,6 +27,11 @@ impl Payload for InventoryEvent {
     const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["inventory.reserved", "inventory.released", "inventory.committed"];
+
+    fn subject(&self) -> Uuid {
+        let (Self::Reserved(order) | Self::Released(order) | Self::Committed(order)) = self;
+        order.order_id
+    }
 }
 
 /// The items of an order.

@@ -18,6 +18,11 @@ impl Payload for NotificationEvent {
     const SOURCE: &'static str = "madang.notifications";
     const SUBJECT: &'static str = "notification_id";
     const TYPES: &'static [&'static str] = &["notification.created"];
+
+    fn subject(&self) -> Uuid {
+        let Self::Created(notification) = self;
+        notification.id
+    }
 }
 
 /// A new notification.

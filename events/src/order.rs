@@ -44,6 +44,10 @@ impl Payload for OrderEvent {
     const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["order.placed", "order.confirmed", "order.rejected", "order.cancelled", "order.needs_attention"];
+
+    fn subject(&self) -> Uuid {
+        self.summary().id
+    }
 }
 
 /// An order as its events describe it.

@@ -28,6 +28,14 @@ impl Payload for PaymentEvent {
     const SUBJECT: &'static str = "order_id";
     const TYPES: &'static [&'static str] =
         &["payment.authorized", "payment.captured", "payment.cancelled", "payment.refunded"];
+
+    fn subject(&self) -> Uuid {
+        let (Self::Authorized(payment)
+        | Self::Captured(payment)
+        | Self::Cancelled(payment)
+        | Self::Refunded(payment)) = self;
+        payment.order_id
+    }
 }
 
 /// An order's payment.

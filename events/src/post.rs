@@ -24,6 +24,13 @@ impl Payload for PostEvent {
     const SOURCE: &'static str = "madang.posts";
     const SUBJECT: &'static str = "post_id";
     const TYPES: &'static [&'static str] = &["post.created", "post.updated", "post.deleted"];
+
+    fn subject(&self) -> Uuid {
+        match self {
+            Self::Created(post) | Self::Updated(post) => post.id,
+            Self::Deleted(post) => post.id,
+        }
+    }
 }
 
 /// A post, without its body.

@@ -24,6 +24,13 @@ impl Payload for UserEvent {
     const SOURCE: &'static str = "madang.users";
     const SUBJECT: &'static str = "user_id";
     const TYPES: &'static [&'static str] = &["user.created", "user.updated", "user.deleted"];
+
+    fn subject(&self) -> Uuid {
+        match self {
+            Self::Created(user) | Self::Updated(user) => user.id,
+            Self::Deleted(user) => user.id,
+        }
+    }
 }
 
 /// A user and the display name. Events carry no e-mail address.

@@ -1,6 +1,7 @@
 """Reads the templates and expands them with the SAM translator, which AWS uses too."""
 
 import copy
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ PSEUDO = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId":
 QUEUE = (ROOT / "functions/runtime/src/serve/queue.rs").read_text()
 RETRIED_FOR = 3600 * int(re.search(r"const RETRY_FOR: Duration = Duration::from_hours\((\d+)\)", QUEUE)[1])
 LONGEST_PAUSE = 60 * int(re.search(r"const MAX_PAUSE: Duration = Duration::from_mins\((\d+)\)", QUEUE)[1])
+# For how long a tombstone refuses late events, in seconds: functions/runtime/src/table/aggregate.rs. Consumers refuse
+# events that are older.
+AGGREGATE = (ROOT / "functions/runtime/src/table/aggregate.rs").read_text()
+TOMBSTONE_LIFE = math.prod(
+    int(factor) for factor in re.search(r"const TOMBSTONE_LIFE: i64 = ([\d* ]+);", AGGREGATE)[1].split("*")
+)
 
 
 @dataclass(frozen=True)

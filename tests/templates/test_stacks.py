@@ -44,7 +44,8 @@ def test_the_root_template_passes_every_parameter_that_is_not_read_from_ssm(stac
     for name, value in passed.items():
         assert value == {"Ref": name}, "a parameter has to have the same name in the root template"
         assert ROOT_STACK["Parameters"][name]["Default"] == stack.parameters[name]["Default"], name
-        assert ROOT_STACK["Parameters"][name].get("AllowedValues") == stack.parameters[name].get("AllowedValues"), name
+        for rule in ("AllowedValues", "MinValue", "MaxValue"):
+            assert ROOT_STACK["Parameters"][name].get(rule) == stack.parameters[name].get(rule), f"{name}: {rule}"
 
 
 def test_every_parameter_of_the_root_template_is_passed_on():

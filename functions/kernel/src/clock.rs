@@ -45,6 +45,12 @@ impl Timestamp {
         Duration::from_micros(microseconds.try_into().unwrap_or_default())
     }
 
+    /// The next moment that can be told from this one: a microsecond later.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self::from_microsecond(self.0.as_microsecond().saturating_add(1))
+    }
+
     /// The moment `seconds` later.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {

@@ -1,5 +1,13 @@
 //! The consumers of events.
 //!
+//! # Late events
+//!
+//! A notification has the time of its event, and its place in the list by that time, however late the event arrives.
+//!
+//! An event about an order that arrives after a later one about the same order (by its `sequence`) is no news any more: "we have
+//! received your order" after "you have cancelled your order" would only confuse. So no notification is made of it, just as no copy of
+//! other data is made of such an event. A notification whose mail has to wait is not mailed any more either if later news came meanwhile.
+//!
 //! # Mail is sent at least once
 //!
 //! SES takes no idempotency key, so a notification can be mailed twice, but only in these cases:
@@ -17,7 +25,7 @@ use kernel::{clock::Timestamp, event::CloudEvent};
 use runtime::{
     aws::mail::Mailer,
     error::chain,
-    serve::queue::{ConsumerError, Delivery, Outcome},
+    serve::queue::{self, ConsumerError, Delivery, Outcome},
     table::{Written, copies::Copied},
     users::{UsersClient, user_copies},
 };
@@ -25,7 +33,7 @@ use uuid::Uuid;
 
 use crate::{
     notification::{About, Notification},
-    store::{Mail, Notifications, Record},
+    store::{Mail, Notifications, Record, Settings},
 };
 
 /// Updates the copy of the user's name, welcomes a new user, deletes a deleted user's notifications and settings.
@@ -36,13 +44,8 @@ pub async fn on_user(
     let event = &delivery.event;
     let copied = user_copies::apply(notifications.table(), event).await?;
     match &event.payload {
-        UserEvent::Created(user) => {
-            // A user whose rename arrived first is still welcomed; a deleted user is not.
-            if copied == Copied::Outdated && notifications.is_deleted(user.id).await? {
-                return Ok(Outcome::AlreadyApplied);
-            }
-            notify(notifications, event, user.id, About::registration(user)).await
-        }
+        // A user whose rename arrived first is still welcomed; a deleted user is not.
+        UserEvent::Created(user) => notify(notifications, event, user.id, About::registration(user)).await,
         UserEvent::Updated(_) if copied == Copied::Outdated => Ok(Outcome::AlreadyApplied),
         UserEvent::Updated(_) => Ok(Outcome::Applied),
         // No event follows a deletion. Both are repeated in the cascade's second pass, for items that were written during the
@@ -63,33 +66,42 @@ pub async fn on_comment(
     let event = &delivery.event;
     let CommentEvent::Created(comment) = &event.payload else { return Ok(Outcome::AlreadyApplied) };
     let Some(about) = About::comment(comment) else { return Ok(Outcome::AlreadyApplied) };
-    if notifications.is_deleted(comment.post_author_id).await? {
-        return Ok(Outcome::AlreadyApplied);
-    }
     notify(notifications, event, comment.post_author_id, about).await
 }
 
-/// Notifies a buyer of an order's progress.
+/// Notifies a buyer of an order's progress, unless a later event has told more.
 pub async fn on_order(
     notifications: &Notifications,
     delivery: &Delivery<OrderEvent>,
 ) -> Result<Outcome, ConsumerError> {
     let event = &delivery.event;
     let buyer = event.payload.summary().buyer_id;
-    if notifications.is_deleted(buyer).await? {
-        return Ok(Outcome::AlreadyApplied);
-    }
-    notify(notifications, event, buyer, About::order(&event.payload)).await
+    let Some(settings) = notifications.recipient(buyer).await? else { return Ok(Outcome::AlreadyApplied) };
+    let copied = notifications.record_news(event).await?;
+    let about = About::order(&event.payload);
+    queue::follow_up(copied, store(notifications, event, buyer, about, &settings)).await
 }
 
-/// Stores the notification of an event, in the same trace, unless that was done before.
+/// Stores the notification of an event, unless that was done before or its recipient was deleted.
 async fn notify<P>(
     notifications: &Notifications,
     cause: &CloudEvent<P>,
     user: Uuid,
     about: About,
 ) -> Result<Outcome, ConsumerError> {
-    let (notification, event) = Notification::new(cause.id, user, about, Timestamp::now());
+    let Some(settings) = notifications.recipient(user).await? else { return Ok(Outcome::AlreadyApplied) };
+    store(notifications, cause, user, about, &settings).await
+}
+
+/// Stores the notification of an event, in the same trace, unless that was done before.
+async fn store<P>(
+    notifications: &Notifications,
+    cause: &CloudEvent<P>,
+    user: Uuid,
+    about: About,
+    settings: &Settings,
+) -> Result<Outcome, ConsumerError> {
+    let (notification, event) = Notification::new(cause, user, about, settings.read_until, Timestamp::now());
     Ok(match notifications.create(&Record::new(notification), event).await? {
         Written::Done => Outcome::Applied,
         Written::ConditionFailed(_) => Outcome::AlreadyApplied,
@@ -105,6 +117,9 @@ pub async fn email(
     let Some(notification) = notifications.to_mail(created.user_id, created.id).await? else {
         return Ok(Outcome::AlreadyApplied);
     };
+    if !notifications.is_latest_news(&notification).await? {
+        return Ok(Outcome::AlreadyApplied);
+    }
     // Before the lease is taken, so that no lease is held while the users service is down.
     let user = users.get(created.user_id, delivery.deadline).await;
     let Some(user) = user.map_err(ConsumerError::retryable)? else {

@@ -105,6 +105,18 @@ impl About {
         }
     }
 
+    /// The order that it is about, if it is about one.
+    pub fn order_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Welcome { .. } | Self::Comment { .. } => None,
+            Self::OrderPlaced { order_id }
+            | Self::OrderConfirmed { order_id }
+            | Self::OrderRejected { order_id, .. }
+            | Self::OrderCancelled { order_id }
+            | Self::OrderNeedsAttention { order_id } => Some(*order_id),
+        }
+    }
+
     /// The text in one line: a mail's subject.
     ///
     /// Our words come first, so that no name passes for a subject of the system's, "Madang Security: your account" for one.
@@ -177,30 +189,46 @@ pub struct Notification {
     /// What it is about.
     #[serde(flatten)]
     pub about: About,
-    /// When it was stored, which can be later than its event.
+    /// When its event happened. It can arrive, and be stored, much later.
     pub created_at: Timestamp,
+    /// Its place among the unread ones, if that is not `created_at`: its owner had marked everything up to a later time as read before
+    /// it was stored. Then it comes right after that time, so that it counts as unread.
+    pub unread_from: Option<Timestamp>,
     /// When its owner marked this one as read.
     pub read_at: Option<Timestamp>,
 }
 
 impl Notification {
-    /// A notification for `user` about the event `cause`. Its id is derived from both, so that an event that is delivered twenty
-    /// times leads to one notification.
-    pub fn new(
-        cause: Uuid,
+    /// A notification for `user` about the event `cause`, for whom everything up to `read_until` is read. Its id is derived from the event
+    /// and the user, so that an event that is delivered twenty times leads to one notification.
+    pub fn new<P>(
+        cause: &CloudEvent<P>,
         user: Uuid,
         about: About,
+        read_until: Option<Timestamp>,
         now: Timestamp,
     ) -> (Self, CloudEvent<NotificationEvent>) {
-        let id = id::derived(&[cause.as_bytes(), user.as_bytes()]);
+        let id = Self::id_of(cause.id, user);
+        let created_at = cause.time;
+        let unread_from = read_until.filter(|read| created_at <= *read).map(Timestamp::next);
         let created = NotificationCreated { id, user_id: user, kind: about.kind().to_owned() };
         let event = CloudEvent::new(id, 1, now, NotificationEvent::Created(created));
-        (Self { id, user_id: user, about, created_at: now, read_at: None }, event)
+        (Self { id, user_id: user, about, created_at, unread_from, read_at: None }, event)
+    }
+
+    /// The id of the notification of a user about an event.
+    pub fn id_of(cause: Uuid, user: Uuid) -> Uuid {
+        id::derived(&[cause.as_bytes(), user.as_bytes()])
+    }
+
+    /// Its place among the unread ones.
+    pub fn unread_at(&self) -> Timestamp {
+        self.unread_from.unwrap_or(self.created_at)
     }
 
     /// Whether it counts as read: its owner marked it, or everything up to `read_until`.
     pub fn is_read(&self, read_until: Option<Timestamp>) -> bool {
-        self.read_at.is_some() || read_until.is_some_and(|read_until| self.created_at <= read_until)
+        self.read_at.is_some() || read_until.is_some_and(|read_until| self.unread_at() <= read_until)
     }
 }
 
@@ -222,7 +250,7 @@ impl Preferences {
 
 #[cfg(test)]
 mod tests {
-    use events::OrderSummary;
+    use events::{OrderSummary, UserEvent};
 
     use super::*;
 
@@ -241,15 +269,22 @@ mod tests {
         }
     }
 
-    fn given_a_welcome(now: Timestamp) -> (Notification, CloudEvent<NotificationEvent>) {
+    /// An event of someone who registered at this time.
+    fn given_a_registration(time: Timestamp) -> CloudEvent<UserEvent> {
+        let created = UserEvent::Created(UserNamed { id: ARA, name: "Ara".to_owned() });
+        CloudEvent { id: CAUSE, ..CloudEvent::new(ARA, 1, time, created) }
+    }
+
+    /// Their welcome, stored at this time.
+    fn given_a_welcome(time: Timestamp, now: Timestamp) -> (Notification, CloudEvent<NotificationEvent>) {
         let about = About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() });
-        Notification::new(CAUSE, ARA, about, now)
+        Notification::new(&given_a_registration(time), ARA, about, None, now)
     }
 
     #[test]
     fn a_new_user_is_welcomed_by_name_and_the_event_has_no_name() {
         let now = Timestamp::from_microsecond(5);
-        let (welcome, event) = given_a_welcome(now);
+        let (welcome, event) = given_a_welcome(now, now);
         assert_eq!(welcome.about.subject(), "Welcome to Madang, \u{2068}Ara\u{2069}");
         assert_eq!(
             welcome.about.message(),
@@ -346,7 +381,11 @@ mod tests {
     #[test]
     fn the_same_event_leads_to_the_same_notification_and_another_to_another() {
         let about = About::comment(&comment_by(BADA)).unwrap();
-        let id = |cause, user| Notification::new(cause, user, about.clone(), Timestamp::now()).0.id;
+        let registered = given_a_registration(Timestamp::now());
+        let id = |cause, user| {
+            let cause = CloudEvent { id: cause, ..registered.clone() };
+            Notification::new(&cause, user, about.clone(), None, Timestamp::now()).0.id
+        };
         assert_eq!(id(CAUSE, ARA), id(CAUSE, ARA));
         assert_ne!(id(CAUSE, ARA), id(Uuid::from_u128(2), ARA));
         assert_ne!(id(CAUSE, ARA), id(CAUSE, BADA));
@@ -355,12 +394,35 @@ mod tests {
     #[test]
     fn a_notification_counts_as_read_if_it_was_marked_or_is_no_later_than_the_watermark() {
         let now = Timestamp::from_microsecond(5);
-        let (notification, _) = given_a_welcome(now);
+        let (notification, _) = given_a_welcome(now, now);
         assert!(!notification.is_read(None));
         assert!(!notification.is_read(Some(Timestamp::from_microsecond(4))));
         assert!(notification.is_read(Some(now)));
         assert!(notification.is_read(Some(now.plus_seconds(1))));
         assert!(Notification { read_at: Some(now), ..notification }.is_read(None));
+    }
+
+    #[test]
+    fn a_late_notification_has_the_time_of_its_event_and_its_own_event_the_time_of_its_arrival() {
+        let (happened, now) = (Timestamp::from_microsecond(5), Timestamp::from_microsecond(9));
+        let (welcome, event) = given_a_welcome(happened, now);
+        assert_eq!((welcome.created_at, welcome.unread_at(), event.time), (happened, happened, now));
+    }
+
+    #[test]
+    fn what_arrives_after_its_owner_has_read_everything_is_unread_with_the_time_of_its_event() {
+        let (happened, read) = (Timestamp::from_microsecond(5), Timestamp::from_microsecond(7));
+        let about = About::registration(&UserNamed { id: ARA, name: "Ara".to_owned() });
+        let late = |read_until| {
+            Notification::new(&given_a_registration(happened), ARA, about.clone(), Some(read_until), read).0
+        };
+        for read_until in [happened, read] {
+            let notification = late(read_until);
+            assert_eq!(notification.created_at, happened);
+            assert!(!notification.is_read(Some(read_until)));
+            assert!(notification.is_read(Some(read_until.next())));
+        }
+        assert_eq!(late(Timestamp::from_microsecond(4)).unread_from, None);
     }
 
     #[test]

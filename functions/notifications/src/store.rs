@@ -6,12 +6,16 @@
 //! | `user` | the copy of the owner's profile ([`user_copies`]) |
 //! | `settings` | [`Settings`]: the time up to which everything is read, and the preferences |
 //! | `notification#<id>` | a [`Record`] |
+//! | `order#<id>` | the [`LatestNews`] about an order |
 //!
-//! The index `by_time` has all of the owner's notifications, the index `unread` those that were not marked one by one. Marking
+//! The index `by_time` has all of the owner's notifications by the time of their events, the index `unread` those that were not marked
+//! one by one. Marking
 //! all as read moves the watermark `read_until` and writes no notification: it is one write, however many there are, and those
 //! up to the watermark do not count as unread.
 
-use events::NotificationEvent;
+use std::slice;
+
+use events::{NotificationEvent, OrderEvent};
 use kernel::{
     clock::Timestamp,
     event::CloudEvent,
@@ -21,7 +25,11 @@ use kernel::{
 };
 use runtime::{
     Error,
-    table::{self, Condition, Found, Key, List, Table, Written, aggregate::Stored},
+    table::{
+        self, Condition, Found, Key, List, Table, Written,
+        aggregate::{Stored, TOMBSTONE_LIFE},
+        copies::Copied,
+    },
     users::user_copies::{self, UserCopy},
 };
 use serde::{Deserialize, Serialize, de::IgnoredAny};
@@ -47,7 +55,7 @@ pub struct Record {
     email_lease_until: Option<i64>,
     /// The sort key of the index `by_time`.
     created: String,
-    /// The sort key of the index `unread`: the same, until the notification is marked as read.
+    /// The sort key of the index `unread`, until the notification is marked as read. The same, unless it arrived late.
     unread: Option<String>,
     /// When DynamoDB may remove the item, in seconds since 1970 (time to live).
     expires_at: i64,
@@ -56,14 +64,36 @@ pub struct Record {
 impl Record {
     /// A new notification.
     pub fn new(notification: Notification) -> Self {
-        let created = format!("{}#{}", notification.created_at, notification.id);
+        let at = |time: Timestamp| format!("{time}#{}", notification.id);
         Self {
             emailed_at: None,
             email_lease_until: None,
-            unread: Some(created.clone()),
-            created,
+            created: at(notification.created_at),
+            unread: Some(at(notification.unread_at())),
             expires_at: notification.created_at.as_second() + NOTIFICATION_LIFE,
             notification,
+        }
+    }
+}
+
+/// The latest news that a buyer was told about an order. An event from before it is none any more: no notification tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatestNews {
+    /// The notification that told it.
+    notification_id: Uuid,
+    /// The version of the order that its event is from.
+    sequence: u64,
+    /// When DynamoDB may remove the item, in seconds since 1970 (time to live). Older events are not applied any more by then.
+    expires_at: i64,
+}
+
+impl LatestNews {
+    /// The news in an event about an order.
+    pub fn of(event: &CloudEvent<OrderEvent>) -> Self {
+        Self {
+            notification_id: Notification::id_of(event.id, event.payload.summary().buyer_id),
+            sequence: event.sequence,
+            expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         }
     }
 }
@@ -72,7 +102,7 @@ impl Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Notifications that were stored no later than this count as read.
+    /// Notifications of events no later than this count as read, unless they arrived after it was set.
     pub read_until: Option<Timestamp>,
     /// Whether notifications are mailed.
     pub email: bool,
@@ -115,6 +145,10 @@ fn key(user: Uuid, notification: Uuid) -> Key {
     Key::new(partition(user), format!("notification#{notification}"))
 }
 
+fn news_key(buyer: Uuid, order: Uuid) -> Key {
+    Key::new(partition(buyer), format!("order#{order}"))
+}
+
 fn settings_key(user: Uuid) -> Key {
     Key::new(partition(user), "settings")
 }
@@ -134,8 +168,28 @@ impl Notifications {
         &self.table
     }
 
+    /// The settings of the recipient of a notification; `None` if the recipient was deleted.
+    pub async fn recipient(&self, user: Uuid) -> Result<Option<Settings>, table::Error> {
+        let (deleted, settings) = tokio::try_join!(self.is_deleted(user), self.settings(user))?;
+        Ok((!deleted).then_some(settings))
+    }
+
+    /// Records the latest news about an order, unless there is later news already.
+    pub async fn record_news(&self, event: &CloudEvent<OrderEvent>) -> Result<Copied, table::Error> {
+        let order = event.payload.summary();
+        self.table.put_copy(news_key(order.buyer_id, order.id), &LatestNews::of(event), event.sequence).await
+    }
+
+    /// Whether there is no later news than a notification tells about what it is about.
+    pub async fn is_latest_news(&self, notification: &Notification) -> Result<bool, table::Error> {
+        let Some(order) = notification.about.order_id() else { return Ok(true) };
+        let key = news_key(notification.user_id, order);
+        let latest: Option<LatestNews> = self.table.batch_get(slice::from_ref(&key)).await?.take(&key)?;
+        Ok(latest.is_none_or(|latest| latest.notification_id == notification.id))
+    }
+
     /// Whether the copy of a user says that the user was deleted.
-    pub async fn is_deleted(&self, user: Uuid) -> Result<bool, table::Error> {
+    async fn is_deleted(&self, user: Uuid) -> Result<bool, table::Error> {
         let copy: Option<UserCopy> = self.table.get(user_copies::key(user)).await?;
         Ok(user_copies::refuse_deleted(copy.as_ref()).is_err())
     }
@@ -338,13 +392,24 @@ fn unread_page(found: Found<Notification>, read_until: Option<Timestamp>, limit:
 
 #[cfg(test)]
 mod tests {
+    use events::{OrderSummary, UserEvent, UserNamed};
+
     use super::*;
     use crate::notification::About;
 
+    const ARA: Uuid = Uuid::from_u128(7);
+
+    /// A notification of an event at this time, which was stored when everything up to `read_until` was read.
+    fn given_late(microsecond: i64, read_until: Option<i64>) -> Record {
+        let named = UserNamed { id: ARA, name: "Ara".to_owned() };
+        let (about, now) = (About::registration(&named), Timestamp::from_microsecond(microsecond));
+        let cause = CloudEvent::new(ARA, 1, now, UserEvent::Created(named));
+        let read_until = read_until.map(Timestamp::from_microsecond);
+        Record::new(Notification::new(&cause, ARA, about, read_until, now).0)
+    }
+
     fn given(microsecond: i64) -> Record {
-        let about = About::Welcome { name: "Ara".to_owned() };
-        let now = Timestamp::from_microsecond(microsecond);
-        Record::new(Notification::new(Uuid::now_v7(), Uuid::from_u128(7), about, now).0)
+        given_late(microsecond, None)
     }
 
     /// The times of a page of two, from what three reads found, and whether there is more behind it.
@@ -371,6 +436,33 @@ mod tests {
         let watermark = last_key_of(Timestamp::from_microsecond(5));
         assert!(given(5).created < watermark);
         assert!(watermark < given(6).created);
+    }
+
+    #[test]
+    fn a_late_notification_is_listed_by_its_event_and_unread_right_behind_the_watermark() {
+        let watermark = last_key_of(Timestamp::from_microsecond(5));
+        for late in [3, 5] {
+            let record = given_late(late, Some(5));
+            assert_eq!(
+                record.created.split('#').next(),
+                Some(&*Timestamp::from_microsecond(late).to_string())
+            );
+            let unread = record.unread.unwrap();
+            assert!(watermark < unread && unread < last_key_of(Timestamp::from_microsecond(6)));
+        }
+        let later = given_late(6, Some(5));
+        assert_eq!(later.unread, Some(later.created));
+    }
+
+    #[test]
+    fn the_latest_news_about_an_order_is_kept_until_older_events_are_refused() {
+        let order = OrderSummary { id: Uuid::from_u128(5), buyer_id: ARA, total: None, reason: None };
+        let time = Timestamp::from_microsecond(0);
+        let event = CloudEvent::new(order.id, 2, time, OrderEvent::Cancelled(order));
+        let news = LatestNews::of(&event);
+        assert_eq!((news.sequence, news.expires_at), (2, TOMBSTONE_LIFE));
+        let about = About::order(&event.payload);
+        assert_eq!(news.notification_id, Notification::new(&event, ARA, about, None, time).0.id);
     }
 
     #[test]

@@ -12,7 +12,12 @@ use std::time::Duration;
 
 use kernel::{address::BaseUrl, money::Money};
 use reqwest::{Client, RequestBuilder, StatusCode, redirect::Policy};
-use runtime::{aws::secrets, environment, telemetry};
+use runtime::{
+    aws::secrets,
+    environment,
+    error::{Unreadable, read_json},
+    telemetry,
+};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use uuid::Uuid;
@@ -271,9 +276,10 @@ impl Stripe {
         let status = response.status();
         let body = response.bytes().await.map_err(unknown)?;
         if status.is_success() {
-            // Not serde_json's own message, which could quote the response.
-            let malformed = |_| ProviderError::Broken("Stripe's response lacks the expected fields".into());
-            return serde_json::from_slice(&body).map(Response::Done).map_err(malformed);
+            let malformed = |error| format!("Stripe's response cannot be read: {error}");
+            let read =
+                read_json(&body).map_err(|error: Unreadable| ProviderError::Broken(malformed(error).into()));
+            return read.map(Response::Done);
         }
         let error = serde_json::from_slice::<Failed>(&body).unwrap_or_default().error;
         match status {

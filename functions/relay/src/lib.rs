@@ -5,8 +5,8 @@
 //! Publishing stops there, because everything behind them is delivered again too. After 22 hours Lambda puts the whole record into a
 //! bucket, from which it can be published later.
 //!
-//! What the bus will never accept, and what is not an event, goes to the dead-letter queue at once, whole and with the reason, so that
-//! it does not block what is behind it.
+//! What the bus will never accept, and what is not an event, goes to the dead-letter queue at once with the reason, so that it does not
+//! block what is behind it. Of the item, the letter has the keys and the outbox alone: no event has an e-mail address, but items do.
 //!
 //! An event can be published twice (a crash between `PutEvents` and the checkpoint), which consumers must tolerate.
 
@@ -21,7 +21,7 @@ use runtime::{
     },
     deadline::Deadline,
     environment,
-    error::chain,
+    error::{Unreadable, chain, read_value},
     retry::Retries,
     serve::stream::StreamRecord,
     telemetry::{
@@ -29,7 +29,7 @@ use runtime::{
         metrics::{DEAD_LETTERS, RELAY_LAG, RELAY_REFUSALS},
     },
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Maximum retries of an entry in one invocation. After that the stream delivers it again.
@@ -66,7 +66,7 @@ impl Head {
 
 /// The event of a record, with its JSON; `None` if it has none; an error if the record cannot be read or its outbox does not hold an
 /// event.
-fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
+fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, Unreadable> {
     let new = record.new_image::<Image>()?;
     let Some(outbox) = new.and_then(|image| image.outbox) else { return Ok(None) };
     // An old image that cannot be read does not have the event: publishing it twice is harmless.
@@ -74,14 +74,24 @@ fn event(record: &StreamRecord) -> Result<Option<(Head, String)>, String> {
     if before.is_some_and(|before| before.get("id").is_some() && before.get("id") == outbox.get("id")) {
         return Ok(None);
     }
-    let head = Head::deserialize(&outbox).map_err(|error| error.to_string())?;
-    Ok(Some((head, outbox.to_string())))
+    let detail = outbox.to_string();
+    Ok(Some((read_value(outbox)?, detail)))
 }
 
-/// The item of a record as JSON, from which it can be published later; the record as it came if it cannot be read.
-fn whole(record: &StreamRecord) -> String {
-    let item = record.new_image::<Value>().ok().flatten();
-    item.map_or_else(|| record.raw.clone(), |item| item.to_string())
+/// The attributes of an item that a dead letter has.
+const KEPT: [&str; 3] = ["pk", "sk", "outbox"];
+
+/// The dead letter about a record: the item's keys and its outbox in JSON, from which it can be published later. If these cannot be
+/// read, the record with nothing else of the item: with the keys and the sequence number, an operator finds the item in the table.
+fn letter(record: &StreamRecord) -> String {
+    #[derive(Deserialize, Serialize)]
+    struct Kept {
+        pk: String,
+        sk: String,
+        outbox: Value,
+    }
+    let kept = record.new_image::<Kept>().ok().flatten().and_then(|kept| serde_json::to_string(&kept).ok());
+    kept.unwrap_or_else(|| record.with_only(&KEPT))
 }
 
 /// An event to publish.
@@ -156,7 +166,7 @@ impl Relay {
                 }
                 Ok(None) => {}
                 Err(reason) => {
-                    if !self.set_aside(record, &reason).await {
+                    if !self.set_aside(record, &reason.to_string()).await {
                         // The stream starts again here: what is before it has to be published now, what is behind it later.
                         stuck = Some(record.sequence_number.clone());
                         break;
@@ -216,13 +226,13 @@ impl Relay {
     /// fails: then it stays in the stream.
     async fn set_aside(&self, record: &StreamRecord, reason: &str) -> bool {
         let sequence_number = record.sequence_number.as_str();
-        match self.dead_letters.send(&whole(record), reason).await {
+        match self.dead_letters.send(&letter(record), reason).await {
             Ok(()) => {
                 DEAD_LETTERS.increment_for(self.function.clone());
-                // The reason can quote the item, so it is sent with it and not logged.
                 tracing::error!(
                     sequence_number,
-                    "cannot be published: the dead-letter queue has the item and the reason"
+                    cause = reason,
+                    "cannot be published: the dead-letter queue has the event"
                 );
                 true
             }
@@ -241,15 +251,43 @@ impl Relay {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use serde_dynamo::{AttributeValue, Item};
-    use serde_json::json;
+    use serde_json::{json, value::to_raw_value};
 
     use super::*;
 
-    fn image(outbox: &Value) -> Item {
-        serde_dynamo::to_item(json!({"pk": "post#1", "outbox": outbox})).unwrap()
+    /// A record with these images, as a stream delivers it. An empty one is left out.
+    fn record(old: &Value, new: &Value) -> StreamRecord {
+        let keys = json!({"pk": {"S": "post#1"}, "sk": {"S": "post"}});
+        let change = json!({
+            "SequenceNumber": "1", "SizeBytes": 9, "StreamViewType": "NEW_AND_OLD_IMAGES", "Keys": keys,
+            "OldImage": old, "NewImage": new,
+        });
+        let record =
+            json!({"eventID": "1", "eventName": "MODIFY", "awsRegion": "us-east-1", "dynamodb": change});
+        StreamRecord::read(&to_raw_value(&record).unwrap())
+    }
+
+    /// An item with this outbox, and with an attribute that no dead letter may have.
+    fn image(outbox: &Value) -> Value {
+        json!({
+            "pk": {"S": "post#1"}, "sk": {"S": "post"}, "outbox": attribute(outbox),
+            "email": {"S": "ara@example.com"},
+        })
+    }
+
+    /// A value as DynamoDB writes it.
+    fn attribute(value: &Value) -> Value {
+        match value {
+            Value::Null => json!({"NULL": true}),
+            Value::Bool(value) => json!({"BOOL": value}),
+            Value::Number(value) => json!({"N": value.to_string()}),
+            Value::String(value) => json!({"S": value}),
+            Value::Array(values) => json!({"L": values.iter().map(attribute).collect::<Vec<_>>()}),
+            Value::Object(values) => {
+                let values = values.iter().map(|(name, value)| (name.clone(), attribute(value)));
+                json!({"M": values.collect::<serde_json::Map<_, _>>()})
+            }
+        }
     }
 
     fn outbox(id: &str) -> Value {
@@ -260,9 +298,13 @@ mod tests {
         })
     }
 
+    fn none() -> Value {
+        json!({})
+    }
+
     #[test]
     fn a_new_event_becomes_an_entry_that_carries_it_whole() {
-        let record = StreamRecord::new("1", Item::default(), image(&outbox("a")));
+        let record = record(&none(), &image(&outbox("a")));
         let (head, detail) = event(&record).unwrap().unwrap();
         let entry = Waiting::new(&record, head, detail).entry();
         assert_eq!((entry.source.as_str(), entry.detail_type.as_str()), ("madang.posts", "post.created"));
@@ -271,39 +313,75 @@ mod tests {
 
     #[test]
     fn a_change_that_leaves_the_event_alone_publishes_nothing() {
-        let record = StreamRecord::new("1", image(&outbox("a")), image(&outbox("a")));
+        let record = record(&image(&outbox("a")), &image(&outbox("a")));
         assert!(event(&record).unwrap().is_none());
     }
 
     #[test]
     fn the_next_event_of_the_same_item_is_published() {
-        let record = StreamRecord::new("1", image(&outbox("a")), image(&outbox("b")));
+        let record = record(&image(&outbox("a")), &image(&outbox("b")));
         assert!(event(&record).unwrap().is_some());
     }
 
     #[test]
     fn an_item_without_an_outbox_or_a_removed_item_publishes_nothing() {
-        let copy: Item = serde_dynamo::to_item(json!({"pk": "author#1"})).unwrap();
-        assert!(event(&StreamRecord::new("1", Item::default(), copy)).unwrap().is_none());
-        assert!(event(&StreamRecord::new("1", image(&outbox("a")), Item::default())).unwrap().is_none());
+        let copy = json!({"pk": {"S": "author#1"}});
+        assert!(event(&record(&none(), &copy)).unwrap().is_none());
+        assert!(event(&record(&image(&outbox("a")), &none())).unwrap().is_none());
+    }
+
+    /// Outboxes that hold no event.
+    fn no_events() -> [Value; 6] {
+        let kinds =
+            [json!({"id": "a", "type": 7}), json!({}), json!("ara@example.com"), json!([1]), json!(false)];
+        let [a, b, c, d, e] = kinds.map(|outbox| image(&outbox));
+        let mut binary = image(&json!(null));
+        binary["outbox"] = json!({"B": "Bw=="});
+        [a, b, c, d, e, binary]
     }
 
     #[test]
-    fn an_outbox_that_holds_no_event_is_an_error() {
-        for outbox in [json!({"id": "a", "type": 7}), json!({}), json!("a"), json!([1]), json!(false)] {
-            let record = StreamRecord::new("1", Item::default(), image(&outbox));
-            assert!(event(&record).is_err(), "{outbox}");
+    fn an_outbox_that_holds_no_event_is_an_error_that_does_not_quote_it() {
+        for image in no_events() {
+            let error = event(&record(&none(), &image)).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("ara"), "{image}: {error}");
         }
-        let binary = [("outbox".to_owned(), AttributeValue::B(vec![7]))];
-        let record = StreamRecord::new("1", Item::default(), binary.into_iter().collect::<HashMap<_, _>>());
-        assert!(event(&record).is_err());
     }
 
     #[test]
     fn an_event_whose_previous_image_cannot_be_read_is_published() {
-        let binary = [("outbox".to_owned(), AttributeValue::B(vec![7]))];
-        let old = binary.into_iter().collect::<HashMap<_, _>>();
-        let record = StreamRecord::new("1", old, image(&outbox("a")));
-        assert!(event(&record).unwrap().is_some());
+        let mut old = image(&json!(null));
+        old["outbox"] = json!({"B": "Bw=="});
+        assert!(event(&record(&old, &image(&outbox("a")))).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_dead_letter_has_the_keys_and_the_outbox_and_nothing_else_of_the_item() {
+        let whole = letter(&record(&image(&outbox("a")), &image(&outbox("b"))));
+        let kept = json!({"pk": "post#1", "sk": "post", "outbox": outbox("b")});
+        assert_eq!(serde_json::from_str::<Value>(&whole).unwrap(), kept);
+        for new in no_events() {
+            let letter = letter(&record(&image(&outbox("a")), &new));
+            assert!(!letter.contains("email"), "{letter}");
+            assert!(letter.contains("post#1"), "{letter}");
+        }
+    }
+
+    #[test]
+    fn the_dead_letter_of_a_record_that_cannot_be_read_can_be_delivered_again_and_names_the_item() {
+        for (new, left) in [
+            (
+                json!({"pk": {"S": "post#1"}, "outbox": {"X": "?"}, "email": {"S": "ara@example.com"}}),
+                json!({"pk": {"S": "post#1"}, "outbox": {"X": "?"}}),
+            ),
+            (json!({"pk": "post#1", "email": "ara@example.com"}), json!({"pk": "post#1"})),
+        ] {
+            let letter: Value = serde_json::from_str(&letter(&record(&none(), &new))).unwrap();
+            assert_eq!((&letter["eventID"], &letter["awsRegion"]), (&json!("1"), &json!("us-east-1")));
+            let change = &letter["dynamodb"];
+            assert_eq!((&change["SequenceNumber"], &change["NewImage"]), (&json!("1"), &left));
+            assert_eq!(change["Keys"], json!({"pk": {"S": "post#1"}, "sk": {"S": "post"}}));
+            assert_eq!(change.get("OldImage"), None);
+        }
     }
 }

@@ -7,6 +7,7 @@ use kernel::{
 };
 use runtime::{
     aws::identity_provider::{Email, UserPool},
+    error::read_value,
     serve::http::{Reply, Request},
     table::{
         self, Written,
@@ -157,7 +158,7 @@ pub async fn lookup(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
 
 /// The same lookup as a remote procedure call: from `{"id": …}` to `{"user": …}`.
 pub async fn lookup_call(profiles: &Profiles, input: Value) -> Result<Value, Problem> {
-    let LookupInput { id } = serde_json::from_value(input)
+    let LookupInput { id } = read_value(input)
         .map_err(|error| Problem::new(Kind::Unreadable, format!("not a lookup: {error}")))?;
     annotate("user_id", id);
     let user = live(profiles, id).await?.map(user);

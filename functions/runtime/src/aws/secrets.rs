@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::{Error, aws};
+use crate::{Error, aws, error::read_json};
 
 /// The secret with this name or ARN, whose text is the JSON of a `T`.
 ///
@@ -11,7 +11,5 @@ pub async fn read<T: DeserializeOwned>(name: &str) -> Result<T, Error> {
     let client = aws::client!(aws_sdk_secretsmanager);
     let answer = client.get_secret_value().secret_id(name).send().await?;
     let text = answer.secret_string.ok_or_else(|| format!("the secret {name} has no text"))?;
-    // Not serde_json's own message, which could quote the secret.
-    serde_json::from_str(&text)
-        .map_err(|_| format!("the secret {name} does not have the fields it should have").into())
+    read_json(text.as_bytes()).map_err(|error| format!("the secret {name} cannot be read: {error}").into())
 }

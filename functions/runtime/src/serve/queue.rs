@@ -9,6 +9,10 @@
 //! and each is deleted as soon as it is handled.
 //!
 //! Handlers must be idempotent: SQS delivers at least once.
+//!
+//! What a handler is given is an event that the service knows ([`Envelope::check`]), is as the bus has announced it, is from a time at
+//! which it can have happened, and is not older than the tombstones that protect against it. Anything else is a permanent failure, and
+//! its reason names the attribute.
 
 use std::{
     error,
@@ -22,7 +26,7 @@ use aws_sdk_sqs::Client;
 use futures::{FutureExt, future::join_all};
 use kernel::{
     clock::Timestamp,
-    event::{CloudEvent, Payload},
+    event::{CloudEvent, Envelope, Payload},
 };
 use lambda_runtime::{Context, Diagnostic, Error};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -39,7 +43,7 @@ use crate::{
     aws::dead_letters::{self, DeadLetters},
     deadline::Deadline,
     environment,
-    error::chain,
+    error::{chain, read_json},
     table::{self, Key, List, Table, aggregate::TOMBSTONE_LIFE, copies::Copied},
     telemetry::{
         self, Kind, Unit, from_traceparent, from_xray_header,
@@ -58,6 +62,9 @@ const MAX_PAUSE: Duration = Duration::from_mins(15);
 const RESERVED_TIME: Duration = Duration::from_secs(5);
 /// The time that a message gets which was delivered before. If less is left, it waits for another invocation.
 const MIN_TIME: Duration = Duration::from_secs(2);
+/// How far an event's time may be ahead of this function's clock: as far as a publisher's clock may be wrong before AWS refuses its
+/// requests (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>).
+const MAX_AHEAD: Duration = Duration::from_mins(5);
 /// The message attribute with a cascade's progress.
 const PROGRESS: &str = "progress";
 
@@ -137,12 +144,14 @@ pub async fn follow_up(
 
 /// EventBridge's envelope around a `CloudEvent`.
 #[derive(Deserialize)]
-struct BusEvent<P> {
+struct BusEvent<'a> {
     #[serde(rename = "detail-type")]
     event_type: String,
+    source: String,
     /// When the bus accepted the event, in whole seconds, so that a lag is up to a second too long.
     time: Timestamp,
-    detail: CloudEvent<P>,
+    #[serde(borrow)]
+    detail: &'a RawValue,
 }
 
 /// A queue, and what failed deliveries of its messages need.
@@ -184,7 +193,7 @@ where
     async fn handle(&self, event: &RawValue, context: &Context) -> Result<Box<RawValue>, Diagnostic> {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let failed = telemetry::invocation(context, Kind::Consumer, "queue", None, async |unit| {
-            let batch: SqsEvent = serde_json::from_str(event.get()).map_err(|error| {
+            let batch: SqsEvent = read_json(event.get().as_bytes()).map_err(|error| {
                 unit.fail("Unreadable");
                 tracing::error!(cause = %error, "not a batch of messages");
                 super::failed(&error)
@@ -267,23 +276,21 @@ impl Queue {
         deadline: Deadline,
         handler: impl AsyncFn(&Delivery<P>) -> Result<Outcome, ConsumerError>,
     ) -> bool {
-        let read = read::<P>(message, deadline);
-        let origin = read.as_ref().ok().and_then(|(_, delivery)| delivery.event.traceparent.as_deref());
+        let announced = announced(message);
+        let origin = announced.as_ref().ok().and_then(|announced| announced.envelope.traceparent.as_deref());
         let carrier = message.attributes.get(TRACE_HEADER).and_then(|header| from_xray_header(header));
-        let name = read.as_ref().map_or("message", |(published, _)| published.event_type.as_str());
+        let name = announced.as_ref().map_or("message", |announced| announced.published.event_type.as_str());
         let name = format!("consume {name}");
         let unit = Unit::of_batch(Kind::Consumer, &name, origin.and_then(from_traceparent), carrier);
         unit.run(async {
+            let read = announced.and_then(|announced| {
+                let Announced { published, envelope, .. } = &announced;
+                unit.about(envelope.id, &published.event_type, P::SUBJECT, envelope.subject);
+                read::<P>(message, announced, deadline)
+            });
             match read {
-                Ok((published, delivery)) => {
-                    let event = &delivery.event;
-                    unit.about(event.id, &published.event_type, P::SUBJECT, event.subject);
-                    if let Some(reason) = too_old(event.time) {
-                        return self.give_up(&unit, message, &reason).await;
-                    }
-                    self.apply(&unit, message, &published, &delivery, handler).await
-                }
-                Err(reason) => self.give_up(&unit, message, &format!("not an event: {reason}")).await,
+                Ok((published, delivery)) => self.apply(&unit, message, &published, &delivery, handler).await,
+                Err(reason) => self.give_up(&unit, message, &reason).await,
             }
         })
         .await
@@ -353,11 +360,10 @@ impl Queue {
     async fn give_up(&self, unit: &Unit, message: &SqsMessage, reason: &str) -> bool {
         let message_id = id(message);
         unit.fail("GivenUp");
-        // The reason can quote the message, so it is sent with it and not logged.
         match self.dead_letters.send(body(message), reason).await {
             Ok(()) => {
                 DEAD_LETTERS.increment_for(self.consumer.clone());
-                tracing::error!(message_id, "moved to the dead-letter queue with the reason");
+                tracing::error!(message_id, cause = reason, "moved to the dead-letter queue with the reason");
                 false
             }
             Err(error) => {
@@ -444,10 +450,14 @@ fn time_scale() -> f64 {
     1.0
 }
 
-/// Why an event is not applied any more: the tombstone that would refuse it may have been removed.
-fn too_old(time: Timestamp) -> Option<String> {
-    let days = TOMBSTONE_LIFE / (24 * 60 * 60);
-    let life = Duration::from_secs(TOMBSTONE_LIFE.unsigned_abs());
+/// Why an event of this time is not applied: it cannot have happened yet, or the tombstone that would refuse it may have been removed.
+fn out_of_time(time: Timestamp) -> Option<String> {
+    let (ahead, life) = (time.since(Timestamp::now()), Duration::from_secs(TOMBSTONE_LIFE.unsigned_abs()));
+    if ahead > MAX_AHEAD {
+        // It would be the newest of a list for as long.
+        return Some(format!("time is in the future: {time}"));
+    }
+    let days = life.as_secs() / (24 * 60 * 60);
     (time.elapsed() > life).then(|| format!("the event is from {time}, more than {days} days ago"))
 }
 
@@ -465,19 +475,52 @@ fn body(message: &SqsMessage) -> &str {
     message.body.as_deref().unwrap_or_default()
 }
 
-fn read<P: DeserializeOwned>(
+/// What the bus and the event's envelope say about a message.
+struct Announced<'a> {
+    published: BusMetadata,
+    source: String,
+    envelope: Envelope,
+    /// The whole event.
+    detail: &'a [u8],
+}
+
+/// Reads a message up to the event's data.
+fn announced(message: &SqsMessage) -> Result<Announced<'_>, String> {
+    let bus: BusEvent<'_> =
+        read_json(body(message).as_bytes()).map_err(|error| format!("not an event: {error}"))?;
+    let detail = bus.detail.get().as_bytes();
+    let envelope = read_json(detail).map_err(|error| format!("not an event: in detail, {error}"))?;
+    let published = BusMetadata { event_type: bus.event_type, at: bus.time };
+    Ok(Announced { published, source: bus.source, envelope, detail })
+}
+
+/// Reads the rest. An error says why the event is never applied; it names the attribute, and quotes no text of the message.
+fn read<P: DeserializeOwned + Payload>(
     message: &SqsMessage,
+    announced: Announced<'_>,
     deadline: Deadline,
 ) -> Result<(BusMetadata, Delivery<P>), String> {
-    let BusEvent { event_type, time, detail } =
-        serde_json::from_str(body(message)).map_err(|error| error.to_string())?;
-    let progress = message
-        .message_attributes
-        .get(PROGRESS)
-        .and_then(|attribute| attribute.string_value.as_deref())
-        .map_or_else(|| Ok(Progress::default()), serde_json::from_str)
-        .map_err(|error| format!("progress: {error}"))?;
-    Ok((BusMetadata { event_type, at: time }, Delivery { event: detail, progress, deadline }))
+    let Announced { published, source, envelope, detail } = announced;
+    envelope.check::<P>().map_err(|unknown| unknown.to_string())?;
+    // The bus and its permissions go by its own copies of these two: a service may publish only what it is allowed to.
+    if source != envelope.source {
+        return Err("source is not that of the bus".to_owned());
+    }
+    if published.event_type != envelope.payload.event_type {
+        return Err("type is not the detail-type of the bus".to_owned());
+    }
+    if let Some(reason) = out_of_time(envelope.time) {
+        return Err(reason);
+    }
+    let payload: P = read_json(detail).map_err(|error| {
+        let event_type = &envelope.payload.event_type;
+        format!("data does not fit the type {event_type}: {error}")
+    })?;
+    let event = envelope.with(payload).map_err(|unknown| unknown.to_string())?;
+    let progress = message.message_attributes.get(PROGRESS).and_then(|value| value.string_value.as_deref());
+    let progress = progress.map_or_else(|| Ok(Progress::default()), |text| read_json(text.as_bytes()));
+    let progress = progress.map_err(|error| format!("not a cascade's progress: {error}"))?;
+    Ok((published, Delivery { event, progress, deadline }))
 }
 
 /// The number of deliveries of the message, this one included.
@@ -488,6 +531,10 @@ fn deliveries(message: &SqsMessage) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use events::{UserEvent, UserNamed};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
@@ -527,7 +574,126 @@ mod tests {
     #[test]
     fn an_event_that_may_have_outlived_its_tombstone_is_refused() {
         let days_ago = |days: i64| Timestamp::now().plus_seconds(-days * 24 * 60 * 60);
-        assert_eq!(too_old(days_ago(29)), None);
-        assert!(too_old(days_ago(31)).unwrap().ends_with("more than 30 days ago"));
+        assert_eq!(out_of_time(days_ago(29)), None);
+        assert!(out_of_time(days_ago(31)).unwrap().ends_with("more than 30 days ago"));
+    }
+
+    #[test]
+    fn an_event_from_the_future_is_refused_unless_a_clock_may_be_that_wrong() {
+        let ahead = |seconds| out_of_time(Timestamp::now().plus_seconds(seconds));
+        assert_eq!((ahead(0), ahead(290)), (None, None));
+        assert!(ahead(310).unwrap().starts_with("time is in the future"));
+    }
+
+    /// What a consumer of users makes of an event of a user after this change of the bus's message.
+    fn read_changed(change: impl Fn(&mut Value)) -> Result<CloudEvent<UserEvent>, String> {
+        let named = UserNamed { id: Uuid::from_u128(7), name: "Ara".to_owned() };
+        let event = CloudEvent::new(named.id, 1, Timestamp::now(), UserEvent::Created(named));
+        let mut published = json!({
+            "version": "0", "detail-type": "user.created", "source": "madang.users", "time": Timestamp::now(),
+            "detail": event,
+        });
+        change(&mut published);
+        let mut message = SqsMessage::default();
+        message.body = Some(published.to_string());
+        let read = announced(&message)
+            .and_then(|announced| read::<UserEvent>(&message, announced, Deadline::after(MIN_TIME)));
+        read.map(|(_, delivery)| delivery.event)
+    }
+
+    /// Why an event is not applied after this change of one of its attributes.
+    fn refused(attribute: &str, value: Value) -> String {
+        read_changed(|published| published["detail"][attribute] = value.clone()).unwrap_err()
+    }
+
+    #[test]
+    fn an_event_is_read_whole_with_fields_that_are_not_known() {
+        let read = read_changed(|published| {
+            published["detail"]["mood"] = json!("sunny");
+            published["detail"]["data"]["mood"] = json!("sunny");
+        });
+        let named = UserNamed { id: Uuid::from_u128(7), name: "Ara".to_owned() };
+        assert_eq!(read.unwrap().payload, UserEvent::Created(named));
+    }
+
+    #[test]
+    fn an_event_that_does_not_fit_is_refused_with_a_reason_that_names_the_attribute() {
+        let id = Uuid::from_u128(8);
+        for (attribute, value) in [
+            ("specversion", json!("0.3")),
+            ("source", json!("madang.posts")),
+            ("type", json!("user.renamed")),
+            ("type", json!("user.updated")),
+            ("schemaversion", json!(2)),
+            ("sequence", json!(0)),
+            ("sequence", json!(u64::MAX)),
+            ("subject", json!(id)),
+            ("time", json!(Timestamp::now().plus_seconds(24 * 60 * 60))),
+            ("data", json!({"id": id})),
+        ] {
+            let reason = refused(attribute, value.clone());
+            assert!(reason.starts_with(&format!("{attribute} ")), "{attribute} {value}: {reason}");
+        }
+        for (attribute, value) in [
+            ("sequence", json!(-1)),
+            ("sequence", json!(1.5)),
+            ("schemaversion", json!("1")),
+            ("subject", json!(7)),
+        ] {
+            let reason = refused(attribute, value.clone());
+            assert!(reason.contains(&format!(" at {attribute} ")), "{attribute} {value}: {reason}");
+        }
+        assert_eq!(
+            refused("data", json!({"id": id})).split(" (line").next(),
+            Some("data does not fit the type user.created: missing field `name`")
+        );
+    }
+
+    #[test]
+    fn an_event_of_a_later_version_is_refused_for_its_version_even_if_its_data_does_not_fit() {
+        let reason = read_changed(|published| {
+            published["detail"]["schemaversion"] = json!(2);
+            published["detail"]["data"] = json!({"names": ["Ara"]});
+        });
+        assert_eq!(reason, Err("schemaversion is 2, but only 1 is known".to_owned()));
+    }
+
+    #[test]
+    fn an_event_that_the_bus_announced_as_another_is_refused() {
+        let reason = read_changed(|published| published["source"] = json!("madang.posts"));
+        assert_eq!(reason, Err("source is not that of the bus".to_owned()));
+        let reason = read_changed(|published| published["detail-type"] = json!("user.updated"));
+        assert_eq!(reason, Err("type is not the detail-type of the bus".to_owned()));
+    }
+
+    #[test]
+    fn a_reason_quotes_no_text_of_the_message() {
+        const MARKER: &str = "ara@example.com";
+        let at = |pointer: &'static str| {
+            read_changed(|published| *published.pointer_mut(pointer).unwrap() = json!(MARKER))
+        };
+        let attributes = [
+            "/detail",
+            "/time",
+            "/source",
+            "/detail-type",
+            "/detail/id",
+            "/detail/type",
+            "/detail/time",
+            "/detail/source",
+            "/detail/subject",
+            "/detail/sequence",
+            "/detail/specversion",
+            "/detail/schemaversion",
+            "/detail/data",
+            "/detail/data/id",
+        ];
+        for attribute in attributes {
+            let reason = at(attribute).unwrap_err();
+            assert!(!reason.contains("ara@"), "{attribute}: {reason}");
+        }
+        let mut message = SqsMessage::default();
+        message.body = Some(MARKER.to_owned());
+        assert!(!announced(&message).err().unwrap().contains("ara@"));
     }
 }

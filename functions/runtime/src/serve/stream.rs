@@ -10,10 +10,14 @@ use futures::FutureExt;
 use lambda_runtime::{Context, Diagnostic};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_dynamo::Item;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::Function;
-use crate::{deadline::Deadline, telemetry};
+use crate::{
+    deadline::Deadline,
+    error::{Unreadable, read_item, read_json},
+    telemetry,
+};
 
 /// The part of an invocation's time that is kept for its answer.
 const RESERVED_TIME: Duration = Duration::from_secs(1);
@@ -30,10 +34,10 @@ struct Batch {
 pub struct StreamRecord {
     /// The position in the stream, by which a failed record is reported.
     pub sequence_number: String,
-    /// The record as it came, for a person to read.
-    pub raw: String,
+    /// The record as it came.
+    raw: String,
     /// The item before the change and after it, each empty if there was none; or why the record cannot be read.
-    images: Result<(Item, Item), String>,
+    images: Result<(Item, Item), Unreadable>,
 }
 
 /// The position of a record of which nothing else can be read.
@@ -49,45 +53,65 @@ struct PositionInStream {
 }
 
 impl StreamRecord {
-    /// The change from one image to another. An image is empty if there was no item before, or is none afterwards.
-    pub fn new(sequence_number: impl Into<String>, old: impl Into<Item>, new: impl Into<Item>) -> Self {
-        let images = Ok((old.into(), new.into()));
-        Self { sequence_number: sequence_number.into(), raw: String::new(), images }
-    }
-
-    fn read(record: &RawValue) -> Self {
+    /// A record as Lambda delivers it.
+    pub fn read(record: &RawValue) -> Self {
         let raw = record.get().to_owned();
-        match serde_json::from_str::<EventRecord>(&raw) {
-            Ok(EventRecord { change, .. }) => {
-                let sequence_number = change.sequence_number.unwrap_or_default();
-                Self { raw, ..Self::new(sequence_number, change.old_image, change.new_image) }
-            }
+        let (sequence_number, images) = match read_json::<EventRecord>(raw.as_bytes()) {
+            Ok(EventRecord { change, .. }) => (
+                change.sequence_number.unwrap_or_default(),
+                Ok((change.old_image.into(), change.new_image.into())),
+            ),
             Err(error) => {
                 let position: Position = serde_json::from_str(&raw).unwrap_or_default();
-                let sequence_number = position.dynamodb.sequence_number;
-                Self { sequence_number, raw, images: Err(error.to_string()) }
+                (position.dynamodb.sequence_number, Err(error))
             }
-        }
+        };
+        Self { sequence_number, raw, images }
     }
 
     /// The item before the change, if there was one; an error if it does not have the attributes of `T`.
-    pub fn old_image<T: DeserializeOwned>(&self) -> Result<Option<T>, String> {
-        let (old, _) = self.images.as_ref()?;
+    pub fn old_image<T: DeserializeOwned>(&self) -> Result<Option<T>, Unreadable> {
+        let (old, _) = self.images.as_ref().map_err(Clone::clone)?;
         read_image(old)
     }
 
     /// The item after the change, if there is one; an error if it does not have the attributes of `T`.
-    pub fn new_image<T: DeserializeOwned>(&self) -> Result<Option<T>, String> {
-        let (_, new) = self.images.as_ref()?;
+    pub fn new_image<T: DeserializeOwned>(&self) -> Result<Option<T>, Unreadable> {
+        let (_, new) = self.images.as_ref().map_err(Clone::clone)?;
         read_image(new)
+    }
+
+    /// The record as it came, in JSON, without the old image, and with these attributes alone of the new one. It can be delivered again.
+    pub fn with_only(&self, attributes: &[&str]) -> String {
+        let mut record: Map<String, Value> = serde_json::from_str(&self.raw).unwrap_or_default();
+        record.retain(|name, _| OF_RECORD.contains(&name.as_str()));
+        if let Some(Value::Object(change)) = record.get_mut("dynamodb") {
+            // An image that is not an object has no attributes, and could be any text.
+            change.retain(|name, value| match name.as_str() {
+                "Keys" | "NewImage" => value.is_object(),
+                name => OF_CHANGE.contains(&name),
+            });
+            if let Some(Value::Object(image)) = change.get_mut("NewImage") {
+                image.retain(|name, _| attributes.contains(&name.as_str()));
+            }
+        } else {
+            record.remove("dynamodb");
+        }
+        Value::Object(record).to_string()
     }
 }
 
-fn read_image<T: DeserializeOwned>(image: &Item) -> Result<Option<T>, String> {
+/// What [`StreamRecord::with_only`] keeps of a record beside attributes of the item: what DynamoDB says about the change
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html>).
+const OF_RECORD: [&str; 7] =
+    ["awsRegion", "dynamodb", "eventID", "eventName", "eventSource", "eventSourceARN", "eventVersion"];
+const OF_CHANGE: [&str; 4] = ["ApproximateCreationDateTime", "SequenceNumber", "SizeBytes", "StreamViewType"];
+
+fn read_image<T: DeserializeOwned>(image: &Item) -> Result<Option<T>, Unreadable> {
     if image.is_empty() {
         return Ok(None);
     }
-    serde_dynamo::from_item(image.clone()).map(Some).map_err(|error| error.to_string())
+    read_item(image.clone()).map(Some)
 }
 
 /// A function that reads a stream.
@@ -113,7 +137,7 @@ where
     async fn handle(&self, event: &RawValue, context: &Context) -> Result<Box<RawValue>, Diagnostic> {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let failed = telemetry::invocation(context, telemetry::Kind::Consumer, "stream", None, async |unit| {
-            let batch: Batch = serde_json::from_str(event.get()).map_err(|error| {
+            let batch: Batch = read_json(event.get().as_bytes()).map_err(|error| {
                 unit.fail("Unreadable");
                 tracing::error!(cause = %error, "not a batch of a stream");
                 super::failed(&error)
@@ -156,11 +180,52 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_read_keeps_its_position_and_text_and_is_an_error() {
-        let unreadable = record(&json!({"outbox": {"X": "?"}}));
+    fn a_record_that_cannot_be_read_keeps_its_position_and_is_an_error_that_does_not_quote_it() {
+        let unreadable = record(&json!({"email": "ara@example.com", "outbox": {"X": "?"}}));
         assert_eq!(unreadable.sequence_number, "7");
-        assert!(unreadable.raw.contains(r#""X":"?""#), "{}", unreadable.raw);
-        assert!(unreadable.new_image::<Value>().is_err() && unreadable.old_image::<Value>().is_err());
+        assert!(unreadable.old_image::<Value>().is_err());
+        let error = unreadable.new_image::<Value>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("ara"), "{error}");
+    }
+
+    #[test]
+    fn an_image_that_does_not_fit_is_an_error_that_does_not_quote_it() {
+        #[derive(Debug, Deserialize)]
+        struct Expected {
+            #[serde(rename = "email")]
+            _email: u64,
+        }
+        let written = record(&json!({"email": {"S": "ara@example.com"}}));
+        let error = written.new_image::<Expected>().unwrap_err();
+        assert_eq!(error.to_string(), "Expected num at email");
+    }
+
+    #[test]
+    fn a_record_with_only_some_attributes_has_nothing_else_of_the_item() {
+        let keys = json!({"pk": {"S": "user#1"}});
+        let image = json!({"pk": {"S": "user#1"}, "email": {"S": "ara@example.com"}, "outbox": {"X": "?"}});
+        let change = json!({"SequenceNumber": "7", "Keys": keys, "NewImage": image, "OldImage": image});
+        let whole = json!({"eventName": "MODIFY", "dynamodb": change, "email": "ara@example.com"});
+        let reduced = StreamRecord::read(&to_raw_value(&whole).unwrap()).with_only(&["pk", "outbox"]);
+        let image = json!({"pk": {"S": "user#1"}, "outbox": {"X": "?"}});
+        let change = json!({"SequenceNumber": "7", "Keys": keys, "NewImage": image});
+        let expected = json!({"eventName": "MODIFY", "dynamodb": change});
+        assert_eq!(serde_json::from_str::<Value>(&reduced).unwrap(), expected);
+    }
+
+    #[test]
+    fn nothing_is_left_of_an_image_that_is_none_but_the_keys_and_the_position() {
+        for image in [json!("ara@example.com"), json!(["ara@example.com"])] {
+            let change = json!({"SequenceNumber": "7", "Keys": {"pk": {"S": "user#1"}}, "NewImage": image});
+            let record = to_raw_value(&json!({"dynamodb": change})).unwrap();
+            let reduced = StreamRecord::read(&record).with_only(&["pk", "outbox"]);
+            let change = json!({"SequenceNumber": "7", "Keys": {"pk": {"S": "user#1"}}});
+            assert_eq!(serde_json::from_str::<Value>(&reduced).unwrap(), json!({"dynamodb": change}));
+        }
+        for record in [json!("ara@example.com"), json!({"dynamodb": "ara@example.com"})] {
+            let reduced = StreamRecord::read(&to_raw_value(&record).unwrap()).with_only(&["pk"]);
+            assert_eq!(reduced, "{}");
+        }
     }
 
     #[test]

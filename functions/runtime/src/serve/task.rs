@@ -22,7 +22,7 @@ use super::faults::Fault;
 use super::{Function, RETRYABLE, UNAVAILABLE};
 use crate::{
     deadline::Deadline,
-    error::chain,
+    error::{chain, read_value},
     table,
     telemetry::{
         self, Kind, from_traceparent,
@@ -170,7 +170,7 @@ where
     H: AsyncFn(&S, &Task<I>) -> Result<O, StepError>,
 {
     async fn perform(&self, payload: Value, deadline: Deadline) -> Result<Value, StepError> {
-        let input = serde_json::from_value(payload).map_err(StepError::retryable)?;
+        let input = read_value(payload).map_err(StepError::retryable)?;
         let task = Task { input, deadline };
         let run = AssertUnwindSafe((self.handler)(&self.state, &task)).catch_unwind();
         let output = deadline.bound(run).await.map_err(StepError::unavailable)?;

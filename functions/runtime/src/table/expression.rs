@@ -65,7 +65,7 @@ impl Condition {
 
     /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
-        self.values.push((format!("{IF}{name}"), serde_dynamo::to_attribute_value(value)?));
+        self.values.push((format!("{IF}{name}"), object(value)?));
         Ok(self)
     }
 
@@ -123,7 +123,7 @@ impl Update {
 
     /// Gives `:name` a map or list as its value.
     pub fn object(mut self, name: &str, value: &impl Serialize) -> Result<Self, Error> {
-        self.values.push((format!("{TO}{name}"), serde_dynamo::to_attribute_value(value)?));
+        self.values.push((format!("{TO}{name}"), object(value)?));
         Ok(self)
     }
 
@@ -143,6 +143,11 @@ fn assignments(set: &Item) -> String {
 /// The values of attributes under their names in an expression.
 fn values(set: Item) -> impl Iterator<Item = (String, AttributeValue)> {
     set.into_iter().map(|(name, value)| (format!("{SET}{name}"), value))
+}
+
+/// A map or list as a value.
+fn object(value: &impl Serialize) -> Result<AttributeValue, Error> {
+    serde_dynamo::to_attribute_value(value).map_err(|error| Error::Broken(error.into()))
 }
 
 /// A value in an expression.

@@ -45,7 +45,13 @@ pub use self::{
     query::{Found, IndexEntry, List},
     transaction::{Transacted, Write},
 };
-use crate::{aws, deadline::TimedOut, environment, retry::Retries};
+use crate::{
+    aws,
+    deadline::TimedOut,
+    environment,
+    error::{Unreadable, read_item},
+    retry::Retries,
+};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -76,8 +82,8 @@ impl From<Error> for Problem {
     }
 }
 
-impl From<serde_dynamo::Error> for Error {
-    fn from(error: serde_dynamo::Error) -> Self {
+impl From<Unreadable> for Error {
+    fn from(error: Unreadable) -> Self {
         Self::Broken(error.into())
     }
 }
@@ -180,7 +186,7 @@ pub struct Items(HashMap<Key, Item>);
 impl Items {
     /// Takes the item under a key, if there is one.
     pub fn take<T: DeserializeOwned>(&mut self, key: &Key) -> Result<Option<T>, Error> {
-        Ok(self.0.remove(key).map(serde_dynamo::from_item).transpose()?)
+        Ok(self.0.remove(key).map(read_item).transpose()?)
     }
 }
 
@@ -209,7 +215,7 @@ impl Table {
             .send()
             .await
             .map_err(classify)?;
-        Ok(answer.item.map(serde_dynamo::from_item).transpose()?)
+        Ok(answer.item.map(read_item).transpose()?)
     }
 
     /// Reads items of any types.
@@ -239,7 +245,7 @@ impl Table {
         let request = self.client.batch_get_item().request_items(&self.name, wanted);
         let answer = request.send().await.map_err(classify)?;
         for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-            let key: Key = serde_dynamo::from_item(item.clone())?;
+            let key: Key = read_item(item.clone())?;
             found.insert(key, item);
         }
         let unprocessed = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.name));
@@ -312,14 +318,14 @@ impl Table {
             let error = match request.clone().customize().interceptor(write.attempts()).send().await {
                 Ok(answer) => {
                     let now = answer.attributes.unwrap_or_default();
-                    return Ok(Updated::Done(serde_dynamo::from_item(now)?));
+                    return Ok(Updated::Done(read_item(now)?));
                 }
                 Err(error) => error,
             };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(check)) => {
                     return match write.judge(check.item.clone())? {
-                        Judgement::Own(item) => Ok(Updated::Done(serde_dynamo::from_item(item)?)),
+                        Judgement::Own(item) => Ok(Updated::Done(read_item(item)?)),
                         Judgement::Refused(item) => present(item).map(Updated::ConditionFailed),
                     };
                 }
@@ -358,7 +364,7 @@ impl Table {
 
 /// An item without its null attributes: DynamoDB accepts no null in a key of an index.
 fn to_item(item: &impl Serialize) -> Result<Item, Error> {
-    let mut item: Item = serde_dynamo::to_item(item)?;
+    let mut item: Item = serde_dynamo::to_item(item).map_err(|error| Error::Broken(error.into()))?;
     item.retain(|_, value| !matches!(value, AttributeValue::Null(_)));
     Ok(item)
 }
@@ -378,7 +384,7 @@ fn written<T: DeserializeOwned>(write: &OwnWrite, item: Option<Item>) -> Result<
 
 /// The present item, which DynamoDB returns if a condition failed.
 fn present<T: DeserializeOwned>(item: Option<Item>) -> Result<Option<T>, Error> {
-    Ok(item.map(serde_dynamo::from_item).transpose()?)
+    Ok(item.map(read_item).transpose()?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use kernel::page::{Page, PageRequest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{Error, Item, Key, Table, classify};
+use crate::error::read_item;
 
 /// A whole list: the items of one partition of an index, in the order of its sort key.
 #[derive(Clone, Debug)]
@@ -119,7 +120,7 @@ impl Table {
             .map_err(classify)?;
         let items = answer.items.unwrap_or_default().into_iter().map(|item| {
             let position = position(list, &item)?;
-            Ok((position, serde_dynamo::from_item(item)?))
+            Ok((position, read_item(item)?))
         });
         let items = items.collect::<Result<_, Error>>()?;
         Ok(Found::new(items, answer.last_evaluated_key.is_some()).limit(limit as usize))

@@ -117,6 +117,29 @@ async fn a_registration_delivered_twenty_times_sends_one_welcome() {
 }
 
 #[tokio::test]
+async fn a_welcome_and_a_comment_that_arrive_late_have_the_time_of_their_events_and_are_listed_by_it() {
+    let system = System::connect().await;
+    let newcomer = system.sign_up().await;
+    let ago = |seconds: i64| json!(Timestamp::now().plus_seconds(-seconds));
+    let mut created = named("user.created", newcomer.id, 1, "Ara");
+    created["time"] = ago(7200);
+    let comment = Uuid::now_v7();
+    let data = json!({"id": comment, "post_id": Uuid::now_v7(), "post_author_id": newcomer.id,
+                      "author_id": Uuid::now_v7(), "author_name": "Bada", "excerpt": "Late."});
+    let mut commented = event("comment.created", comment, 1, &data);
+    commented["time"] = ago(3600);
+    // The later one arrives first.
+    system.publish(&commented).await;
+    system.wait_until_consumed("notifications-on-comment", &commented, 1).await;
+    system.publish(&created).await;
+    system.wait_until_consumed("notifications-on-user", &created, 1).await;
+    let items = newcomer.get("/notifications").await.body["items"].clone();
+    let listed: Vec<_> =
+        items.as_array().unwrap().iter().map(|item| (&item["type"], &item["created_at"])).collect();
+    assert_eq!(listed, [(&json!("comment"), &commented["time"]), (&json!("welcome"), &created["time"])]);
+}
+
+#[tokio::test]
 async fn a_late_event_does_not_restore_an_old_name() {
     let system = System::connect().await;
     let ara = system.registered("Ara").await;

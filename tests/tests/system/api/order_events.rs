@@ -346,6 +346,129 @@ async fn an_order_event_delivered_twenty_times_sends_one_notification() {
     assert_eq!(buyer.get("/notifications").await.body["unread_count"], 2);
 }
 
+/// An event about an order of this buyer at this time.
+fn order_event(buyer: &Person, kind: &str, order: Uuid, sequence: u64, time: Timestamp) -> Value {
+    let mut event = event(kind, order, sequence, &json!({"id": order, "buyer_id": buyer.id}));
+    event["time"] = json!(time);
+    event
+}
+
+/// The types of someone's notifications, in the order in which the API lists them.
+async fn listed(buyer: &Person, path: &str) -> Vec<String> {
+    let items = buyer.get(path).await.body["items"].clone();
+    items.as_array().unwrap().iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_event_that_arrives_late_is_told_with_its_time_and_at_its_place() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.wait_for_welcome().await;
+    let hour_ago = Timestamp::now().plus_seconds(-3600);
+    let confirmed = order_event(&buyer, "order.confirmed", Uuid::now_v7(), 2, Timestamp::now());
+    let placed = order_event(&buyer, "order.placed", Uuid::now_v7(), 1, hour_ago);
+    for event in [&confirmed, &placed] {
+        system.publish(event).await;
+        assert_eq!(system.wait_until_consumed("notifications-on-order", event, 1).await, ["applied"]);
+    }
+    for path in ["/notifications", "/notifications?unread=true"] {
+        assert_eq!(listed(&buyer, path).await, ["order_confirmed", "welcome", "order_placed"], "{path}");
+    }
+    for (kind, event) in [("order_confirmed", confirmed), ("order_placed", placed)] {
+        assert_eq!(buyer.notifications(kind).await[0]["created_at"], event["time"], "{kind}");
+    }
+    assert_eq!(buyer.get("/notifications").await.body["unread_count"], 3);
+}
+
+#[tokio::test]
+async fn what_arrives_after_everything_was_marked_as_read_is_unread() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.wait_for_welcome().await;
+    let placed = order_event(&buyer, "order.placed", Uuid::now_v7(), 1, Timestamp::now());
+    buyer.request(Method::POST, "/notifications/read-all").send().await.is(204, &Value::Null);
+    assert_eq!(buyer.get("/notifications").await.body["unread_count"], 0);
+    system.publish(&placed).await;
+    assert_eq!(system.wait_until_consumed("notifications-on-order", &placed, 1).await, ["applied"]);
+
+    assert_eq!(buyer.get("/notifications").await.body["unread_count"], 1);
+    let unread = buyer.get("/notifications?unread=true").await.body["items"].clone();
+    assert_eq!(unread.as_array().unwrap().len(), 1, "{unread}");
+    assert_eq!((&unread[0]["type"], &unread[0]["created_at"]), (&json!("order_placed"), &placed["time"]));
+    buyer.request(Method::POST, "/notifications/read-all").send().await.is(204, &Value::Null);
+    assert_eq!(buyer.get("/notifications").await.body["unread_count"], 0);
+}
+
+#[tokio::test]
+async fn an_older_event_about_an_order_is_neither_told_nor_mailed_after_a_newer_one() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.wait_for_welcome().await;
+    let wants_mail = buyer.request(Method::PUT, "/notifications/preferences").if_match(0);
+    wants_mail.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
+    // The subject of such a mail, by another order.
+    let placed = order_event(&buyer, "order.placed", Uuid::now_v7(), 1, Timestamp::now());
+    system.publish(&placed).await;
+    let subject = notified_of(&buyer, "order_placed").await;
+    eventually("its mail is sent", async || system.mails(&buyer.email, &subject).await.pop()).await;
+
+    let order = Uuid::now_v7();
+    let now = Timestamp::now();
+    let cancelled = order_event(&buyer, "order.cancelled", order, 2, now);
+    system.publish(&cancelled).await;
+    let cancellation = notified_of(&buyer, "order_cancelled").await;
+    // By its time it is older or, because a clock is wrong, newer.
+    for time in [now.plus_seconds(-60), Timestamp::now()] {
+        let late = order_event(&buyer, "order.placed", order, 1, time);
+        system.publish(&late).await;
+        assert_eq!(system.wait_until_consumed("notifications-on-order", &late, 1).await, ["already applied"]);
+    }
+    assert_eq!(listed(&buyer, "/notifications").await, ["order_cancelled", "order_placed", "welcome"]);
+    eventually("the cancellation is mailed", async || system.mails(&buyer.email, &cancellation).await.pop())
+        .await;
+    system.wait_until_drained("notifications-email").await;
+    assert_eq!(system.mails(&buyer.email, &subject).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mail_that_had_to_wait_is_not_sent_after_later_news() {
+    let system = System::connect().await;
+    let buyer = system.registered("Ara").await;
+    buyer.wait_for_welcome().await;
+    let order = Uuid::now_v7();
+    let placed = order_event(&buyer, "order.placed", order, 1, Timestamp::now());
+    let cancelled = order_event(&buyer, "order.cancelled", order, 2, Timestamp::now());
+    for (event, kind) in [(&placed, "order_placed"), (&cancelled, "order_cancelled")] {
+        system.publish(event).await;
+        notified_of(&buyer, kind).await;
+    }
+    // Mail is off so far. So it is as if both mails waited.
+    system.wait_until_drained("notifications-email").await;
+    let wants_mail = buyer.request(Method::PUT, "/notifications/preferences").if_match(0);
+    wants_mail.json(&json!({"email": true})).send().await.is(200, &json!({"email": true}));
+    for kind in ["order_placed", "order_cancelled"] {
+        let notification = buyer.notifications(kind).await.remove(0);
+        let data = json!({"id": notification["id"], "user_id": buyer.id, "type": kind});
+        let id = notification["id"].as_str().unwrap().parse().unwrap();
+        system.publish(&event("notification.created", id, 1, &data)).await;
+        let subject = notification["subject"].as_str().unwrap();
+        if kind == "order_cancelled" {
+            eventually("the later one is mailed", async || system.mails(&buyer.email, subject).await.pop())
+                .await;
+        } else {
+            system.wait_until_drained("notifications-email").await;
+            assert_eq!(system.mails(&buyer.email, subject).await, Vec::<Value>::new());
+        }
+    }
+}
+
+/// Waits for a notification of this type, and returns its subject.
+async fn notified_of(buyer: &Person, kind: &str) -> String {
+    let notification =
+        eventually(&format!("{kind} arrives"), async || buyer.notifications(kind).await.pop()).await;
+    notification["subject"].as_str().unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn a_deleted_user_gets_no_notifications_about_orders() {
     let system = System::connect().await;

@@ -126,12 +126,13 @@ async fn publishing_stops_at_the_first_chunk_with_an_entry_that_still_fails() {
 }
 
 #[tokio::test]
-async fn an_entry_that_the_bus_will_never_accept_is_set_aside_whole_with_its_reason_and_holds_up_no_other() {
+async fn an_event_that_the_bus_will_never_accept_is_set_aside_with_its_reason_and_nothing_else_of_its_item() {
     let system = System::connect().await;
     let proxy = Proxy::start(&system).await;
     with_relay(&system, &proxy, async |relay| {
         for code in PERMANENT {
-            let (batch, [first, second, third]) = three_records();
+            let (mut batch, [first, second, third]) = three_records();
+            batch["Records"][1]["dynamodb"]["NewImage"]["email"] = json!({"S": "ara@example.com"});
             let before = attempts(&proxy).len();
             proxy.refuse(move |call| {
                 Some(Refusal::entries_because(call, code, |entry| id(entry) == json!(second)))
@@ -142,6 +143,11 @@ async fn an_entry_that_the_bus_will_never_accept_is_set_aside_whole_with_its_rea
             let reason = letter.message_attributes.unwrap()["reason"].string_value.clone().unwrap();
             assert!(reason.contains(code), "{reason}");
             let item: Value = serde_json::from_str(&letter.body.unwrap()).unwrap();
+            assert_eq!(
+                item.as_object().unwrap().keys().collect::<Vec<_>>(),
+                ["outbox", "pk", "sk"],
+                "{item}"
+            );
             assert!(item["pk"].as_str().unwrap().starts_with("post#"), "{item}");
             let event = ["id", "type", "source"].map(|name| item["outbox"][name].clone());
             assert_eq!(event, [json!(second), json!("post.created"), json!("madang.posts")]);

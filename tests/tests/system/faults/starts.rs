@@ -43,7 +43,8 @@ async fn a_step_that_cannot_start_fails_as_unavailable_and_a_consumer_keeps_its_
         assert!(failed.log.contains(r#""message":"could not start""#), "{}", failed.log);
     })
     .await;
-    let created = event("user.created", Uuid::now_v7(), 1, &json!({"id": Uuid::now_v7(), "name": "Ara"}));
+    let id = Uuid::now_v7();
+    let created = event("user.created", id, 1, &json!({"id": id, "name": "Ara"}));
     with_copy(&system, "orders-on-user", without("TABLE"), async |copy| {
         // The invocation fails as a whole, so that the queue delivers all of its messages again.
         let failed = copy.fails(&batch("orders-on-user", &[created])).await;

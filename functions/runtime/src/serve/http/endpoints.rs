@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     deadline::Deadline,
-    error::chain,
+    error::{chain, read_json},
     serve::{self, Function},
     telemetry::{
         self, Kind, Unit, XRAY_HEADER, from_xray_header,
@@ -118,7 +118,7 @@ impl<S: 'static> Endpoints<S> {
         let function = context.env_config.function_name.clone();
         telemetry::invocation(context, Kind::Server, &format!("RPC {function}"), None, async |unit| {
             let start = Instant::now();
-            let result = match serde_json::from_str(event.get()) {
+            let result = match read_json(event.get().as_bytes()) {
                 Ok(input) => within(deadline, call(Rc::clone(&self.state), input)).await,
                 Err(error) => Err(Problem::internal(error)),
             };

@@ -11,17 +11,18 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::error::read_json;
+
 /// Whether an event is an HTTP request, well-formed or not.
 pub(crate) fn is_request(event: &RawValue) -> bool {
-    let fields = serde_json::from_str::<HashMap<String, &RawValue>>(event.get());
-    fields.is_ok_and(|fields| fields.contains_key("requestContext"))
+    serde_json::from_str::<HashMap<String, &RawValue>>(event.get())
+        .is_ok_and(|fields| fields.contains_key("requestContext"))
 }
 
 /// Reads an event; 400 if it is not a request.
 pub(super) fn read(event: &RawValue) -> Result<Box<ApiGatewayV2httpRequest>, Problem> {
-    serde_json::from_str(event.get()).map_err(|error| Problem {
-        // Not its text, which could quote the request.
-        cause: Some(format!("{:?} error in the event, column {}", error.classify(), error.column()).into()),
+    read_json(event.get().as_bytes()).map_err(|error| Problem {
+        cause: Some(error.into()),
         ..Problem::new(Kind::Unreadable, "the request is malformed: check its headers")
     })
 }
