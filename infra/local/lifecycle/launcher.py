@@ -1,4 +1,6 @@
-"""Starts MiniStack with patches for seven of its faults.
+"""Starts MiniStack behind a door that web pages cannot pass, with patches for seven of its faults.
+
+The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API.
 
 - Nagle's algorithm is disabled in its Runtime API server. A warm invocation takes 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack stores the position of each reader, but not the records. After a
@@ -31,9 +33,13 @@ from types import FunctionType
 
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
-from ministack.app import main  # noqa: E402  (Nagle's algorithm has to be disabled before this import)
+from ministack import app as emulator  # noqa: E402  (Nagle's algorithm has to be disabled before this import)
 from ministack.core import lambda_runtime  # noqa: E402
 from ministack.services import dynamodb, lambda_svc, servicediscovery, stepfunctions  # noqa: E402
+
+# Python runs isolated (-I), so the repository has to be named. It comes last, so that it hides no package.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+from infra.local import door  # noqa: E402
 
 # Maximum seconds to wait for the log lines of an invocation.
 READ_TIMEOUT = 5
@@ -211,4 +217,6 @@ redrive_executions()
 propagate_traces()
 filter_services()
 read_complete_logs()
-main()
+door.guard_http_servers()
+emulator.app = door.guard(emulator.app)
+emulator.main()
