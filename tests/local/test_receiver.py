@@ -1,7 +1,6 @@
 import base64
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from spans import SERVER, new_trace_id, span
+from wire import ask, free_port, raw
 
 from infra.local.traces import otlp
 
@@ -31,29 +31,12 @@ BODY_OF_421 = (
 )
 
 
-def ask(receiver, path, **headers):
-    """The status, headers and body of the answer to a GET request."""
-    connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=5)
-    with contextlib.closing(connection):
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read().decode()
-
-
-def raw(receiver, request):
-    """Everything that the receiver answers to these bytes."""
-    with socket.create_connection(("127.0.0.1", receiver.port), timeout=15) as connection:
-        connection.sendall(request)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
 class Receiver:
     def __init__(self, file):
         self.file = file
 
     def __enter__(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, "-m", "infra.local.traces.receiver", "127.0.0.1", str(self.port), str(self.file)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         eventually(lambda: self.numbers() is not None)
@@ -228,16 +211,16 @@ def test_the_page_runs_nothing_but_its_own_script(receiver):
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost."])
 def test_a_dns_rebinding_attack_reads_nothing(shared, host):
-    status, _, body = ask(shared, "/api/traces", Host=host.format(port=shared.port))
+    status, _, body = ask(shared.port, "/api/traces", Host=host.format(port=shared.port))
     assert (status, body) == (421, BODY_OF_421)
 
 
 def test_this_machines_names_are_answered(shared):
     for host in ("127.0.0.1", f"127.0.0.1:{shared.port}", "localhost", f"localhost:{shared.port}", "[::1]"):
-        assert ask(shared, "/api/traces", Host=host)[0] == 200, host
+        assert ask(shared.port, "/api/traces", Host=host)[0] == 200, host
 
 
-@pytest.mark.parametrize("path", ["/", "/api/traces", "/api/traces/00", "/api/shared", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/api/traces", "/api/traces/00", "/api/receiver", "/nothing"])
 @pytest.mark.parametrize(
     "headers",
     [
@@ -253,7 +236,7 @@ def test_this_machines_names_are_answered(shared):
 )
 def test_a_page_of_another_site_reads_nothing(shared, path, headers):
     status, answered, body = ask(
-        shared, path, **{name: value.format(port=shared.port) for name, value in headers.items()}
+        shared.port, path, **{name: value.format(port=shared.port) for name, value in headers.items()}
     )
     assert (status, answered["content-type"]) == (403, "text/plain; charset=utf-8")
     assert body == (
@@ -264,12 +247,12 @@ def test_a_page_of_another_site_reads_nothing(shared, path, headers):
 @pytest.mark.parametrize("site", ["same-origin", "none"])
 def test_the_page_itself_and_a_typed_address_are_answered(shared, site):
     own = f"http://127.0.0.1:{shared.port}"
-    assert ask(shared, "/api/traces", **{"Sec-Fetch-Site": site, "Origin": own, "Referer": f"{own}/"})[0] == 200
+    assert ask(shared.port, "/api/traces", **{"Sec-Fetch-Site": site, "Origin": own, "Referer": f"{own}/"})[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/api/traces", "/nothing", "/api/traces?limit=x"])
 def test_no_answer_is_stored_or_taken_for_another_type(shared, path):
-    _, headers, _ = ask(shared, path)
+    _, headers, _ = ask(shared.port, path)
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["content-security-policy"].startswith("default-src 'none'")
@@ -284,7 +267,7 @@ def test_an_unsupported_method_a_body_or_garbage_closes_the_connection(shared):
         ("GET /\r\n\r\n", 421),
         ("one two three four\r\n\r\n", 400),
     ):
-        answer = raw(shared, request.encode())
+        answer = raw(shared.port, request.encode())
         assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
         assert b"\r\nx-content-type-options: nosniff\r\n" in answer and b"\r\nconnection: close\r\n" in answer
 
@@ -292,7 +275,7 @@ def test_an_unsupported_method_a_body_or_garbage_closes_the_connection(shared):
 def test_a_request_that_is_too_large_is_refused(shared):
     for request in (b"GET /" + b"x" * 20_000, b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 3_000):
         # Without the rest of the request, so that no unread byte makes the system drop the answer.
-        assert raw(shared, request[: 16 * 1024]).startswith(b"HTTP/1.1 431 ")
+        assert raw(shared.port, request[: 16 * 1024]).startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_client_that_sends_too_slowly_is_disconnected(shared):

@@ -1,6 +1,7 @@
 """Starts MiniStack behind a door that web pages cannot pass, with patches for seven of its faults.
 
-The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API.
+The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API. Files
+are written for their owner only.
 
 - Nagle's algorithm is disabled in its Runtime API server. A warm invocation takes 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack stores the position of each reader, but not the records. After a
@@ -22,6 +23,7 @@ The door is infra/local/door.py. It is in front of the port of the AWS APIs and 
 import contextvars
 import copy
 import json
+import os
 import queue
 import socketserver
 import sys
@@ -187,6 +189,16 @@ def filter_services() -> None:
     servicediscovery._list_services = list_services
 
 
+def keep_files_private() -> None:
+    """Makes the code of functions executable for the owner only, like everything else that is written."""
+    change = os.chmod
+
+    def change_for_owner(path, mode, **named):
+        change(path, mode & 0o700, **named)
+
+    os.chmod = change_for_owner
+
+
 def read_complete_logs() -> None:
     original = lambda_runtime.ProvidedWorker._drain_stderr_bounded
 
@@ -217,6 +229,7 @@ redrive_executions()
 propagate_traces()
 filter_services()
 read_complete_logs()
+keep_files_private()
 door.guard_http_servers()
 emulator.app = door.guard(emulator.app)
 emulator.main()
