@@ -79,6 +79,18 @@ def refuse_browsers(target: str, headers: Headers) -> Refusal | None:
     return None
 
 
+def refuse_at_watch(target: str, headers: Headers, api: re.Pattern[str]) -> Refusal | None:
+    """The rule of the port of `make watch`: browsers reach the API's paths and nothing else."""
+    if refusal := _refuse_target(target) or _refuse_host(headers):
+        return refusal
+    if not _is_from_browser(headers):
+        return None
+    path, _, query = target.partition("?")
+    if api.fullmatch(path):
+        return _refuse_signature(query, headers)
+    return Refusal(HTTPStatus.FORBIDDEN, "This port answers browsers only at the paths of the API, such as /posts.")
+
+
 def refuse_other_sites(target: str, headers: Headers) -> Refusal | None:
     """The rule of a port that serves a page: it answers that page, tools, and an address that was typed."""
     if refusal := _refuse_target(target) or _refuse_host(headers):
@@ -191,12 +203,13 @@ async def _answer(scope: Scope, receive: Receive, send: Send, refusal: Refusal) 
         await receive()  # the request to connect
         prefix = "websocket.http"
     body = f"{refusal.text}\n".encode()
-    headers = [(name.encode(), value.encode()) for name, value in _answer_headers(body)]
+    headers = [(name.encode(), value.encode()) for name, value in answer_headers(body)]
     await send({"type": f"{prefix}.response.start", "status": int(refusal.status), "headers": headers})
     await send({"type": f"{prefix}.response.body", "body": body})
 
 
-def _answer_headers(body: bytes) -> list[tuple[str, str]]:
+def answer_headers(body: bytes) -> list[tuple[str, str]]:
+    """The headers of a refusal with this body."""
     return [
         ("content-type", "text/plain; charset=utf-8"),
         ("content-length", str(len(body))),
@@ -225,7 +238,7 @@ def send_refusal(handler: http.server.BaseHTTPRequestHandler, refusal: Refusal) 
     """Sends a refusal from a server that is based on `http.server`, and closes the connection."""
     body = f"{refusal.text}\n".encode()
     handler.send_response(refusal.status)
-    for name, value in _answer_headers(body):
+    for name, value in answer_headers(body):
         handler.send_header(name, value)
     handler.send_header("connection", "close")  # because the request's body is not read
     handler.end_headers()
