@@ -12,6 +12,7 @@ import zipfile
 
 import boto3
 import botocore.session
+import psutil
 import pytest
 import requests
 from botocore.auth import SigV4QueryAuth
@@ -68,8 +69,8 @@ FOREIGN_HOSTS = [
 
 
 class Cloud:
-    def __init__(self, port, folder):
-        self.port, self.folder = port, folder
+    def __init__(self, port, process):
+        self.port, self.process = port, process
         self.url = f"http://127.0.0.1:{port}"
 
     def client(self, service):
@@ -117,7 +118,7 @@ def start(port, folder):
 def aws(tmp_path_factory):
     port, folder = free_port(), tmp_path_factory.mktemp("cloud")
     process = start(port, folder)
-    yield Cloud(port, folder)
+    yield Cloud(port, process.pid)
     process.terminate()
     assert process.wait(PATIENCE) == 0
 
@@ -433,13 +434,27 @@ def test_a_page_takes_no_events_from_the_runtime_api(aws, invoke, headers):
     assert int(invoke()["address"].rpartition(":")[2]) == port, "the function has to run on"
 
 
+def test_every_port_that_the_emulator_opens_is_on_the_loopback_interface_and_has_the_door(aws, invoke):
+    invoke()
+    listening = [
+        connection.laddr
+        for connection in psutil.Process(aws.process).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 1
+    assert {address for address, _ in listening} == {"127.0.0.1"}
+    for _, port in listening:
+        assert ask(port, "/2018-06-01/runtime/invocation/next", Host="evil.example")[0] == 421
+        assert ask(port, "/2018-06-01/runtime/invocation/next", Origin=EVIL)[0] == 403
+
+
 # ---- what is stored
 
 
 def test_everything_that_the_emulator_writes_is_for_its_owner_only(tmp_path):
     port = free_port()
     process = start(port, tmp_path)
-    own = Cloud(port, tmp_path)
+    own = Cloud(port, process.pid)
     own.client("s3").create_bucket(Bucket="private")
     own.client("s3").put_object(Bucket="private", Key="a/b", Body=b"x")
     own.client("cognito-idp").create_user_pool(PoolName="pool")
