@@ -12,7 +12,8 @@ given = $(if $(filter command,$(origin $(1))),$(value $(1)))
 $(foreach name,$(GIVEN),$(eval export WANTED_$(name) := $$(call given,$(name))))
 
 build: bootstrap ## Build every function for AWS (arm64)
-	@.local/venv/bin/python -m pip install -q --disable-pip-version-check -r infra/local/requirements/build.txt
+	@umask 077 && .local/venv/bin/python -m pip install -q --require-hashes --no-deps --only-binary :all: \
+		--disable-pip-version-check -r infra/local/requirements/build.txt && chmod -R go= .local/venv
 	PATH="$(CURDIR)/.local/venv/bin:$$PATH" cargo lambda build --release --arm64 --output-format zip --workspace --exclude system-tests
 
 up: bootstrap ## Build, start the local cloud and deploy the stacks that have changed

@@ -71,6 +71,8 @@ def client(service: str) -> Any:
     return boto3.client(service)
 
 
+# What a command and its child processes write is for the owner only: pool keys, passwords and mails are among it.
+os.umask(0o077)
 # So that boto3 in this process, and every program that it starts, reaches only the local cloud.
 os.environ.update(environment())
 for name in [name for name in os.environ if name.startswith("AWS_") and name not in AWS_ENVIRONMENT]:

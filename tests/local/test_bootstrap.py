@@ -1,5 +1,6 @@
 """infra/local/bootstrap on machines that lack something. Stub programs stand for the real ones."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 # Programs that every machine has.
-SYSTEM = ("awk", "bash", "cat", "cksum", "cp", "df", "dirname", "mkdir", "rm", "sed", "sh", "sleep", "tail", "uname")
+SYSTEM = ("awk", "bash", "cat", "chmod", "cksum", "cp", "df", "dirname", "find", "mkdir", "rm", "sed", "sh", "sleep")
+SYSTEM += ("tail", "uname")
 RUST = {"cargo": "exit 0", "rustc": "echo 'rustc 1.95.0 (f2d3ce0bd 2026-03-21)'", "cc": "exit 0"}
 # A stub of Python: it accepts the version check, creates virtual environments with itself as their Python, and accepts
 # pip commands.
@@ -52,6 +54,7 @@ def machine(tmp_path):
             text=True,
             timeout=60,
             check=False,
+            umask=0o022,
         )
 
     return run
@@ -108,6 +111,40 @@ def test_a_failed_installation_names_its_log_and_leaves_nothing_half_installed(m
     left = {path.name for path in (tmp_path / ".local").iterdir()}
     assert left.isdisjoint({"venv", "sam", "check", "installing"})
     assert machine("check", has=RUST | {"python3": PYTHON}).returncode == 0, "the next run has to install everything"
+
+
+def others_may(folder):
+    """The files and folders that anyone but their owner may read, write or run."""
+    paths = [path for path in (folder, *folder.rglob("*")) if not path.is_symlink()]
+    return {str(path.relative_to(folder)) for path in paths if path.stat().st_mode & 0o077}
+
+
+# pip makes programs executable for everyone, whatever the umask is.
+OPEN_PIP = PYTHON.replace("esac", '*"-m pip"*) echo >"$(dirname "$0")/tool"; chmod 755 "$(dirname "$0")/tool" ;;\nesac')
+
+
+def test_everything_that_is_installed_is_for_its_owner_only(machine, tmp_path):
+    done = machine("check", has=RUST | {"python3": OPEN_PIP})
+    assert done.returncode == 0, done.stderr
+    assert others_may(tmp_path / ".local") == set()
+    for tool in (tmp_path / ".local").glob("*/bin/*"):
+        assert os.access(tool, os.X_OK), tool
+    assert (tmp_path / ".local/check/bin/tool").exists()
+
+
+def test_a_folder_that_others_can_read_is_corrected(machine, tmp_path):
+    local = tmp_path / ".local"
+    (local / "state").mkdir(parents=True)
+    (local / "state/cognito.json").write_text("{}")
+    (local / "state/tool").touch(mode=0o755)
+    (local / "link").symlink_to(tmp_path / "Cargo.toml")
+    for path, mode in ((local, 0o755), (local / "state", 0o777), (local / "state/cognito.json", 0o644)):
+        path.chmod(mode)
+    before = (tmp_path / "Cargo.toml").stat().st_mode
+    assert machine(has=RUST | {"python3": PYTHON}).returncode == 0
+    assert others_may(local) == set()
+    assert os.access(local / "state/tool", os.X_OK)
+    assert (tmp_path / "Cargo.toml").stat().st_mode == before, "a link does not lead out of the folder"
 
 
 def test_an_unknown_argument_is_refused(machine):

@@ -79,7 +79,8 @@ def test_tests_are_counted_from_the_output_of_cargo_and_pytest(capsys):
     assert "\n10 passed, 1 failed\n" in capsys.readouterr().out
 
 
-def test_a_step_is_skipped_for_the_known_reason_and_fails_for_any_other():
+def test_a_step_is_skipped_for_the_known_reason_and_fails_for_any_other(monkeypatch):
+    monkeypatch.delenv("MADANG_CONNECTED", raising=False)
     skip_if = ("no database", "no database is reachable")
     ended = run(
         (
@@ -89,6 +90,12 @@ def test_a_step_is_skipped_for_the_known_reason_and_fails_for_any_other():
     )
     assert ended["offline"] == "skipped: no database is reachable"
     assert ended["online"] == "failed"
+
+
+def test_no_step_is_skipped_on_a_machine_that_is_connected(monkeypatch):
+    monkeypatch.setenv("MADANG_CONNECTED", "1")
+    step = Step("online", python('print("no database"); exit(1)'), skip_if=("no database", "no database is reachable"))
+    assert run(((step,),))["online"] == "failed"
 
 
 def test_skipped_tests_are_reported_with_their_reason():

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from spans import SERVER, new_trace_id, span
+from wire import ask, free_port, raw
 
 from infra.local.traces import otlp
 
@@ -24,13 +25,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20
 
 
+BODY_OF_421 = (
+    "This machine answers only to its own name: send one Host header with 127.0.0.1, localhost or "
+    "<id>.execute-api.localhost.\n"
+)
+
+
 class Receiver:
     def __init__(self, file):
         self.file = file
 
     def __enter__(self):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, "-m", "infra.local.traces.receiver", "127.0.0.1", str(self.port), str(self.file)]
         self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
         eventually(lambda: self.numbers() is not None)
@@ -79,6 +85,13 @@ def eventually(holds):
 @pytest.fixture
 def receiver(tmp_path):
     with Receiver(tmp_path / "traces" / "spans.sqlite3") as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One receiver for the tests that send no spans."""
+    with Receiver(tmp_path_factory.mktemp("traces") / "spans.sqlite3") as receiver:
         yield receiver
 
 
@@ -196,14 +209,100 @@ def test_the_page_runs_nothing_but_its_own_script(receiver):
     assert "innerHTML" not in page
 
 
-def test_a_dns_rebinding_attack_reads_nothing(receiver):
-    for host, status in (("localhost", 200), ("evil.example", 421), (f"evil.example:{receiver.port}", 421)):
-        request = urllib.request.Request(f"http://127.0.0.1:{receiver.port}/api/traces", headers={"Host": host})
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                assert answer.status == status, host
-        except urllib.error.HTTPError as refused:
-            assert (refused.code, b"items" in refused.read()) == (status, False), host
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example", "localhost."])
+def test_a_dns_rebinding_attack_reads_nothing(shared, host):
+    status, _, body = ask(shared.port, "/api/traces", Host=host.format(port=shared.port))
+    assert (status, body) == (421, BODY_OF_421)
+
+
+def test_this_machines_names_are_answered(shared):
+    for host in ("127.0.0.1", f"127.0.0.1:{shared.port}", "localhost", f"localhost:{shared.port}", "[::1]"):
+        assert ask(shared.port, "/api/traces", Host=host)[0] == 200, host
+
+
+@pytest.mark.parametrize("path", ["/", "/api/traces", "/api/traces/00", "/api/receiver", "/nothing"])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Referer": "https://evil.example/"},
+        {"Referer": "http://127.0.0.1:{port}.evil.example/"},
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_reads_nothing(shared, path, headers):
+    status, answered, body = ask(
+        shared.port, path, **{name: value.format(port=shared.port) for name, value in headers.items()}
+    )
+    assert (status, answered["content-type"]) == (403, "text/plain; charset=utf-8")
+    assert body == (
+        f"Another page asked for this. To see it, type the address into the browser: http://127.0.0.1:{shared.port}/\n"
+    )
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_page_itself_and_a_typed_address_are_answered(shared, site):
+    own = f"http://127.0.0.1:{shared.port}"
+    assert ask(shared.port, "/api/traces", **{"Sec-Fetch-Site": site, "Origin": own, "Referer": f"{own}/"})[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/api/traces", "/nothing", "/api/traces?limit=x"])
+def test_no_answer_is_stored_or_taken_for_another_type(shared, path):
+    _, headers, _ = ask(shared.port, path)
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_an_unsupported_method_a_body_or_garbage_closes_the_connection(shared):
+    own = f"Host: 127.0.0.1:{shared.port}\r\n"
+    for request, status in (
+        (f"POST / HTTP/1.1\r\n{own}\r\n", 501),
+        (f"GET / HTTP/1.1\r\n{own}Content-Length: 4\r\n\r\nGET ", 413),
+        (f"GET / HTTP/1.1\r\n{own}Transfer-Encoding: chunked\r\n\r\n", 413),
+        ("GET /\r\n\r\n", 421),
+        ("one two three four\r\n\r\n", 400),
+    ):
+        answer = raw(shared.port, request.encode())
+        assert answer.startswith(f"HTTP/1.1 {status} ".encode()), answer
+        assert b"\r\nx-content-type-options: nosniff\r\n" in answer and b"\r\nconnection: close\r\n" in answer
+
+
+def test_a_request_that_is_too_large_is_refused(shared):
+    for request in (b"GET /" + b"x" * 20_000, b"GET / HTTP/1.1\r\n" + b"X-A: b\r\n" * 3_000):
+        # Without the rest of the request, so that no unread byte makes the system drop the answer.
+        assert raw(shared.port, request[: 16 * 1024]).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_client_that_sends_too_slowly_is_disconnected(shared):
+    """The client sends a byte now and then, which a time-out of the socket would allow for ever."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", shared.port)) as connection:
+        connection.settimeout(0.2)
+        while time.monotonic() - began < PATIENCE:
+            try:
+                connection.send(b"x")
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_connections_are_limited_and_others_are_served_when_they_end(shared):
+    with contextlib.ExitStack() as opened:
+        for _ in range(64):
+            opened.enter_context(socket.create_connection(("127.0.0.1", shared.port)))
+        with socket.create_connection(("127.0.0.1", shared.port)) as connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            assert connection.recv(1) == b""
+    eventually(lambda: shared.numbers() is not None)
 
 
 def test_idle_scheduled_runs_and_polls_are_hidden_from_the_list_and_counted(receiver):

@@ -95,6 +95,11 @@ def test_a_workflow_runs_the_recipe_of_its_name_with_the_pinned_compiler(path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=named)
+def test_a_workflow_skips_no_check(path):
+    assert workflow(path)["env"] == {"MADANG_CONNECTED": "1"}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=named)
 def test_an_action_is_pinned_to_a_commit_with_its_version_in_a_comment(path):
     uses = re.findall(r"uses: (.+)", path.read_text())
     assert uses
@@ -109,7 +114,7 @@ def test_dependabot_watches_every_folder_with_pinned_versions():
         for folder in update.get("directories", [update.get("directory")])
     }
     pinned = {("github-actions", "/")}
-    for ecosystem, name in {"cargo": "Cargo.lock", "npm": "package-lock.json", "pip": "requirements/*.txt"}.items():
+    for ecosystem, name in {"cargo": "Cargo.lock", "npm": "package-lock.json", "uv": "requirements/*.in"}.items():
         pinned |= {(ecosystem, f"/{named(path.parent)}".removesuffix(".")) for path in find(name)}
     assert watched == pinned
 
@@ -124,6 +129,70 @@ def test_the_commit_hooks_use_the_same_ruff_as_make_check():
     assert len(pinned) == 1, "infra/local/requirements/check.txt has to pin a version of Ruff"
     used = {hook["id"]: hook.get("additional_dependencies") for hook in hooks}
     assert used == {"cargo-fmt": None, "ruff-format": pinned, "ruff-check": pinned, "make-check": None}
+
+
+REQUIREMENTS = ROOT / "infra/local/requirements"
+LISTS = sorted(REQUIREMENTS.glob("*.txt"))
+
+
+def packages(path: Path) -> list[str]:
+    """The entries of a list: each has continuation lines with hashes."""
+    text = re.sub(r"^#.*\n", "", path.read_text(), flags=re.MULTILINE)
+    return [" ".join(entry.split()) for entry in text.replace("\\\n", " ").splitlines() if entry.strip()]
+
+
+@pytest.mark.parametrize("path", LISTS, ids=named)
+def test_every_package_of_a_list_has_one_version_and_hashes(path):
+    entry = r"[A-Za-z0-9._-]+==[^\s;]+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+"
+    assert packages(path)
+    assert [package for package in packages(path) if not re.fullmatch(entry, package)] == []
+
+
+def test_every_list_is_compiled_from_its_input_for_python_3_10_and_newer():
+    assert {path.stem for path in LISTS} == {path.stem for path in REQUIREMENTS.glob("*.in")}
+    for path in LISTS:
+        command = path.read_text().splitlines()[1]
+        assert "uv pip compile --universal --python-version 3.10 --generate-hashes " in command
+        assert f" {path.stem}.in --output-file {path.name}" in command
+
+
+@pytest.mark.parametrize("path", sorted(REQUIREMENTS.glob("*.in")), ids=named)
+def test_a_list_has_the_packages_of_its_input(path):
+    wanted = re.findall(r"^([A-Za-z][\w.-]*)", path.read_text(), re.MULTILINE)
+    compiled = {package.partition("==")[0].lower() for package in packages(path.with_suffix(".txt"))}
+    assert {name.lower() for name in wanted} - compiled == set()
+
+
+def test_only_the_cross_compilation_installs_its_compiler():
+    assert [path.name for path in LISTS if "\nziglang==" in path.read_text()] == ["build.txt"]
+
+
+@pytest.mark.parametrize("file", ["Makefile", "infra/local/bootstrap", "infra/local/requirements/compile"])
+def test_pip_installs_nothing_without_hashes_or_by_building_it_with_downloads(file):
+    text = (ROOT / file).read_text().replace("\\\n", " ")
+    commands = re.findall(r"^.*-m pip install\b.*$", text, re.MULTILINE)
+    assert commands and all(" --require-hashes " in command and " --no-deps " in command for command in commands)
+    installs = re.findall(r"^ *pip_install [^(].*$", text, re.MULTILINE) or commands
+    assert all(" --only-binary :all:" in line or " --no-build-isolation" in line for line in installs)
+
+
+def test_pip_and_npm_install_nowhere_else():
+    found = []
+    for path in [*find("Makefile"), *find("*.sh"), *find("*.py"), *find("*.mjs"), *find("bootstrap"), *find("compile")]:
+        if path != Path(__file__):
+            found += [named(path)] * len(re.findall(r"\bpip3? install\b|\bnpm (?:i|install|ci)\b", path.read_text()))
+    assert sorted(found) == [
+        "Makefile",
+        "infra/local/bootstrap",
+        "infra/local/bootstrap",
+        "infra/local/requirements/compile",
+    ]
+
+
+@pytest.mark.parametrize("path", find("package-lock.json"), ids=named)
+def test_every_npm_package_has_a_hash(path):
+    locked = json.loads(path.read_text())["packages"]
+    assert [name for name, package in locked.items() if name and "integrity" not in package] == []
 
 
 @pytest.fixture(scope="module")

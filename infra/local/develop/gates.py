@@ -212,7 +212,7 @@ class Gate:
                 log.write(f"\nThe step did not end within {duration(STEP_TIMEOUT)} and was killed.\n".encode())
             self._running.discard(process)
         output = step.log.read_text(errors="replace")
-        if not passed and step.skip_if and step.skip_if[0] in output:
+        if not passed and step.skip_if and step.skip_if[0] in output and os.environ.get("MADANG_CONNECTED") != "1":
             return Result(step, passed=True, skipped=step.skip_if[1])
         tests, failures = counts(output)
         skipped_tests = "".join(f", {number} skipped: {reason}" for number, reason in SKIPPED.findall(output))

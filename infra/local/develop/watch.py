@@ -9,9 +9,7 @@ import os
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import psutil
 import requests
 
+from infra.local.develop import front
 from infra.local.develop.cargo import ENVIRONMENTS as ENVIRONMENTS_VARIABLE
 from infra.local.lifecycle import ports
 from infra.local.progress import console
@@ -50,7 +49,8 @@ def run(outputs: dict[str, Any]) -> None:
     common = LOCAL / "watch.env"
     common.write_text("".join(f"{name}='{value}'\n" for name, value in _common_environment(outputs).items()))
     names = _write_environments()
-    command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", HOST, "-P", str(PORT)]
+    address, port = front.private_address(PORT)
+    command = [str(TOOLS / "cargo-lambda"), "lambda", "watch", "-A", address, "-P", str(port)]
     command += ["--env-file", str(common)]
     settings = {"CARGO": str(CARGO), ENVIRONMENTS_VARIABLE: str(ENVIRONMENTS)}
     # So that the first line of cargo.py finds this installation's Python.
@@ -61,11 +61,11 @@ def run(outputs: dict[str, Any]) -> None:
     # exit.
     watch = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, start_new_session=True)
     try:
-        _wait_until_listening(watch)
+        _wait_until_listening(watch, (address, port))
+        front.serve(PORT, (address, port), front.api_paths())
         console.print(f"{len(names)} functions answer at http://{HOST}:{PORT} from the saved code. Ctrl-C stops them.")
         console.print(f"  curl http://{HOST}:{PORT}/posts")
         console.print("  .local/venv/bin/cargo-lambda lambda invoke users-get --data-file events/invoke/users-get.json")
-        _forward_ipv6()
         watch.wait()
         raise CommandError("`cargo lambda watch` exited. See its message above.")
     except KeyboardInterrupt:
@@ -78,14 +78,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _wait_until_listening(watch: subprocess.Popen[bytes]) -> None:
-    """Waits until the port accepts connections. `cargo lambda watch` exits with status 0 even if it cannot listen."""
+def _wait_until_listening(watch: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
+    """Waits until the address accepts connections. `cargo lambda watch` exits with 0 even if it cannot listen."""
     deadline = time.monotonic() + START_SECONDS
     while watch.poll() is None and time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((HOST, PORT), timeout=1):
+        with suppress(OSError), socket.create_connection(address, timeout=1):
             return
         time.sleep(0.1)
-    raise CommandError(f"`cargo lambda watch` does not listen on port {PORT}. See its message above.")
+    raise CommandError("`cargo lambda watch` does not listen. See its message above.")
 
 
 def _stop(watch: subprocess.Popen[bytes]) -> None:
@@ -103,34 +103,6 @@ def _stop(watch: subprocess.Popen[bytes]) -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(started, timeout=STOP_SECONDS)
-
-
-def _forward_ipv6() -> None:
-    """Forwards connections from [::1] to 127.0.0.1. `cargo lambda invoke` connects to [::1] unless each command line
-    says otherwise, but `cargo lambda watch` listens at one address only."""
-
-    class Forward(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with suppress(OSError), socket.create_connection((HOST, PORT)) as watch:
-                responses = threading.Thread(target=_copy, args=(watch, self.request), daemon=True)
-                responses.start()
-                _copy(self.request, watch)
-                responses.join()
-
-    class Server(socketserver.ThreadingTCPServer):
-        address_family = socket.AF_INET6
-        allow_reuse_address = True
-        daemon_threads = True
-
-    with suppress(OSError):  # a machine without IPv6
-        threading.Thread(target=Server(("::1", PORT), Forward).serve_forever, daemon=True).start()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
 
 
 def _common_environment(outputs: dict[str, Any]) -> dict[str, str]:

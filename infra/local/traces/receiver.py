@@ -3,6 +3,7 @@ port.
 
 It is a process of its own, started by `cloud.start()`: `python -m infra.local.traces.receiver <host> <port> <file>`."""
 
+import io
 import json
 import queue
 import re
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from infra.local import door
 from infra.local.traces import otlp
 from infra.local.traces.store import Store, trace_id
 
-HOSTS = ("127.0.0.1", "localhost")
 PAGE = Path(__file__).with_name("page.html")
 # For bursts. Linux grants users other than root less, by default enough for a hundred datagrams.
 RECEIVE_BUFFER = 8 * 1024 * 1024
@@ -34,6 +35,11 @@ LARGEST_BATCH = 1000
 BURST = 100
 MOST_ITEMS = 1000
 SO_RCVBUFFORCE = 33  # needs root; Linux only
+# Maximum seconds to send a request, counted from the connection or the previous answer, and to take its answer.
+CLIENT_SECONDS = 10
+# Maximum bytes of a request's line and headers. A browser sends less than one kilobyte.
+MOST_REQUEST_BYTES = 16 * 1024
+MOST_CONNECTIONS = 64
 
 
 class Receiver:
@@ -114,19 +120,71 @@ class Receiver:
             _log(f"{len(spans)} spans could not be stored: {error}")
 
 
+class RequestReader(io.RawIOBase):
+    """Reads requests from a connection, within a time and a size. A time-out of the socket alone would not stop a
+    client that sends a byte now and then."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.begin()
+
+    def begin(self) -> None:
+        """Starts the time and the size of the next request."""
+        self._deadline = time.monotonic() + CLIENT_SECONDS
+        self._left = MOST_REQUEST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        if self._left <= 0:
+            raise TooLargeError
+        self._connection.settimeout(remaining)
+        count = self._connection.recv_into(buffer, min(len(buffer), self._left))
+        self._left -= count
+        return count
+
+
+class TooLargeError(Exception):
+    """A request has more bytes than are read."""
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    # Of a request that ends before its line: its answer has a status line too.
+    default_request_version = request_version = protocol_version
+    requestline = command = ""
     receiver: Receiver
 
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._request = RequestReader(self.connection)
+        self.rfile = io.BufferedReader(self._request)
+
+    def handle_one_request(self) -> None:
+        self._request.begin()
+        try:
+            super().handle_one_request()
+        except TooLargeError:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request is too large.")
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if refusal := door.refuse_other_sites(self.path, door.collect(self.headers.items())):
+            door.send_refusal(self, refusal)
+            return False
+        if self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Send no body.")
+            return False
+        return True
+
     def do_GET(self) -> None:
-        # A website can make its own name lead here (DNS rebinding); its requests still carry that name.
-        if self.headers.get("host", "").lower().partition(":")[0] not in HOSTS:
-            self._answer(
-                HTTPStatus.MISDIRECTED_REQUEST,
-                json.dumps({"detail": "This is no host of that name: use 127.0.0.1 or localhost."}),
-            )
-            return
         try:
             url = urlsplit(self.path)
         except ValueError as error:
@@ -180,17 +238,30 @@ class Handler(BaseHTTPRequestHandler):
     def _not_found(self, detail: str) -> None:
         self._answer(HTTPStatus.NOT_FOUND, json.dumps({"detail": detail}))
 
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """The errors of the base class: a request that is not HTTP, and methods other than GET."""
+        self._refuse(HTTPStatus(code), message or HTTPStatus(code).phrase)
+
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        self.close_connection = True
+        self._answer(status, json.dumps({"detail": text}))
+
     def _answer(
         self, status: HTTPStatus, text: str, media_type: str = "application/json", allowed: str = "default-src 'none'"
     ) -> None:
         body = text.encode()
+        self.connection.settimeout(CLIENT_SECONDS)  # for the whole answer
         self.send_response(status)
         self.send_header("content-type", media_type)
         self.send_header("content-length", str(len(body)))
         self.send_header("cache-control", "no-store")
+        self.send_header("x-content-type-options", "nosniff")
         self.send_header("content-security-policy", f"{allowed}; base-uri 'none'; frame-ancestors 'none'")
+        if self.close_connection:
+            self.send_header("connection", "close")
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -207,6 +278,23 @@ def policy(page: str) -> str:
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[Handler]) -> None:
+        super().__init__(address, handler)
+        self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Closes a connection at once if too many are open, because each has a thread."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 def main() -> None:
