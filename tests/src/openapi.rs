@@ -233,7 +233,7 @@ impl Refusal {
         if !self.kinds.is_empty() {
             described["headers"][TRACE_RESPONSE] = trace;
         }
-        if self.kinds.contains(&Kind::Unavailable) {
+        if self.kinds.iter().any(|kind| matches!(kind, Kind::RateLimited | Kind::Unavailable)) {
             described["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
         }
         described
