@@ -217,7 +217,7 @@ async fn the_stock_is_listed_by_sku_page_by_page() {
         mine.insert(sku.clone(), create(&admin, &sku, &listing(&usd(450), 3)).await.body);
     }
     // Staff see whole items, buyers a part of each.
-    let lists: [(&str, fn(&Value) -> Value); 2] = [("/inventory", shown), ("/staff/inventory", Value::clone)];
+    let lists = [("/inventory", shown as fn(&Value) -> Value), ("/staff/inventory", Value::clone)];
     for (list, visible) in lists {
         let (mut seen, mut cursor) = (Vec::new(), String::new());
         loop {
