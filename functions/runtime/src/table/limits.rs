@@ -45,7 +45,7 @@ impl HourlyLimit {
         let created = last.split('#').next().unwrap_or_default().to_owned();
         let created = Timestamp::try_from(created).map_err(|error| Error::Broken(error.into()))?;
         let wait = created.plus_seconds(WINDOW).since(now);
-        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        let seconds = u32::try_from(wait.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1);
         Ok(Allowance::UsedUp { limit: count.get(), what, seconds })
     }
 }
