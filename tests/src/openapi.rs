@@ -236,7 +236,7 @@ impl Refusal {
         if self.kinds.contains(&Kind::Unauthenticated) {
             described["headers"]["WWW-Authenticate"] = json!({"$ref": "#/components/headers/Challenge"});
         }
-        if self.kinds.contains(&Kind::Unavailable) {
+        if self.kinds.iter().any(|kind| matches!(kind, Kind::RateLimited | Kind::Unavailable)) {
             described["headers"]["Retry-After"] = json!({"$ref": "#/components/headers/RetryAfter"});
         }
         described

@@ -26,7 +26,7 @@ IN_TRANSACTIONS = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteIt
 # Functions that call users by HTTP need this action (see test_discovery.py). The client for invocations is linked too.
 BY_HTTP = {"execute-api:Invoke"}
 KNOWN = {
-    "cognito-idp": "AdminDeleteUser AdminGetUser",
+    "cognito-idp": "AdminDeleteUser AdminGetUser AdminListGroupsForUser",
     "dynamodb": "BatchGetItem BatchWriteItem DeleteItem GetItem PutItem Query Scan TransactWriteItems UpdateItem",
     "events": "PutEvents",
     "lambda": "InvokeFunction",

@@ -37,9 +37,13 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("comments-create", "POST", "/posts/{id}/comments", endpoints::create)
             .named("createComment", "Comment on a post")
-            .about("A new post can be unknown to comments for about a second; until then the answer is 404.")
+            .about(
+                "A new post can be unknown to comments for about a second; until then the answer is 404. One person may write \
+                 120 comments an hour, unless the operator has set another limit.",
+            )
             .with_profile()
             .creates()
+            .limited_per_person()
             .refuses(&[Kind::Conflict])
             .path::<Uuid>("id", "The post.", post)
             .takes::<CommentText>(json!({"body": "So do I."}))

@@ -1,5 +1,6 @@
 //! The HTTP endpoints.
 
+use futures::try_join;
 use kernel::{
     clock::Timestamp,
     idempotency::{self, CreationRequest},
@@ -7,7 +8,7 @@ use kernel::{
 };
 use runtime::{
     serve::http::{Reply, Request},
-    table::{aggregate::until_written, creation::Creation},
+    table::{aggregate::until_written, creation::Creation, limits::HourlyLimit},
     users::{UsersClient, user_copies},
 };
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use crate::{
 
 /// `POST /posts/{id}/comments`.
 pub async fn create(
-    (comments, users): &(Comments, UsersClient),
+    (comments, users, limit): &(Comments, UsersClient, HourlyLimit),
     request: &Request,
 ) -> Result<Reply, Problem> {
     let (caller, post_id) = (request.caller()?, request.id("id")?);
@@ -28,8 +29,11 @@ pub async fn create(
     let body = read_body(request.json()?)?;
     let creation = CreationRequest::new(caller.id, &endpoint, key.as_ref(), &body);
 
-    let (post, copy) = comments.post_and_user(post_id, caller.id).await?;
+    let read = comments.post_and_user(post_id, caller.id);
+    let count = async { Ok(comments.allowance(caller.id, *limit).await?) };
+    let ((post, copy), allowance) = try_join!(read, count)?;
     let (author, author_sequence) = user_copies::resolve_author(copy, caller, users, request).await?;
+    comments.require_allowance(allowance, post_id, &creation).await?;
     let post = (post_id, post.author_id);
     let write = |now| Comment::write(creation.id(), post, author.clone(), body.clone(), now);
     let (comment, event) = write(Timestamp::now());

@@ -12,6 +12,7 @@ use runtime::{
         aggregate::{Stored, TOMBSTONE_LIFE},
         copies::Copied,
         creation::{Creatable, Creation, WithRequest},
+        limits::{self, Allowance, Counted, HourlyLimit},
     },
     users::user_copies::{self, UserCopy},
 };
@@ -49,6 +50,10 @@ impl Record {
 impl Creatable for Record {
     fn created_at(&self) -> Timestamp {
         self.comment.created_at
+    }
+
+    fn counted(&self) -> Option<Counted> {
+        Some(Counted::by(self.author_id, &self.created))
     }
 }
 
@@ -144,6 +149,22 @@ impl Comments {
     /// A page of a post's comments, oldest first.
     pub async fn list(&self, post: Uuid, page: &PageRequest) -> Result<Found<Comment>, table::Error> {
         self.table.page(&Self::of_post(post), page.after(), page.limit()).await
+    }
+
+    /// What the author may still write, deleted comments included.
+    pub async fn allowance(&self, author: Uuid, limit: HourlyLimit) -> Result<Allowance, table::Error> {
+        let list = Self::of_author(author);
+        self.table.allowance(&[list.clone(), limits::deleted(list)], limit).await
+    }
+
+    /// 429 if nothing is left, unless the request is a repeat.
+    pub async fn require_allowance(
+        &self,
+        allowance: Allowance,
+        post: Uuid,
+        request: &CreationRequest,
+    ) -> Result<(), Problem> {
+        self.table.require_allowance(allowance, key(post, request.id())).await
     }
 
     /// Stores a new comment, with the name from version `author_sequence` of the author's profile.

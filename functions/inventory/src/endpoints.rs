@@ -2,32 +2,66 @@
 
 use events::Sku;
 use kernel::problem::{Kind, Problem};
-use runtime::serve::http::{Reply, Request};
+use runtime::{
+    aws::identity_provider::UserPool,
+    serve::http::{Reply, Request},
+};
 
 use crate::{
-    stock::{Listing, StockItem},
+    stock::{CatalogueItem, Listing, StockItem},
     store::Inventory,
 };
 
-/// `GET /inventory`, by SKU.
+/// The group that manages the stock.
+const STAFF: &str = "admin";
+
+/// `GET /inventory`, by SKU: what buyers see.
 pub async fn list(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
     let page = request.page("inventory")?;
+
+    let found = inventory.list(&page).await?;
+    Reply::ok(&found.map(CatalogueItem::from).into_page(&page))
+}
+
+/// `GET /inventory/{sku}`: what buyers see.
+pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
+    let item = find(inventory, request).await?;
+    let version = item.version;
+    Ok(Reply::ok(&CatalogueItem::from(item))?.etag_of_view(version))
+}
+
+/// `GET /staff/inventory`, by SKU, with all counts.
+pub async fn staff_list(
+    (inventory, pool): &(Inventory, UserPool),
+    request: &Request,
+) -> Result<Reply, Problem> {
+    pool.require_member(request, STAFF).await?;
+    let page = request.page("staff inventory")?;
 
     let found = inventory.list(&page).await?;
     Reply::ok(&found.into_page(&page))
 }
 
-/// `GET /inventory/{sku}`.
-pub async fn get(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
-    // What is not a SKU cannot be the id of an item.
-    let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
-    let item = inventory.find(&sku).await?;
+/// `GET /staff/inventory/{sku}`, with all counts.
+pub async fn staff_get(
+    (inventory, pool): &(Inventory, UserPool),
+    request: &Request,
+) -> Result<Reply, Problem> {
+    pool.require_member(request, STAFF).await?;
+    let item = find(inventory, request).await?;
     Ok(Reply::ok(&item)?.etag_of_view(item.version))
 }
 
+/// The item that the path names.
+async fn find(inventory: &Inventory, request: &Request) -> Result<StockItem, Problem> {
+    // What is not a SKU cannot be the id of an item.
+    let sku = Sku::parse(request.parameter("sku")).ok_or_else(|| Problem::not_found("stock item"))?;
+    inventory.find(&sku).await
+}
+
 /// `PUT /inventory/{sku}`, by administrators: lists an item with `If-None-Match: *`, changes one with `If-Match`.
-pub async fn put(inventory: &Inventory, request: &Request) -> Result<Reply, Problem> {
-    request.require_group("admin")?;
+pub async fn put((inventory, pool): &(Inventory, UserPool), request: &Request) -> Result<Reply, Problem> {
+    pool.require_member(request, STAFF).await?;
     // Browsers resolve `.` and `..` in a path, so they could never reach such an item.
     let sku = Sku::parse(request.parameter("sku")).filter(|sku| !sku.as_str().chars().all(|c| c == '.'));
     let sku = sku.ok_or_else(|| {

@@ -53,7 +53,7 @@ impl FromField for OnHand {
     }
 }
 
-/// A stock item and its counts.
+/// A stock item and its counts, as staff see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
 pub struct StockItem {
@@ -79,6 +79,29 @@ impl Hash for StockItem {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let Self { sku, name, unit_price, on_hand, reserved, available, version } = self;
         (sku, name.as_str(), unit_price, on_hand, reserved, available, version).hash(state);
+    }
+}
+
+/// A stock item as buyers see it: how many are on hand and reserved is the shop's own business.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "contract", derive(schemars::JsonSchema))]
+pub struct CatalogueItem {
+    /// The stock keeping unit.
+    pub sku: Sku,
+    /// The display name.
+    pub name: Name,
+    /// The unit price.
+    pub unit_price: Money,
+    /// The number that can be ordered.
+    pub available: u64,
+    /// The version of the stock item.
+    pub version: u64,
+}
+
+impl From<StockItem> for CatalogueItem {
+    fn from(item: StockItem) -> Self {
+        let StockItem { sku, name, unit_price, on_hand: _, reserved: _, available, version } = item;
+        Self { sku, name, unit_price, available, version }
     }
 }
 
@@ -183,6 +206,18 @@ pub(crate) mod tests {
     /// (on hand, reserved, available, version)
     fn counts(item: &StockItem) -> (u64, u64, u64, u64) {
         (item.on_hand, item.reserved, item.available, item.version)
+    }
+
+    #[test]
+    fn buyers_see_of_the_counts_only_what_is_available() {
+        let held = given("TEA-01", 450, 10).after(Movement::Reserve, &line("TEA-01", 4, 450)).unwrap();
+        assert_eq!(
+            serde_json::to_value(CatalogueItem::from(held)).unwrap(),
+            serde_json::json!({
+                "sku": "TEA-01", "name": "TEA-01", "unit_price": {"amount": 450, "currency": "USD"},
+                "available": 6, "version": 1,
+            })
+        );
     }
 
     #[test]

@@ -292,6 +292,12 @@ impl Operation {
         )
     }
 
+    /// One person may call it so many times an hour.
+    #[must_use]
+    pub fn limited_per_person(self) -> Self {
+        self.refuses(&[Kind::RateLimited])
+    }
+
     /// Adds `Idempotency-Key`: it creates something that exists at most once per caller. `repeat` says what a repeat does.
     #[must_use]
     pub fn creates_once_per_caller(self, repeat: &str) -> Self {
@@ -421,8 +427,8 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::Unreadable => "the body or a header is malformed",
         Kind::Unauthenticated => "the request has no credentials, or none that are valid",
         Kind::Forbidden => {
-            "the caller may not do this: it belongs to someone else, or it requires the group `admin` or, to register, a \
-             verified e-mail address"
+            "the caller may not do this: it belongs to someone else, or it requires the group `admin` (which the user pool is \
+             asked for, where it matters) or, to register, a verified e-mail address"
         }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
@@ -439,6 +445,7 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::Invalid => "fields of the body, or parameters of the query, are not valid",
         Kind::IdempotencyKeyReused => "the idempotency key was used before with another body",
         Kind::VersionRequired => "the request has no `If-Match`, which says what version it changes",
+        Kind::RateLimited => "the caller has created as many of these as one person may within an hour",
         Kind::Internal => "an unexpected error",
         Kind::Unavailable => "a dependency is down or throttled; try again",
     }
@@ -460,6 +467,7 @@ pub fn example(kind: Kind) -> Problem {
         Kind::StaleVersion => precondition::stale(),
         Kind::IdempotencyKeyReused => idempotency::reused(),
         Kind::VersionRequired => precondition::required(),
+        Kind::RateLimited => Problem::rate_limited(30, "posts", 600),
         Kind::TooLarge => Problem::too_large(MAX_BODY_KIB),
         Kind::UnsupportedMediaType => Problem::unsupported_media_type(),
         Kind::Unreadable => Problem::malformed_json(1, 12),

@@ -47,6 +47,8 @@ pub enum Kind {
     IdempotencyKeyReused,
     /// 428: the request must say with `If-Match` which version it changes.
     VersionRequired,
+    /// 429: the caller has created as many of these as one person may within an hour.
+    RateLimited,
     /// 500: an unexpected error on our side.
     Internal,
     /// 503: a dependency is down or throttled; try again.
@@ -55,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of their status codes.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unreadable,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -70,6 +72,7 @@ impl Kind {
         Self::Invalid,
         Self::IdempotencyKeyReused,
         Self::VersionRequired,
+        Self::RateLimited,
         Self::Internal,
         Self::Unavailable,
     ];
@@ -104,6 +107,7 @@ impl Kind {
             Self::VersionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, "version-required", "A precondition is required")
             }
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many within an hour"),
             Self::Internal => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side")
             }
@@ -245,6 +249,20 @@ impl Problem {
     /// 403 for a caller whose profile was deleted while the access token is still valid.
     pub fn profile_deleted() -> Self {
         Self::new(Kind::ProfileDeleted, "your profile has been deleted; to come back, sign up again")
+    }
+
+    /// 429 for a caller who has created `limit` of something ("posts", "comments") within an hour, and may create the next one after
+    /// `seconds`.
+    pub fn rate_limited(limit: u32, what: &str, seconds: u32) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(
+                Kind::RateLimited,
+                format!(
+                    "one person may create {limit} {what} an hour; the next one is possible in {seconds} seconds"
+                ),
+            )
+        }
     }
 
     /// 500; the cause is for the log only.

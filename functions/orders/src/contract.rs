@@ -35,10 +35,11 @@ pub fn operations() -> Vec<Operation> {
             .named("placeOrder", "Place an order")
             .about(
                 "The order is accepted, and processed afterwards: `GET` it until its status is no longer `PENDING`. \
-                 Each SKU may appear once.",
+                 Each SKU may appear once. One person may place 30 orders an hour, unless the operator has set another limit.",
             )
             .with_profile()
             .creates()
+            .limited_per_person()
             .refuses(&[Kind::Conflict])
             .takes::<Draft>(json!({
                 "items": [{"sku": "TEA-01", "quantity": 2}], "payment_method": "pm_card_visa",

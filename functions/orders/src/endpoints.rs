@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use events::{Quantity, Sku};
+use futures::try_join;
 use kernel::{
     clock::Timestamp,
     idempotency::{self, CreationRequest},
@@ -15,7 +16,7 @@ use runtime::{
     deadline::Deadline,
     error::chain,
     serve::http::{Reply, Request},
-    table::creation::Creation,
+    table::{creation::Creation, limits::HourlyLimit},
     users::{UsersClient, user_copies},
 };
 use serde::Serialize;
@@ -95,7 +96,7 @@ impl<'a> View<'a> {
 
 /// `POST /orders`.
 pub async fn place(
-    (orders, users, workflow): &(Orders, UsersClient, Workflow),
+    (orders, users, workflow, limit): &(Orders, UsersClient, Workflow, HourlyLimit),
     request: &Request,
 ) -> Result<Reply, Problem> {
     let caller = request.caller()?;
@@ -103,7 +104,9 @@ pub async fn place(
     let draft = Draft::read(request.json()?)?;
     let creation = CreationRequest::new(caller.id, "POST /orders", key.as_ref(), &draft);
 
-    user_copies::resolve_author(orders.user(caller.id).await?, caller, users, request).await?;
+    let (copy, allowance) = try_join!(orders.user(caller.id), orders.allowance(caller.id, *limit))?;
+    user_copies::resolve_author(copy, caller, users, request).await?;
+    orders.require_allowance(allowance, &creation).await?;
     let place = |now| Order::place(creation.id(), caller.id, draft.clone(), now);
     let (order, event) = place(Timestamp::now());
     let order = match orders.create(&creation, order, event).await? {

@@ -13,6 +13,7 @@ use runtime::{
         self, Found, Key, List, Table, Written,
         aggregate::Stored,
         creation::{Creatable, Creation, WithRequest},
+        limits::{Allowance, HourlyLimit},
     },
     telemetry::traceparent,
     users::user_copies::{self, UserCopy},
@@ -135,10 +136,29 @@ impl Orders {
 
     /// A page of a buyer's orders, newest first.
     pub async fn list(&self, buyer: Uuid, page: &PageRequest) -> Result<Found<Order>, table::Error> {
-        let partition = ("buyer_id", buyer.to_string());
-        let list = List { index: "by_buyer", partition, sort: "created", newest_first: true };
+        let list = Self::of_buyer(buyer);
         let found = self.table.page_of_items::<Stored<Order>>(&list, page.after(), page.limit()).await?;
         Ok(found.filter_map(Stored::live))
+    }
+
+    /// The list of a buyer's orders, newest first.
+    fn of_buyer(buyer: Uuid) -> List {
+        let partition = ("buyer_id", buyer.to_string());
+        List { index: "by_buyer", partition, sort: "created", newest_first: true }
+    }
+
+    /// What the buyer may still order. An order is never deleted, so every one counts.
+    pub async fn allowance(&self, buyer: Uuid, limit: HourlyLimit) -> Result<Allowance, table::Error> {
+        self.table.allowance(&[Self::of_buyer(buyer)], limit).await
+    }
+
+    /// 429 if nothing is left, unless the request is a repeat.
+    pub async fn require_allowance(
+        &self,
+        allowance: Allowance,
+        request: &CreationRequest,
+    ) -> Result<(), Problem> {
+        self.table.require_allowance(allowance, key(request.id())).await
     }
 
     /// Stores a new order.

@@ -26,8 +26,10 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("posts-create", "POST", "/posts", endpoints::create)
             .named("createPost", "Write a post")
+            .about("One person may write 30 an hour, unless the operator has set another limit.")
             .with_profile()
             .creates()
+            .limited_per_person()
             .refuses(&[Kind::Conflict])
             .takes::<Draft>(json!({"title": "Spring", "body": "It rains."}))
             .answers::<Post>(201, "The post.", post.clone())

@@ -1,5 +1,6 @@
 //! The HTTP endpoints.
 
+use futures::try_join;
 use kernel::{
     clock::Timestamp,
     idempotency::{self, CreationRequest},
@@ -7,7 +8,7 @@ use kernel::{
 };
 use runtime::{
     serve::http::{Reply, Request},
-    table::{aggregate::until_written, creation::Creation},
+    table::{aggregate::until_written, creation::Creation, limits::HourlyLimit},
     users::{UsersClient, user_copies},
 };
 use serde::Serialize;
@@ -19,14 +20,18 @@ use crate::{
 };
 
 /// `POST /posts`.
-pub async fn create((posts, users): &(Posts, UsersClient), request: &Request) -> Result<Reply, Problem> {
+pub async fn create(
+    (posts, users, limit): &(Posts, UsersClient, HourlyLimit),
+    request: &Request,
+) -> Result<Reply, Problem> {
     let caller = request.caller()?;
     let key = request.idempotency_key()?;
     let draft = Draft::read(request.json()?)?;
     let creation = CreationRequest::new(caller.id, "POST /posts", key.as_ref(), &draft);
 
-    let copy = posts.user(caller.id).await?;
+    let (copy, allowance) = try_join!(posts.user(caller.id), posts.allowance(caller.id, *limit))?;
     let (author, author_sequence) = user_copies::resolve_author(copy, caller, users, request).await?;
+    posts.require_allowance(allowance, &creation).await?;
     let write = |now| Post::write(creation.id(), author.clone(), draft.clone(), now);
     let (post, event) = write(Timestamp::now());
     let post = match posts.create(&creation, post, author_sequence, event).await? {

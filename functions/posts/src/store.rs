@@ -11,6 +11,7 @@ use runtime::{
         self, Found, Key, List, Table, Written,
         aggregate::Stored,
         creation::{Creatable, Creation, WithRequest},
+        limits::{self, Allowance, Counted, HourlyLimit},
     },
     users::user_copies::{self, UserCopy},
 };
@@ -58,6 +59,10 @@ impl Record {
 impl Creatable for Record {
     fn created_at(&self) -> Timestamp {
         self.post.created_at
+    }
+
+    fn counted(&self) -> Option<Counted> {
+        Some(Counted::by(self.author_id, &self.created))
     }
 }
 
@@ -117,6 +122,21 @@ impl Posts {
         });
         let count = fits.count();
         Ok(posts.limit(count))
+    }
+
+    /// What the author may still write, deleted posts included.
+    pub async fn allowance(&self, author: Uuid, limit: HourlyLimit) -> Result<Allowance, table::Error> {
+        let list = Self::of_author(author);
+        self.table.allowance(&[list.clone(), limits::deleted(list)], limit).await
+    }
+
+    /// 429 if nothing is left, unless the request is a repeat.
+    pub async fn require_allowance(
+        &self,
+        allowance: Allowance,
+        request: &CreationRequest,
+    ) -> Result<(), Problem> {
+        self.table.require_allowance(allowance, key(request.id())).await
     }
 
     /// Stores a new post, with the name from version `author_sequence` of the author's profile.

@@ -51,6 +51,9 @@ ENVIRONMENT = {
     "PAYMENT_PROVIDER": "sandbox",
     "STRIPE_SECRET": "bench",
     "STRIPE_API_URL": "http://127.0.0.1:1",
+    "POSTS_PER_HOUR": "1",
+    "COMMENTS_PER_HOUR": "1",
+    "ORDERS_PER_HOUR": "1",
 }
 
 

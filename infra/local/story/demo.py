@@ -36,10 +36,10 @@ def play(outputs: dict) -> None:
         cast = arrive(story)
         talk(story, cast)
         rename(story, cast)
-        stock_up(story)
-        confirm(story, cast)
-        decline(story, cast)
-        run_out(story, cast)
+        sora = stock_up(story)
+        confirm(story, cast, sora)
+        decline(story, cast, sora)
+        run_out(story, cast, sora)
         leave(story, cast)
     except CommandError:
         # The traces are most useful when a step failed.
@@ -124,7 +124,8 @@ def rename(story: Story, cast: Cast) -> None:
     )
 
 
-def stock_up(story: Story) -> None:
+def stock_up(story: Story) -> Person:
+    """Puts something into the stock. Returns the admin, who may see how many there are."""
     story.chapter("Sora, an admin, puts persimmons into the stock")
     sora = story.sign_up("Sora")
     story.make_admin(sora)
@@ -134,12 +135,13 @@ def stock_up(story: Story) -> None:
         story.request("PUT", f"/inventory/{SKU}", sora, goods, if_none_match="*", expect=(201,))
     else:  # left by an earlier run
         story.request("PUT", f"/inventory/{SKU}", sora, goods, if_match=present.etag)
-    story.note(f"stock: {in_stock(stock(story))}, at {money(usd(PRICE))}")
+    story.note(f"stock: {in_stock(stock(story, sora))}, at {money(usd(PRICE))}")
+    return sora
 
 
-def confirm(story: Story, cast: Cast) -> None:
+def confirm(story: Story, cast: Cast, sora: Person) -> None:
     story.chapter("Ben orders two baskets, and the order is confirmed")
-    order = place(story, cast.ben, 2, "pm_card_visa", CONFIRMED, ("CONFIRMED", None), sold=2)
+    order = place(story, cast.ben, sora, 2, "pm_card_visa", CONFIRMED, ("CONFIRMED", None), sold=2)
     payment = story.request("GET", f"{order}/payment", cast.ben).body
     story.note(f"payment: {payment['status']} {money(payment['amount'])}")
     captured = (payment["status"], payment["amount"]) == ("CAPTURED", usd(2 * PRICE))
@@ -147,29 +149,37 @@ def confirm(story: Story, cast: Cast) -> None:
     is_notified(story, cast.ben, order, "order.confirmed")
 
 
-def decline(story: Story, cast: Cast) -> None:
+def decline(story: Story, cast: Cast, sora: Person) -> None:
     story.chapter("Ben orders another, the card is declined, and every step is undone")
-    order = place(story, cast.ben, 1, "pm_card_chargeDeclined", DECLINED, ("REJECTED", "payment_declined"), sold=0)
+    ending = "REJECTED", "payment_declined"
+    order = place(story, cast.ben, sora, 1, "pm_card_chargeDeclined", DECLINED, ending, sold=0)
     payment = story.request("GET", f"{order}/payment", cast.ben).body
     story.note(f"payment: {payment['status']}, no money is held")
     story.claim(payment["status"] == "DECLINED", f"The payment should be declined, and is {payment}")
     is_notified(story, cast.ben, order, "order.rejected")
 
 
-def run_out(story: Story, cast: Cast) -> None:
+def run_out(story: Story, cast: Cast, sora: Person) -> None:
     story.chapter("Ben orders more than there is in stock, and the order is rejected")
-    wanted = stock(story)["available"] + 1
-    order = place(story, cast.ben, wanted, "pm_card_visa", OUT_OF_STOCK, ("REJECTED", "out_of_stock"), sold=0)
+    wanted = stock(story, sora)["available"] + 1
+    order = place(story, cast.ben, sora, wanted, "pm_card_visa", OUT_OF_STOCK, ("REJECTED", "out_of_stock"), sold=0)
     story.request("GET", f"{order}/payment", cast.ben, expect=(404,))
     story.note("payment: none, the order was rejected before it")
     is_notified(story, cast.ben, order, "order.rejected")
 
 
 def place(
-    story: Story, buyer: Person, baskets: int, card: str, steps: list[str], ending: tuple[str, str | None], sold: int
+    story: Story,
+    buyer: Person,
+    admin: Person,
+    baskets: int,
+    card: str,
+    steps: list[str],
+    ending: tuple[str, str | None],
+    sold: int,
 ) -> str:
     """Places an order, follows it until it is settled, and checks its status and the stock. Returns its path."""
-    before = stock(story)
+    before = stock(story, admin)
     items = [{"sku": SKU, "quantity": baskets}]
     wanted = {"items": items, "payment_method": card, "expected_total": usd(baskets * PRICE)}
     placed = story.request("POST", "/orders", buyer, wanted, expect=(202,))
@@ -184,7 +194,7 @@ def place(
     found = settled["status"], settled.get("reason")
     story.note(": ".join(filter(None, found)))
     story.claim(found == ending, f"The order {order} is {found} instead of {ending}.")
-    after = stock(story)
+    after = stock(story, admin)
     story.note(f"stock: {'still ' if after == before else f'{in_stock(before)} → '}{in_stock(after)}")
     left = {name: number - (0 if name == "reserved" else sold) for name, number in before.items()}
     story.claim(after == left, f"The stock is {after} instead of {left}.")
@@ -202,8 +212,8 @@ def is_notified(story: Story, buyer: Person, order: str, event: str) -> None:
     story.note(f"“{notification['subject']}”: {notification['message']}")
 
 
-def stock(story: Story) -> dict[str, int]:
-    found = story.peek(f"/inventory/{SKU}").body
+def stock(story: Story, admin: Person) -> dict[str, int]:
+    found = story.peek(f"/staff/inventory/{SKU}", admin).body
     return {name: found[name] for name in ("on_hand", "reserved", "available")}
 
 

@@ -241,6 +241,16 @@ impl Proxy {
     pub fn operations(&self) -> Vec<String> {
         self.calls().into_iter().map(|call| call.operation).collect()
     }
+
+    /// Like [`Self::operations`], with the reads before the first write sorted by name, because a function may make them at the same
+    /// time.
+    pub fn operations_with_reads_sorted(&self) -> Vec<String> {
+        let calls = self.calls();
+        let reads = calls.iter().position(Call::is_write).unwrap_or(calls.len());
+        let mut operations: Vec<String> = calls.into_iter().map(|call| call.operation).collect();
+        operations[..reads].sort_unstable();
+        operations
+    }
 }
 
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {

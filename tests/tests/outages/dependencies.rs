@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 }
 
 /// Variables that name no dependency, or one that a function has with Stripe only, whose outages `tests/disruptive/stripe.rs` has.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 11] = [
     "SERVICE",
     "LOG_LEVEL",
     "DISCOVERY",
@@ -45,6 +45,9 @@ const OTHERS: [&str; 8] = [
     "PAYMENT_PROVIDER",
     "STRIPE_SECRET",
     "STRIPE_API_URL",
+    "POSTS_PER_HOUR",
+    "COMMENTS_PER_HOUR",
+    "ORDERS_PER_HOUR",
 ];
 
 /// Dependencies that no outage of this file reaches, with the reason.

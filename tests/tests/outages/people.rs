@@ -334,6 +334,11 @@ impl People {
             ("inventory-list", 200, Box::new(move || get("/inventory"))),
             ("inventory-get", 200, Box::new(move || get(&format!("/inventory/{sku}")))),
             ("inventory-put", 412, Box::new(edit)),
+            (
+                "inventory-staff",
+                200,
+                Box::new(move || self.admin.request(Method::GET, &format!("/staff/inventory/{sku}"))),
+            ),
             ("orders-list", 200, Box::new(move || get("/orders"))),
             ("orders-get", 404, Box::new(move || get(&format!("/orders/{nothing}")))),
             (

@@ -3,11 +3,18 @@
 use std::process::ExitCode;
 
 use orders::{endpoints, store::Orders};
-use runtime::{aws::workflow::Workflow, serve::http::Endpoints, users::UsersClient};
+use runtime::{
+    aws::workflow::Workflow, serve::http::Endpoints, table::limits::HourlyLimit, users::UsersClient,
+};
 
 fn main() -> ExitCode {
     runtime::run(async || {
-        Ok(Endpoints::new((Orders::connect().await?, UsersClient::rpc().await?, Workflow::connect().await?))
-            .on("POST", "/orders", endpoints::place))
+        let limit = HourlyLimit::from_environment("ORDERS_PER_HOUR", "orders")?;
+        let (users, workflow) = (UsersClient::rpc().await?, Workflow::connect().await?);
+        Ok(Endpoints::new((Orders::connect().await?, users, workflow, limit)).on(
+            "POST",
+            "/orders",
+            endpoints::place,
+        ))
     })
 }

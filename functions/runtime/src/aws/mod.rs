@@ -6,12 +6,12 @@
 //! | [`bus`] | puts events on the event bus |
 //! | [`dead_letters`] | puts messages that cannot be handled into a dead-letter queue |
 //! | [`cloud_map`] | reads and changes the instances that AWS Cloud Map knows |
-//! | [`identity_provider`] | reads and removes logins in the Cognito user pool (feature `identity-provider`) |
+//! | [`identity_provider`] | reads and removes logins in the Cognito user pool, and asks who is in a group (feature `identity-provider`) |
 //! | [`mail`] | sends e-mail with SES (feature `mail`) |
 //! | [`workflow`] | starts state machine executions and reads their status (feature `workflow`) |
 //! | [`secrets`] | reads a secret (feature `secrets`) |
 //!
-//! An SDK client that one service uses alone is behind a feature, so that the other services do not compile it; `table` has the
+//! An SDK client that few services use is behind a feature, so that the other services do not compile it; `table` has the
 //! client of DynamoDB, and `services` that of Lambda.
 
 pub mod bus;

@@ -12,12 +12,17 @@ use kernel::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Error, Key, Table, Written, aggregate::Stored};
+use super::{Error, Key, Table, Written, aggregate::Stored, limits::Counted};
 
 /// An aggregate that a request can create once.
 pub trait Creatable {
     /// When it was created.
     fn created_at(&self) -> Timestamp;
+
+    /// Where its tombstone still counts against the limit of its author; `None` if it is never deleted, or there is no limit.
+    fn counted(&self) -> Option<Counted> {
+        None
+    }
 }
 
 /// An aggregate as it is stored, with the digest of the request that created it.
@@ -37,6 +42,9 @@ pub struct Origin {
     pub created_at: Timestamp,
     /// The digest of the request.
     pub request: String,
+    /// Where the aggregate counts although it is deleted, if it does.
+    #[serde(flatten)]
+    pub counted: Option<Counted>,
 }
 
 /// The result of a request that creates something.
@@ -75,7 +83,11 @@ impl<T: Creatable> WithRequest<T> {
 
     /// The request that created it, and when: what its tombstone keeps.
     pub fn origin(&self) -> Origin {
-        Origin { created_at: self.aggregate.created_at(), request: self.request.clone() }
+        Origin {
+            created_at: self.aggregate.created_at(),
+            request: self.request.clone(),
+            counted: self.aggregate.counted(),
+        }
     }
 }
 
@@ -135,6 +147,10 @@ mod tests {
         fn created_at(&self) -> Timestamp {
             self.created_at
         }
+
+        fn counted(&self) -> Option<Counted> {
+            Some(Counted::by(Uuid::nil(), "then"))
+        }
     }
 
     fn request(body: &str) -> CreationRequest {
@@ -165,6 +181,24 @@ mod tests {
         let present: Stored<WithRequest<Room>> =
             Stored::Deleted(Tombstone { version: 2, origin: None, expires_at: 0 });
         assert_eq!(present.creation::<Room>(&request("attic")), Creation::KeyReused);
+    }
+
+    #[test]
+    fn a_tombstone_keeps_its_place_in_the_index_of_its_author_and_an_old_one_without_it_is_read() {
+        let origin = given_a_room_by(&request("attic")).origin();
+        assert_eq!(origin.counted, Some(Counted::by(Uuid::nil(), "then")));
+        let tombstone = Tombstone { version: 2, origin: Some(origin.clone()), expires_at: 0 };
+        let stored = serde_json::to_value(Stored::<()>::Deleted(tombstone)).unwrap();
+        let place = (&stored["author_id"], &stored["created"]);
+        assert_eq!(place, (&format!("deleted#{}", Uuid::nil()).into(), &"then".into()));
+
+        let mut old = stored;
+        for name in ["author_id", "created"] {
+            old.as_object_mut().unwrap().remove(name);
+        }
+        let read: Stored<WithRequest<Room>> = serde_json::from_value(old).unwrap();
+        let origin = Some(Origin { counted: None, ..origin });
+        assert_eq!(read, Stored::Deleted(Tombstone { version: 2, origin, expires_at: 0 }));
     }
 
     #[test]

@@ -12,12 +12,14 @@
 //! | `own_writes` | recognises a write that took effect although its answer was lost |
 //! | [`aggregate`] | an aggregate and the event of its latest change in one item; tombstones |
 //! | [`creation`] | creates an aggregate once per idempotency key |
+//! | [`limits`] | limits of what one person may create within an hour |
 //! | [`copies`] | a service's own copy of data that another service publishes |
 
 pub mod aggregate;
 pub mod copies;
 pub mod creation;
 mod expression;
+pub mod limits;
 mod own_writes;
 mod query;
 mod transaction;

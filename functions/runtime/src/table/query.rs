@@ -159,6 +159,38 @@ impl Table {
         }
     }
 
+    /// The positions of a list's newest items, at most `count`, that come after the position `since`.
+    pub(super) async fn newest_since(
+        &self,
+        list: &List,
+        since: &str,
+        count: usize,
+    ) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = self
+                .query(list, None)
+                .key_condition_expression("#partition = :partition AND #sort > :since")
+                .expression_attribute_names("#sort", list.sort)
+                .expression_attribute_values(":since", AttributeValue::S(since.to_owned()))
+                .projection_expression("#sort")
+                .scan_index_forward(false)
+                .limit(i32::try_from(count - found.len()).unwrap_or(i32::MAX))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(classify)?;
+            for item in answer.items.unwrap_or_default() {
+                found.push(position(list, &item)?);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || found.len() >= count {
+                return Ok(found);
+            }
+        }
+    }
+
     fn query(&self, list: &List, after: Option<&str>) -> QueryFluentBuilder {
         let request = self
             .client

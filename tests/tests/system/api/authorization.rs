@@ -34,6 +34,8 @@ fn endpoints(post: Uuid, comment: Uuid) -> Vec<(Method, String)> {
         (Method::POST, format!("/orders/{}/cancel", Uuid::now_v7())),
         (Method::GET, format!("/orders/{}/payment", Uuid::now_v7())),
         (Method::PUT, "/inventory/tea".to_owned()),
+        (Method::GET, "/staff/inventory".to_owned()),
+        (Method::GET, "/staff/inventory/tea".to_owned()),
     ]
 }
 
@@ -85,6 +87,72 @@ async fn no_one_can_make_themselves_an_admin() {
     let answer = ara.request(Method::PUT, &path).header("if-none-match", "*").json(&body).send().await;
     answer.is_problem(403, "forbidden");
     system.get(&path).await.is_problem(404, "not-found");
+}
+
+/// Asserts that a token that says `admin` does not let its owner read or change the stock, and that nothing was changed.
+async fn is_no_longer_staff(former: &Person, sku: &str, detail: &str) {
+    let path = format!("/inventory/{sku}");
+    let listing = json!({"name": "Mine now", "unit_price": usd(1), "on_hand": 1});
+    let before = former.system.stock(sku).await;
+    for request in [
+        former.request(Method::PUT, &path).if_match(1).json(&listing),
+        former
+            .request(Method::PUT, &format!("/inventory/{}", new_sku("tea")))
+            .header("if-none-match", "*")
+            .json(&listing),
+        // Whether they are staff is checked before the request.
+        former.request(Method::PUT, &path).json(&json!({})),
+        former.request(Method::GET, "/staff/inventory"),
+        former.request(Method::GET, &format!("/staff/inventory/{sku}")),
+    ] {
+        let refused = request.send().await;
+        refused.is_problem(403, "forbidden");
+        assert_eq!(refused.body["detail"], detail);
+    }
+    assert_eq!(former.system.stock(sku).await, before);
+}
+
+#[tokio::test]
+async fn an_admin_who_is_taken_out_of_the_group_is_refused_at_once_although_the_token_still_names_it() {
+    let system = System::connect().await;
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    admin.stocks(&sku, &usd(450), 7).await;
+    let cognito = aws_sdk_cognitoidentityprovider::Client::new(&system.aws);
+    let remove = cognito.admin_remove_user_from_group().user_pool_id(system.output("user_pool_id"));
+    remove.username(&admin.email).group_name("admin").send().await.expect("AdminRemoveUserFromGroup");
+    is_no_longer_staff(
+        &admin,
+        &sku,
+        "only members of the group admin may do this, and you are no longer one",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_admin_whose_login_is_disabled_or_removed_is_refused_at_once_although_the_token_is_valid() {
+    let system = System::connect().await;
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    admin.stocks(&sku, &usd(450), 7).await;
+    let detail = "your login has been removed or disabled";
+    let cognito = aws_sdk_cognitoidentityprovider::Client::new(&system.aws);
+    let disable = cognito.admin_disable_user().user_pool_id(system.output("user_pool_id"));
+    disable.username(&admin.email).send().await.expect("AdminDisableUser");
+    is_no_longer_staff(&admin, &sku, detail).await;
+    admin.loses_login().await;
+    is_no_longer_staff(&admin, &sku, detail).await;
+}
+
+#[tokio::test]
+async fn an_admin_who_has_deleted_the_account_is_refused_as_soon_as_the_login_is_gone() {
+    let system = System::connect().await;
+    let (admin, sku) = (system.admin().await, new_sku("tea"));
+    admin.stocks(&sku, &usd(450), 7).await;
+    assert_eq!(admin.delete("/users/me").await.status, 202);
+    eventually("the login is gone", async || {
+        (admin.get("/staff/inventory?limit=1").await.status == 403).then_some(())
+    })
+    .await;
+    is_no_longer_staff(&admin, &sku, "your login has been removed or disabled").await;
 }
 
 #[tokio::test]

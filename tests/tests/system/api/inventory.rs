@@ -24,6 +24,22 @@ fn item(sku: &str, price: &Value, on_hand: u64, reserved: u64, version: u64) -> 
     })
 }
 
+/// What buyers see of a whole stock item.
+fn shown(item: &Value) -> Value {
+    let mut shown = item.clone();
+    for hidden in ["on_hand", "reserved"] {
+        shown.as_object_mut().unwrap().remove(hidden).unwrap();
+    }
+    shown
+}
+
+/// Asserts that staff see this whole item, and buyers the part of it that they may see.
+async fn assert_stocked(system: &System, sku: &str, item: &Value) {
+    let staff = system.staff().await;
+    staff.get(&format!("/staff/inventory/{sku}")).await.is(200, item);
+    system.get(&format!("/inventory/{sku}")).await.is(200, &shown(item));
+}
+
 async fn create(person: &Person, sku: &str, listing: &Value) -> Answer {
     let request = person.request(Method::PUT, &format!("/inventory/{sku}"));
     request.header("if-none-match", "*").json(listing).send().await
@@ -66,8 +82,11 @@ async fn an_item_can_be_listed_once_and_anyone_can_read_it() {
 
     create(&admin, &sku, &listing(&usd(1), 1)).await.is_problem(412, "stale-version");
     let read = system.get(&path).await;
-    read.is(200, &created.body);
+    read.is(200, &shown(&created.body));
     read.is_view_of(1);
+    let whole = admin.get(&format!("/staff{path}")).await;
+    whole.is(200, &created.body);
+    whole.is_view_of(1);
 }
 
 #[tokio::test]
@@ -79,7 +98,7 @@ async fn a_change_of_an_item_must_name_its_current_version() {
     let changed = replace(&admin, &sku, 1, &listing(&euros, 9)).await;
     changed.is(200, &item(&sku, &euros, 9, 0, 2));
     changed.is_view_of(2);
-    system.get(&path).await.is(200, &changed.body);
+    assert_stocked(&system, &sku, &changed.body).await;
 
     replace(&admin, &sku, 1, &listing(&usd(1), 1)).await.is_problem(412, "stale-version");
     let unconditional = admin.request(Method::PUT, &path).json(&listing(&usd(1), 1)).send().await;
@@ -93,7 +112,7 @@ async fn a_change_of_an_item_must_name_its_current_version() {
     }
     let other = admin.request(Method::PUT, &path).if_match(2).header("if-none-match", "\"2\"");
     other.json(&listing(&usd(1), 1)).send().await.is_problem(412, "stale-version");
-    system.get(&path).await.is(200, &changed.body);
+    assert_stocked(&system, &sku, &changed.body).await;
     // An item without stock still exists.
     replace(&admin, &sku, 2, &listing(&euros, 0)).await.is(200, &item(&sku, &euros, 0, 0, 3));
 }
@@ -108,7 +127,30 @@ async fn only_an_admin_can_change_the_stock() {
     // The role is checked before the request.
     replace(&buyer, &sku, 9, &json!({})).await.is_problem(403, "forbidden");
     system.get(&format!("/inventory/{new}")).await.is_problem(404, "not-found");
-    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 7, 0, 1));
+    assert_stocked(&system, &sku, &item(&sku, &usd(450), 7, 0, 1)).await;
+}
+
+#[tokio::test]
+async fn only_staff_see_how_many_are_on_hand_and_reserved() {
+    let system = System::connect().await;
+    let (admin, sku) = listed(&system, 7).await;
+    reserve(&system, Uuid::now_v7(), &sku, 3).await.unwrap();
+    let whole = item(&sku, &usd(450), 7, 3, 1);
+    let path = format!("/inventory/{sku}");
+    admin.get(&format!("/staff{path}")).await.is(200, &whole);
+    // Not even an admin sees more than buyers do where everyone looks.
+    for answer in [system.get(&path).await, admin.get(&path).await] {
+        answer.is(200, &shown(&whole));
+    }
+    let buyer = system.registered("Ara").await;
+    for path in
+        ["/staff/inventory".to_owned(), format!("/staff{path}"), "/staff/inventory/unknown".to_owned()]
+    {
+        buyer.get(&path).await.is_problem(403, "forbidden");
+        assert_eq!(system.get(&path).await.status, 401);
+    }
+    admin.get(&format!("/staff/inventory/{}", new_sku("tea"))).await.is_problem(404, "not-found");
+    admin.get("/staff/inventory/green%20tea").await.is_problem(404, "not-found");
 }
 
 #[tokio::test]
@@ -175,39 +217,48 @@ async fn the_stock_is_listed_by_sku_page_by_page() {
         let sku = new_sku(name);
         mine.insert(sku.clone(), create(&admin, &sku, &listing(&usd(450), 3)).await.body);
     }
-    let (mut seen, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let page = system.get(&format!("/inventory?limit=100{cursor}")).await;
-        assert_eq!(page.status, 200, "{page:?}");
-        let items = page.body["items"].as_array().unwrap();
-        assert!(
-            items.len() == 100 || page.body["next_cursor"].is_null(),
-            "a page before the last is not full"
-        );
-        seen.extend(items.iter().cloned());
-        match page.body["next_cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => break,
+    // Staff see whole items, buyers a part of each.
+    let lists = [("/inventory", shown as fn(&Value) -> Value), ("/staff/inventory", Value::clone)];
+    for (list, visible) in lists {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = admin.get(&format!("{list}?limit=100{cursor}")).await;
+            assert_eq!(page.status, 200, "{page:?}");
+            let items = page.body["items"].as_array().unwrap();
+            assert!(
+                items.len() == 100 || page.body["next_cursor"].is_null(),
+                "a page before the last is not full"
+            );
+            seen.extend(items.iter().cloned());
+            match page.body["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
         }
+        let skus: Vec<&str> = seen.iter().map(|item| item["sku"].as_str().unwrap()).collect();
+        assert!(skus.windows(2).all(|pair| pair[0] < pair[1]), "not in order, or one twice: {skus:?}");
+        for (sku, item) in &mine {
+            let found: Vec<&Value> = seen.iter().filter(|seen| seen["sku"] == sku.as_str()).collect();
+            assert_eq!(found, [&visible(item)]);
+        }
+        let one = admin.get(&format!("{list}?limit=1")).await;
+        assert_eq!(one.body["items"], json!([seen[0]]));
+        admin.get(&format!("{list}?limit=0")).await.is_invalid(&["/limit"]);
+        admin.get(&format!("{list}?cursor=nonsense")).await.is_invalid(&["/cursor"]);
     }
-    let skus: Vec<&str> = seen.iter().map(|item| item["sku"].as_str().unwrap()).collect();
-    assert!(skus.windows(2).all(|pair| pair[0] < pair[1]), "not in order, or one twice: {skus:?}");
-    for (sku, item) in mine {
-        let found: Vec<&Value> = seen.iter().filter(|seen| seen["sku"] == sku.as_str()).collect();
-        assert_eq!(found, [&item]);
-    }
+    // A cursor of the one list is refused by the other.
     let one = system.get("/inventory?limit=1").await;
-    assert_eq!(one.body["items"], json!([seen[0]]));
-    system.get("/inventory?limit=0").await.is_invalid(&["/limit"]);
-    system.get("/inventory?cursor=nonsense").await.is_invalid(&["/cursor"]);
+    let cursor = one.body["next_cursor"].as_str().unwrap();
+    admin.get(&format!("/staff/inventory?cursor={cursor}")).await.is_invalid(&["/cursor"]);
 }
 
 #[tokio::test]
 async fn a_reservation_keeps_the_version_and_a_sale_increments_it() {
     let system = System::connect().await;
     let (_, sku) = listed(&system, 10).await;
+    let staff = system.staff().await;
     let assert_stock = async |on_hand, reserved, version| {
-        let answer = system.get(&format!("/inventory/{sku}")).await;
+        let answer = staff.get(&format!("/staff/inventory/{sku}")).await;
         answer.is(200, &item(&sku, &usd(450), on_hand, reserved, version));
         answer.is_view_of(version);
     };
@@ -257,7 +308,7 @@ async fn an_admin_can_edit_a_reserved_item_but_not_below_what_is_reserved() {
     let kept = reserve(&system, order, &sku, 4).await.unwrap();
     assert_eq!(kept["total"], usd(1800));
     step(&system, "inventory-commit", order).await;
-    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(500), 0, 0, 3));
+    assert_stocked(&system, &sku, &item(&sku, &usd(500), 0, 0, 3)).await;
     // An edit based on a version from before the sale would put the sold items back.
     replace(&admin, &sku, 2, &listing(&usd(500), 4)).await.is_problem(412, "stale-version");
 }
@@ -269,7 +320,7 @@ async fn a_reservation_that_was_released_before_it_was_made_is_refused() {
     let order = Uuid::now_v7();
     step(&system, "inventory-release", order).await;
     assert_eq!(reserve(&system, order, &sku, 1).await, Err("Order.Cancelled".to_owned()));
-    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 10, 0, 1));
+    assert_stocked(&system, &sku, &item(&sku, &usd(450), 10, 0, 1)).await;
 }
 
 #[tokio::test]
@@ -298,5 +349,5 @@ async fn exactly_ten_of_a_hundred_orders_for_the_last_ten_items_are_confirmed() 
     let orders: Vec<Uuid> = decided.iter().map(Answer::id).collect();
     wait_until_settled(&system, &orders).await;
     assert_eq!(assert_invariants(&system, &orders, &sku, 10).await, 10);
-    system.get(&format!("/inventory/{sku}")).await.is(200, &item(&sku, &usd(450), 0, 0, 11));
+    assert_stocked(&system, &sku, &item(&sku, &usd(450), 0, 0, 11)).await;
 }

@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod idempotency;
 mod inventory;
+mod limits;
 mod notifications;
 mod order_events;
 mod orders;

@@ -74,6 +74,18 @@ fn requests(person: &Person, post: Uuid) -> Vec<(&'static str, &'static str, &'s
             "POST /users",
             http_input("users-register", id, "/users", &json!({})),
         ),
+        (
+            "COGNITO_IDENTITY_PROVIDER",
+            "inventory-put",
+            "PUT /inventory/{sku}",
+            http_input("inventory-put", id, "/inventory/tea", &json!({"sku": "tea"})),
+        ),
+        (
+            "COGNITO_IDENTITY_PROVIDER",
+            "inventory-staff",
+            "GET /staff/inventory",
+            http_input("inventory-staff", id, "/staff/inventory", &json!({})),
+        ),
         ("LAMBDA", "posts-author", "GET /posts/{id}/author", author.clone()),
         ("SERVICEDISCOVERY", "posts-author", "GET /posts/{id}/author", author),
         ("SERVICEDISCOVERY", "registry-resolve", "GET /registry/{service}", resolve),
@@ -99,7 +111,10 @@ async fn a_handler_whose_slow_calls_add_up_to_more_than_its_time_is_answered_bef
     let proxy = Proxy::start(&system).await;
     // Two attempts of the read take four seconds, three of the write six: each call by itself has its time.
     let reads = AtomicUsize::new(0);
-    proxy.swallow(move |call| call.operation != "GetItem" || reads.fetch_add(1, Ordering::Relaxed) < 2);
+    proxy.swallow(move |call| match call.operation.as_str() {
+        "GetItem" => reads.fetch_add(1, Ordering::Relaxed) < 2,
+        operation => operation == "PutItem",
+    });
     let input = http_input("posts-create", person.id, "/posts", &json!({}));
     with_copy(&system, "posts-create", Changes::endpoint("DYNAMODB", &proxy), async |copy| {
         let invoked = copy.invoke(&input).await;

@@ -109,7 +109,8 @@ impl Request {
         })
     }
 
-    /// The caller; 403 unless they are in this group of the user pool.
+    /// The caller; 403 unless the token names this group of the user pool. A token may be an hour old, so what is rare and powerful
+    /// asks the pool itself: `aws::identity_provider::UserPool::require_member`.
     pub fn require_group(&self, group: &str) -> Result<&Caller, Problem> {
         let caller = self.caller()?;
         if caller.groups.iter().any(|member_of| member_of == group) {
