@@ -27,7 +27,7 @@ use crate::{
     error::chain,
     serve::{self, Function},
     telemetry::{
-        self, Kind, Unit, XRAY_HEADER, from_xray_header,
+        self, Kind, Origin, Unit,
         metrics::{CLIENT_ERRORS, LATENCY, SERVER_ERRORS, SUCCESSES},
     },
 };
@@ -129,10 +129,7 @@ impl<S: 'static> Endpoints<S> {
     async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let request = event::read(event);
-        let header = |request: &lambda_http::Request| {
-            request.headers().get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header)
-        };
-        let origin = request.as_ref().ok().and_then(header);
+        let origin = Origin::of_request(event);
         let (method, path) = match &request {
             Ok(request) => (request.method().as_str().to_owned(), request.raw_http_path().to_owned()),
             Err(_) => RouteKey::of(event).into_parts(),
@@ -194,7 +191,8 @@ pub(crate) async fn not_started(
     error: Error,
 ) -> ApiGatewayV2httpResponse {
     let (method, route) = RouteKey::of(event).into_parts();
-    telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), None, async |unit| {
+    let origin = Origin::of_request(event);
+    telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), origin, async |unit| {
         let problem = Problem::unavailable(error);
         record_outcome(unit, &method, &route, Err(&problem), Instant::now());
         response(Err(problem), context)
