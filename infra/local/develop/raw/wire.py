@@ -93,11 +93,11 @@ def send(address: tuple[str, int], message: Message, patience: float = PATIENCE)
             _read(connection, message, exchange)
         except TimeoutError:
             exchange.hangs = True
+        except OSError:
+            # The server has closed the connection. `http.client` says so by an error that is an HTTPException too.
+            pass
         except (HTTPException, ValueError) as error:
             exchange.broken = f"the answer is not HTTP: {type(error).__name__}: {error}"
-        except OSError:
-            # The server has closed the connection.
-            pass
         exchange.seconds = time.monotonic() - began
     return exchange
 
