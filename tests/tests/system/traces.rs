@@ -8,7 +8,7 @@ use kernel::clock::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
-    Answer, Person, System, eventually,
+    Answer, System, eventually,
     faults::{Changes, Proxy, Refusal, http_input, input, with_copy},
     shop::{CARD, DECLINED, order},
     stories::{
