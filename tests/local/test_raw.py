@@ -234,6 +234,14 @@ def test_only_a_changed_route_may_be_unknown_to_the_gateway(server: _Server) -> 
     assert verdict(server, with_defect("getPost", "longer path"), http(502)).faults
 
 
+def test_a_target_outside_the_api_may_be_answered_by_anyone_but_not_by_a_fault(server: _Server) -> None:
+    outside = with_defect("lookUpUser", "absolute target")
+    assert b"Authorization" not in outside.message.data
+    assert verdict(server, outside, http(403, {"__type": "AccessDeniedException"})).faults == ()
+    assert verdict(server, outside, http(500, {"message": "x"})).faults
+    assert verdict(server, outside, problem(404, "not-found", "panicked at src/main.rs:7")).faults
+
+
 def test_the_gateways_own_answers_have_to_be_described_too(server: _Server) -> None:
     unauthorized = http(401, {"message": "Unauthorized"})
     assert verdict(server, with_defect("createPost", "odd Authorization"), unauthorized).faults == ()
@@ -288,6 +296,15 @@ def test_a_run_whose_requests_do_not_reach_a_function_fails(server: _Server) -> 
     report.verify()
     report.add(one, Verdict((), "400", False))
     with pytest.raises(CommandError, match="Only 800 of 1001 raw requests reached a function, less than 80%"):
+        report.verify()
+
+
+def test_a_run_that_reaches_no_function_of_an_operation_fails() -> None:
+    report = raw.Report(SEED)
+    for _ in range(999):
+        report.add(with_defect("getPost"), Verdict((), "200", True))
+    report.add(with_defect("createPost"), Verdict((), "401", False))
+    with pytest.raises(CommandError, match=r"No raw request reached the function of createPost\."):
         report.verify()
 
 

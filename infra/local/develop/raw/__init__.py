@@ -53,6 +53,7 @@ class Report:
     # By defect: how many requests had it, and how many of these reached a function.
     defects: Counter[str] = field(default_factory=Counter)
     defects_reached: Counter[str] = field(default_factory=Counter)
+    # By operation: how many requests reached its function.
     operations: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[Request, Verdict]] = field(default_factory=list)
 
@@ -85,6 +86,9 @@ class Report:
                 f"Only {self.reached} of {self.sent} raw requests reached a function, less than {MIN_REACHED:.0%}: "
                 "the others test nothing but the server in front."
             )
+        unreached = [operation for operation, reached in self.operations.items() if not reached]
+        if self.sent >= ENOUGH and unreached:
+            raise CommandError(f"No raw request reached the function of {', '.join(sorted(unreached))}.")
 
 
 def fuzz(

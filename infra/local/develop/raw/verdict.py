@@ -70,7 +70,9 @@ def _fault(description: Description, request: Request, answer: Answer) -> str | 
     """What is wrong with an answer."""
     refusable = any(defect.refusable for defect in request.defects)
     said = answer.body[:300].decode("utf-8", "replace")
-    if answer.status >= 400 and (inner := INNER.search(answer.body)):
+    # What is not for the API may be answered by another service of the emulator, in that service's words.
+    elsewhere = any(defect.escapes for defect in request.defects) and not is_functions(answer)
+    if answer.status >= 400 and not elsewhere and (inner := INNER.search(answer.body)):
         return f"{answer.status} tells inner text, “{inner[0].decode()}”: {said}"
     if is_functions(answer):
         if answer.status >= 500:
@@ -82,7 +84,7 @@ def _fault(description: Description, request: Request, answer: Answer) -> str | 
         return None
     if answer.status >= 500:
         return f"{answer.status}: {said}"
-    if any(defect.escapes for defect in request.defects):
+    if elsewhere:
         return None
     return _undescribed_of_gateway(description, request, answer)
 
