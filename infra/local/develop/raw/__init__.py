@@ -106,9 +106,13 @@ def fuzz(
         return sent, judge(description, sent, send(address, sent.message, patience), patience)
 
     report = Report(seed)
-    with ThreadPoolExecutor(max_workers=CONNECTIONS) as pool:
+    pool = ThreadPoolExecutor(max_workers=CONNECTIONS)
+    try:
         for sent, verdict in pool.map(exchange, numbers):
             report.add(sent, verdict)
+    finally:
+        # After Ctrl-C only the requests that are under way are waited for.
+        pool.shutdown(cancel_futures=True)
     return report
 
 
