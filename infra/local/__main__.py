@@ -131,8 +131,13 @@ def run_bench(_: argparse.Namespace) -> None:
 def run_fuzz(arguments: argparse.Namespace) -> None:
     """Send the running system valid and invalid requests that are generated from the API description."""
     found = require_running_system("make fuzz")
-    if arguments.cases:
-        fuzz.run(found, arguments.cases)
+    if arguments.number is not None:
+        fuzz.run_raw(found, [arguments.number], arguments.seed)
+    elif arguments.cases or arguments.raw:
+        if arguments.cases:
+            fuzz.run(found, arguments.cases)
+        if arguments.raw:
+            fuzz.run_raw(found, range(arguments.raw), arguments.seed)
     else:
         fuzz.run_until_interrupted(found)
 
@@ -201,7 +206,10 @@ def main() -> int:
         if name == "clean":
             command.add_argument("--all", action="store_true", help="delete the tools under .local/ as well")
         if name == "fuzz":
-            command.add_argument("--cases", type=int, help="minimum number of requests; without it, run until Ctrl-C")
+            command.add_argument("--cases", type=int, help="minimum number of requests that Schemathesis sends")
+            command.add_argument("--raw", type=int, help="number of raw requests; without both, run until Ctrl-C")
+            command.add_argument("--seed", type=int, default=fuzz.SEED, help="the seed of the raw requests")
+            command.add_argument("--number", type=int, help="send only the raw request with this number")
         if name == "order-retry":
             command.add_argument("order", nargs="?", default="", help="the order's id")
         if name == "trace":

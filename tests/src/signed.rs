@@ -36,6 +36,12 @@ impl System {
         self.signed(&root(), "execute-api", method, &url, &headers, body).send().await
     }
 
+    /// `GET` through the API, signed by the account's root, before it is sent. Headers that are added are not signed.
+    pub fn signed_get(&self, path: &str) -> Request {
+        let url = format!("{}{path}", self.output("api_url"));
+        self.signed(&root(), "execute-api", "GET", &url, &[], String::new())
+    }
+
     /// `GET` through the API, signed with these credentials.
     pub async fn get_signed_by(&self, signer: &Credentials, path: &str) -> Answer {
         let url = format!("{}{path}", self.output("api_url"));

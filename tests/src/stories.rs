@@ -108,11 +108,12 @@ users-delete: DELETE /users/me
   users-relay: publish user.deleted
 ";
 
-/// Sends a request and waits until its trace has this story. Returns the trace.
+/// Sends a request and waits until its trace, which the answer names, has this story. Returns the trace and where it begins.
 pub async fn send_traced(system: &System, request: Request, status: u16, story: &str) -> (Origin, Trace) {
-    let origin = Origin::default();
-    let answer = request.traced(&origin).send().await;
+    let answer = request.send().await;
     assert_eq!(answer.status, status, "{answer:?}");
+    let (origin, sampled) = answer.trace_context();
+    assert!(sampled, "the local Lambda samples everything: {answer:?}");
     let trace = await_story(system, &origin, story).await;
     (origin, trace)
 }

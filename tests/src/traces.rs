@@ -9,12 +9,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Answer, Request, System};
+use crate::{Answer, System};
 
 /// Maximum difference between two clocks of one process, in microseconds.
 const SAME_MOMENT: f64 = 100.0;
 
-/// The trace context of a client's request.
+/// A place in a trace: the span of a request that a test sends, or of the function that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The trace, 32 hexadecimal digits.
@@ -44,6 +44,16 @@ impl Origin {
         format!("00-{}-{}-01", self.trace_id, self.span_id)
     }
 
+    /// Whether it is the parent of a span.
+    pub fn is_parent_of(&self, span: &Span) -> bool {
+        span.trace_id == self.trace_id && span.parent_id.as_deref() == Some(self.span_id.as_str())
+    }
+
+    /// Whether a span has a link to it.
+    pub fn is_linked_by(&self, span: &Span) -> bool {
+        span.links.iter().any(|link| link.trace_id == self.trace_id && link.span_id == self.span_id)
+    }
+
     /// The trace context, sampled or not, as an `X-Amzn-Trace-Id`.
     pub fn header(&self, sampled: bool) -> String {
         let (epoch, unique) = self.trace_id.split_at(8);
@@ -61,14 +71,6 @@ impl Answer {
         assert_eq!((version, trace_id.len(), span_id.len()), ("00", 32, 16), "{header}");
         assert!(["00", "01"].contains(&flags), "{header}");
         (Origin { trace_id: trace_id.to_owned(), span_id: span_id.to_owned() }, flags == "01")
-    }
-}
-
-impl Request {
-    /// Adds a sampled trace context to the request.
-    #[must_use]
-    pub fn traced(self, origin: &Origin) -> Self {
-        self.header("x-amzn-trace-id", &origin.header(true))
     }
 }
 
@@ -165,8 +167,9 @@ impl Trace {
         subtree(&below, None, 0)
     }
 
-    /// What is inconsistent in the trace, whatever its story is. Empty if every span has a known parent (`origin` is the
-    /// client's span) and plausible times.
+    /// What is inconsistent in the trace, whatever its story is. Empty if every span has a known parent and plausible times.
+    /// `origin` is where the trace begins for the test: the span of the function that answered, whose parent is Lambda's, or a
+    /// span of the test itself.
     pub fn inconsistencies(&self, origin: &Origin) -> Vec<String> {
         let by_id: HashMap<&str, &Span> =
             self.spans.iter().map(|span| (span.span_id.as_str(), span)).collect();
@@ -181,7 +184,7 @@ impl Trace {
             }
             let parent = span.parent_id.as_deref().unwrap_or_default();
             let Some(parent) = by_id.get(parent) else {
-                if parent != origin.span_id {
+                if span.span_id != origin.span_id && parent != origin.span_id {
                     found.push(format!("the parent of {title} is not known"));
                 }
                 continue;

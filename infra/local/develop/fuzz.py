@@ -1,7 +1,8 @@
-"""Fuzzes the running system with valid and invalid requests that Schemathesis generates from infra/openapi.json.
+"""Fuzzes the running system with valid and invalid requests that are generated from infra/openapi.json.
 
-The rounds differ in the caller: an admin, an anonymous caller, a user, someone who has signed up but not registered,
-and a user who has been deleted. tests/fuzz defines which responses are failures.
+There are two sources. Schemathesis sends requests by an HTTP client; its rounds differ in the caller: an admin, an
+anonymous caller, a user, someone who has signed up but not registered, and a user who has been deleted. tests/fuzz
+defines which responses are failures. `raw` builds requests byte by byte.
 """
 
 import json
@@ -10,11 +11,13 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from infra.local.develop import raw
 from infra.local.lifecycle import registry
 from infra.local.progress import console, duration
 from infra.local.settings import LOCAL, ROOT, CommandError, client, environment
@@ -26,6 +29,8 @@ CASES = re.compile(r"^\s*(\d+) generated", re.MULTILINE)
 EXAMPLES = 30
 # The seed of the first rounds of `make test`, so that they are the same each time. `make fuzz` uses random seeds.
 SEED = 20261124
+# The raw requests between two rounds of `make fuzz`.
+RAW_ROUND = 1000
 
 
 @dataclass
@@ -55,6 +60,14 @@ def run(outputs: dict, minimum: int) -> None:
     console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
 
 
+def run_raw(outputs: dict, numbers: Sequence[int], seed: int = SEED) -> None:
+    """Sends the raw requests with these numbers. Raises `CommandError` after printing those that show a failure."""
+    began = time.monotonic()
+    report = _raw(outputs, numbers, seed)
+    console.print(f"{report.sent} passed, 0 failed", markup=False)
+    console.print(f"[dim]in {duration(time.monotonic() - began)}[/]")
+
+
 def run_until_interrupted(outputs: dict) -> None:
     """Runs rounds until Ctrl-C, or until one fails."""
     outputs = _with_services(outputs)
@@ -62,6 +75,7 @@ def run_until_interrupted(outputs: dict) -> None:
     console.print("Fuzzing until Ctrl-C, which stops after the current request")
     with suppress(KeyboardInterrupt):
         while True:
+            cases += _raw(outputs, range(RAW_ROUND), random.randrange(2**32)).sent
             cases += _round(outputs, CALLERS[rounds % len(CALLERS)], random.randrange(2**32))
             rounds += 1
     console.print(f"\n{cases} requests in {rounds} complete rounds found no failure")
@@ -92,6 +106,34 @@ def _round(outputs: dict, make_caller: Callable[[dict], Caller], seed: int) -> i
         )
     console.print(f"  as {caller.description}: {found[1]} requests")
     return int(found[1])
+
+
+def _raw(outputs: dict, numbers: Sequence[int], seed: int) -> raw.Report:
+    """Sends raw requests, and verifies that they were answered well."""
+    url = urllib.parse.urlsplit(outputs["api_url"])
+    with _temporary_service() as service:
+        world = _world(outputs, url, service)
+        report = raw.fuzz(raw.Description.committed(), world, (url.hostname or "", url.port or 80), seed, numbers)
+    report.show()
+    report.verify()
+    return report
+
+
+def _world(outputs: dict, url: urllib.parse.SplitResult, service: str) -> raw.World:
+    """People, and things that exist, for raw requests to name."""
+    story, user = _register(outputs)
+    _, leaving = _register(outputs)
+    post, doomed = (
+        story.request("POST", "/posts", user, {"title": "Fuzz", "body": "Fuzz"}, expect=(201,)).body["id"] for _ in "ab"
+    )
+    values = {"posts": post, "DELETE posts": doomed, "registry": service, "inventory": f"FUZZ-{secrets.token_hex(4)}"}
+    tokens = {
+        "user": user.token,
+        "leaving": leaving.token,
+        "admin": _admin(outputs).token or "",
+        "unregistered": _unregistered(outputs).token or "",
+    }
+    return raw.World(url.path.rstrip("/"), url.netloc, tokens, values)
 
 
 def _with_services(outputs: dict) -> dict:

@@ -119,7 +119,7 @@ SYSTEM = (
     # One after the other: the emulator uses one core, and under more load the effects that tests await come too late.
     (
         (
-            Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000", needs_system=True),
+            Step("fuzzing", f"{PYTHON} -m infra.local fuzz --cases 2000 --raw 5000", needs_system=True),
             # After the tests above, which their changes to the system would break. Twelve threads, because most of
             # these tests wait: for the minute of an alarm, or for each other.
             Step(

@@ -16,6 +16,7 @@ from infra.local.operate.token import EVENT_TIMEOUT
 from infra.local.progress import console, duration
 from infra.local.settings import CommandError
 from infra.local.story.traced import Traced
+from infra.local.traces import store
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Answer:
     etag: str | None
     location: str | None
     body: Any
+    # The trace of the request, 32 hexadecimal digits. Empty if no function has answered.
+    trace_id: str = ""
 
 
 @dataclass
@@ -77,7 +80,8 @@ class Story:
         step = Traced(self.title, who, f"{method} {path}")
         if method != "GET":
             self.traced.append(step)
-        answer = self._send(method, path, person, body, if_match, if_none_match, step.header())
+        answer = self._send(method, path, person, body, if_match, if_none_match)
+        step.trace_id = answer.trace_id
         self._line(who, f"{method} {path}", str(answer.status), _since(began))
         if answer.status not in expect:
             wanted = " or ".join(map(str, expect))
@@ -109,8 +113,8 @@ class Story:
             raise CommandError(otherwise)
 
     def peek(self, path: str, person: Person | None = None) -> Answer:
-        """Sends a GET that is repeated until its answer changes, so it is neither printed nor traced."""
-        return self._send("GET", path, person, trace=Traced(self.title, "", path).header(sampled=False))
+        """Sends a GET that is repeated until its answer changes, so it is not printed."""
+        return self._send("GET", path, person)
 
     def mails_to(self, email: str, subject: str) -> list[dict]:
         """The mails to this address with this subject, which in SES is the text of the header."""
@@ -130,9 +134,8 @@ class Story:
         body: dict | None = None,
         if_match: str | None = None,
         if_none_match: str | None = None,
-        trace: str | None = None,
     ) -> Answer:
-        named = {"if-match": if_match, "if-none-match": if_none_match, "x-amzn-trace-id": trace}
+        named = {"if-match": if_match, "if-none-match": if_none_match}
         headers = {name: value for name, value in named.items() if value is not None}
         if person:
             headers["authorization"] = f"Bearer {person.token}"
@@ -149,6 +152,7 @@ class Story:
             etag=answer.headers.get("etag"),
             location=location and urljoin(answer.url, location).removeprefix(self.outputs["api_url"]),
             body=answer.json() if is_json and answer.content else answer.text,
+            trace_id=store.trace_id(answer.headers.get("traceresponse", "")),
         )
 
     def _line(self, who: str, what: str, status: str, took: str) -> None:

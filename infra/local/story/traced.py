@@ -1,9 +1,8 @@
 """The traces of a story's steps."""
 
 import re
-import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import requests
 from rich.markup import escape
@@ -20,20 +19,18 @@ PATIENCE = 5
 
 @dataclass
 class Traced:
-    """A step, and the trace that it begins."""
+    """A step, and its trace."""
 
     chapter: str
     who: str
     what: str
-    trace_id: str = field(default_factory=lambda: f"{int(time.time()):08x}{secrets.token_hex(12)}")
-
-    def header(self, sampled: bool = True) -> str:
-        """The header X-Amzn-Trace-Id of a caller that has a span of its own."""
-        return f"Root={waterfall.xray_id(self.trace_id)};Parent={secrets.token_hex(8)};Sampled={sampled:d}"
+    # From the answer. Empty if API Gateway has answered, without a function.
+    trace_id: str = ""
 
 
 def show(steps: list[Traced]) -> None:
-    """Waits for the traces to arrive, and prints how to look at each."""
+    """Waits for the traces to arrive, and prints how to look at each. A step that no function has answered has none."""
+    steps = [step for step in steps if step.trace_id]
     arrived = _await([step.trace_id for step in steps])
     if arrived is None:
         console.print(f"\n[yellow]The receiver of traces does not answer at {TRACE_URL}[/]: `make up` starts it.")

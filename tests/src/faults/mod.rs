@@ -122,6 +122,13 @@ impl Copy {
         invoked
     }
 
+    /// Invokes the copy in the trace of this `X-Amzn-Trace-Id`, as a caller of Lambda's API does.
+    pub async fn invoke_in_trace(&self, event: &Value, trace: &str) -> Invoked {
+        let (error, invoked) = self.run_in_trace(event, Some(trace.to_owned())).await;
+        assert_eq!(error, None, "{invoked:?}");
+        invoked
+    }
+
     /// Invokes the copy, which must fail, and returns its error.
     pub async fn fails(&self, event: &Value) -> Invoked {
         let (error, invoked) = self.run(event).await;
@@ -136,12 +143,22 @@ impl Copy {
     }
 
     async fn run(&self, event: &Value) -> (Option<String>, Invoked) {
+        self.run_in_trace(event, None).await
+    }
+
+    async fn run_in_trace(&self, event: &Value, trace: Option<String>) -> (Option<String>, Invoked) {
         let invoked = self
             .lambda
             .invoke()
             .function_name(&self.name)
             .payload(Blob::new(event.to_string()))
             .log_type(LogType::Tail)
+            .customize()
+            .mutate_request(move |request| {
+                if let Some(trace) = trace.clone() {
+                    request.headers_mut().insert("x-amzn-trace-id", trace);
+                }
+            })
             .send()
             .await
             .expect("Invoke");
@@ -213,15 +230,15 @@ pub async fn finally<T>(test: impl Future<Output = T>, restore: impl Future<Outp
 }
 
 /// Directs a real function's client to a proxy while `test` runs, and restores it even if the test fails.
-pub async fn with_endpoint(
+pub async fn with_endpoint<T>(
     system: &System,
     function: &str,
     service: &str,
     proxy: &Proxy,
-    test: impl AsyncFnOnce(),
-) {
+    test: impl AsyncFnOnce() -> T,
+) -> T {
     let changes = Changes::endpoint(service, proxy);
-    with_variables(system, &[function], &changes.variables, test).await;
+    with_variables(system, &[function], &changes.variables, test).await
 }
 
 /// Adds variables to the environment of real functions while `test` runs, and removes them even if the test fails.

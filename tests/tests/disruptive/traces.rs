@@ -9,7 +9,6 @@ use system_tests::{
     faults::{Proxy, Refusal, with_endpoint},
     shop::{CARD, new_sku, order, order_id, wait_until_settled},
     stories::{CONFIRMED, REGISTERED, await_story_within, functions, shop_with_known_buyer},
-    traces::Origin,
     turns::turn,
 };
 
@@ -19,7 +18,7 @@ use system_tests::{
 async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
     let _turn = turn(&["users-relay"], &[]).await;
     let system = System::connect().await;
-    let (person, origin, proxy) = (system.sign_up().await, Origin::default(), Proxy::start(&system).await);
+    let (person, proxy) = (system.sign_up().await, Proxy::start(&system).await);
     let id = json!(person.id);
     let taken = Arc::new(std::sync::Mutex::new(Vec::new()));
     proxy.refuse({
@@ -35,9 +34,10 @@ async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
             Some(Refusal::entries(call, |_| false))
         }
     });
-    with_endpoint(&system, "users-relay", "EVENTBRIDGE", &proxy, async || {
+    let origin = with_endpoint(&system, "users-relay", "EVENTBRIDGE", &proxy, async || {
         let register = person.request(Method::POST, "/users").json(&json!({"name": "Bada"}));
-        assert_eq!(register.traced(&origin).send().await.status, 201);
+        let answer = register.send().await;
+        assert_eq!(answer.status, 201, "{answer:?}");
         let taken = eventually("the event is published", async || {
             let taken = taken.lock().unwrap().clone();
             (!taken.is_empty()).then_some(taken)
@@ -48,6 +48,7 @@ async fn an_event_that_loses_its_trace_context_before_the_bus_is_noticed() {
             system.publish(&event).await;
         }
         person.wait_for_welcome().await;
+        answer.trace_context().0
     })
     .await;
     let story = await_story_within(Duration::from_secs(3), &system, &origin, REGISTERED).await;
@@ -60,7 +61,7 @@ async fn a_saga_that_loses_its_trace_context_is_noticed() {
     let _turn = turn(&["orders-place"], &functions(&[REGISTERED, CONFIRMED])).await;
     let system = System::connect().await;
     let (buyer, sku) = shop_with_known_buyer(&system, 1).await;
-    let (origin, proxy, key) = (Origin::default(), Proxy::start(&system).await, new_sku("key"));
+    let (proxy, key) = (Proxy::start(&system).await, new_sku("key"));
     let id = order_id(&buyer, &key);
     let execution = system.execution(&id.to_string());
     let started = json!({"executionArn": execution, "startDate": 1_777_887_000});
@@ -68,9 +69,10 @@ async fn a_saga_that_loses_its_trace_context_is_noticed() {
     proxy.refuse(move |call| {
         (call.input["name"] == json!(id)).then(|| Refusal { status: 200, body: started.clone() })
     });
-    with_endpoint(&system, "orders-place", "SFN", &proxy, async || {
+    let origin = with_endpoint(&system, "orders-place", "SFN", &proxy, async || {
         let place = buyer.request(Method::POST, "/orders").key(&key).json(&order(&sku, 1, CARD));
-        assert_eq!(place.traced(&origin).send().await.status, 202);
+        let answer = place.send().await;
+        assert_eq!(answer.status, 202, "{answer:?}");
         let calls = proxy.calls();
         let call = calls.iter().find(|call| call.input["name"] == json!(id)).unwrap();
         let mut input: Value = serde_json::from_str(call.input["input"].as_str().unwrap()).unwrap();
@@ -79,6 +81,7 @@ async fn a_saga_that_loses_its_trace_context_is_noticed() {
         let start = start.state_machine_arn(system.output("state_machine_arn")).input(input.to_string());
         start.send().await.expect("StartExecution");
         wait_until_settled(&system, &[id]).await;
+        answer.trace_context().0
     })
     .await;
     let story = await_story_within(Duration::from_secs(3), &system, &origin, CONFIRMED).await.unwrap_err();

@@ -17,7 +17,8 @@ use super::TRACING;
 
 /// The header in which AWS services, and ours, propagate the trace context.
 pub(crate) const XRAY_HEADER: &str = "x-amzn-trace-id";
-const TRACEPARENT: &str = "traceparent";
+/// The header, and the field of an event, with a W3C trace context.
+pub(super) const TRACEPARENT: &str = "traceparent";
 
 /// The trace context of a header `X-Amzn-Trace-Id`; `None` if it has none, or a trace without a span.
 pub(crate) fn from_xray_header(header: &str) -> Option<SpanContext> {
@@ -64,7 +65,7 @@ pub fn traceparent() -> Option<String> {
 
 /// Sets the parent of a span that has not been entered yet.
 ///
-/// `origin` is the trace context of the input (an event's `traceparent`, a request's header); `carrier` is that of Lambda or
+/// `origin` is the trace context of the input (an event's `traceparent`, a signed request's header); `carrier` is that of Lambda or
 /// SQS. Within one trace the carrier is the nearer parent. If the traces differ, something on the way did not propagate the
 /// header and the carrier started a trace of its own: then the span continues the origin's trace, with a link to the carrier's.
 ///

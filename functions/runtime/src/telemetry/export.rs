@@ -26,6 +26,8 @@ use opentelemetry_sdk::{
 };
 use prost::Message;
 
+use super::origin::RootSampler;
+
 /// The header of each datagram.
 const HEADER: &str = "{\"format\":\"json\",\"version\":1}\nT1S";
 /// The attribute that lists the attributes that X-Ray indexes for search.
@@ -47,8 +49,8 @@ pub(super) fn tracer() -> SdkTracer {
         .build();
     let builder = SdkTracerProvider::builder()
         .with_id_generator(XrayIdGenerator::default())
-        // Lambda, or the sender of the trace context, decides whether to sample.
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
+        // Lambda, or our own caller, decides whether to sample.
+        .with_sampler(Sampler::ParentBased(Box::new(RootSampler)))
         .with_resource(resource);
     let provider = match Daemon::find() {
         // Exported one by one when they end, so that no buffer is left when Lambda freezes the function.
@@ -123,15 +125,16 @@ fn index(span: &mut SpanData) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::{Arc, Mutex};
 
     use opentelemetry::trace::{Span as _, Tracer};
 
     use super::*;
 
+    /// The spans that were exported.
     #[derive(Clone, Debug, Default)]
-    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+    pub(in crate::telemetry) struct Kept(pub(in crate::telemetry) Arc<Mutex<Vec<SpanData>>>);
 
     impl SpanExporter for Kept {
         async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {

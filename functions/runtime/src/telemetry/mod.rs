@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `context` | the trace context of a piece of work, in the formats in which it is propagated |
+//! | `origin` | whose trace an invocation continues: our own callers', but not a stranger's |
 //! | `export` | finished spans on their way to X-Ray |
 //! | `aws_calls` | a span for each call of an AWS API |
 //! | `logs` | log lines: one JSON object per line |
@@ -24,6 +25,7 @@ mod context;
 mod export;
 mod logs;
 pub mod metrics;
+mod origin;
 
 use std::{
     borrow::Cow,
@@ -48,7 +50,9 @@ pub use self::context::traceparent;
 pub(crate) use self::{
     aws_calls::AwsCalls,
     context::{XRAY_HEADER, from_traceparent, from_xray_header, xray_header},
+    origin::Origin,
 };
+
 /// The target of spans for X-Ray.
 pub(crate) const EXPORTED: &str = "trace";
 /// The target of spans whose fields are added to log lines.
@@ -116,10 +120,10 @@ pub(crate) async fn invocation<T>(
     context: &Context,
     kind: Kind,
     name: &str,
-    origin: Option<SpanContext>,
+    origin: impl Into<Origin>,
     work: impl AsyncFnOnce(&Unit) -> T,
 ) -> T {
-    let unit = Unit::invocation(context, kind, name, origin);
+    let unit = Unit::invocation(context, kind, name, origin.into());
     let work = unit.run(background::ending_with(work(&unit)));
     let answer = AssertUnwindSafe(work).catch_unwind().await;
     if answer.is_err() {
@@ -143,7 +147,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
-    fn invocation(context: &Context, kind: Kind, name: &str, origin: Option<SpanContext>) -> Self {
+    fn invocation(context: &Context, kind: Kind, name: &str, origin: Origin) -> Self {
         let carrier = context.xray_trace_id.as_deref().and_then(from_xray_header);
         let (function, request_id) = (context.env_config.function_name.as_str(), context.request_id.as_str());
         let exported = info_span!(
@@ -155,7 +159,7 @@ impl Unit {
             faas.invocation_id = request_id,
             faas.coldstart = FIRST.swap(false, Ordering::Relaxed),
         );
-        context::continue_from(&exported, origin, carrier);
+        origin.apply(&exported, carrier);
         let trace_id = context::xray_trace_id(&exported);
         let logged =
             info_span!(target: LOGGED, "invocation", function, request_id, trace_id, subject = Empty);

@@ -10,7 +10,6 @@ use system_tests::{
         saga, shop, wait_until_settled, with_faults,
     },
     stories::{self, REGISTERED},
-    traces::Origin,
     turns::turn,
 };
 use uuid::Uuid;
@@ -107,11 +106,11 @@ async fn an_order_that_the_reconciler_restarts_stays_in_its_trace() {
     let (buyer, sku) = stories::shop_with_known_buyer(&system, 1).await;
     let key = new_sku("key");
     let id = order_id(&buyer, &key);
-    let origin = Origin::default();
-    with_faults(&system, async || {
+    let origin = with_faults(&system, async || {
         inject(id, "payments-authorize", &["hang"]);
         let place = buyer.request(Method::POST, "/orders").key(&key).json(&order(&sku, 1, DECLINED));
-        assert_eq!(place.traced(&origin).send().await.status, 202);
+        let answer = place.send().await;
+        assert_eq!(answer.status, 202, "{answer:?}");
         stop_at(&system, &id.to_string(), "AuthorizePayment").await;
         let second = format!("{id}-2");
         eventually("the next execution succeeds", async || {
@@ -121,6 +120,7 @@ async fn an_order_that_the_reconciler_restarts_stays_in_its_trace() {
         })
         .await;
         wait_until_settled(&system, &[id]).await;
+        answer.trace_context().0
     })
     .await;
     let trace = eventually("the order's rejection is in its trace", async || {

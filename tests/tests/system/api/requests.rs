@@ -192,8 +192,7 @@ async fn the_gateways_route_decides_whatever_path_the_api_is_mounted_at() {
             format!("/a/b/posts/{post}"),
             "/".to_owned(),
         ] {
-            let mut event =
-                http_input("posts-get", ara.id, &format!("/posts/{post}"), &json!({"id": post}));
+            let mut event = http_input("posts-get", ara.id, &format!("/posts/{post}"), &json!({"id": post}));
             event["rawPath"] = json!(path);
             copy.invoke(&event).await.http().is(200, &read.body);
         }

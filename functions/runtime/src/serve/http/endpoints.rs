@@ -26,7 +26,7 @@ use crate::{
     error::{chain, read_json},
     serve::{self, Function},
     telemetry::{
-        self, Kind, Unit, XRAY_HEADER, from_xray_header,
+        self, Kind, Origin, Unit,
         metrics::{CLIENT_ERRORS, LATENCY, SERVER_ERRORS, SUCCESSES},
     },
 };
@@ -132,10 +132,7 @@ impl<S: 'static> Endpoints<S> {
     async fn answer(&self, event: &RawValue, context: &Context) -> ApiGatewayV2httpResponse {
         let deadline = Deadline::of(context).reserving(RESERVED_TIME);
         let mut request = event::read(event);
-        let origin = request
-            .as_ref()
-            .ok()
-            .and_then(|request| request.headers.get(XRAY_HEADER)?.to_str().ok().and_then(from_xray_header));
+        let origin = Origin::of_request(event);
         let path = request.as_ref().ok().and_then(|request| request.raw_path.clone()).unwrap_or_default();
         let found = match &mut request {
             Ok(request) => self.find(request),
@@ -219,7 +216,8 @@ pub(crate) async fn not_started(
     error: Error,
 ) -> ApiGatewayV2httpResponse {
     let (method, route) = RouteKey::of(event).into_parts();
-    telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), None, async |unit| {
+    let origin = Origin::of_request(event);
+    telemetry::invocation(context, Kind::Server, &format!("{method} {route}"), origin, async |unit| {
         let problem = Problem::unavailable(error);
         record_outcome(unit, &method, &route, Err(&problem), Instant::now());
         response(Err(problem), context)
