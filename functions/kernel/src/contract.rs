@@ -427,8 +427,8 @@ pub fn meaning(kind: Kind) -> &'static str {
         Kind::Unreadable => "the body or a header is malformed",
         Kind::Unauthenticated => "the request has no credentials, or none that are valid",
         Kind::Forbidden => {
-            "the caller may not do this: it belongs to someone else, or it requires the group `admin` (which the user pool is \
-             asked for, where it matters) or, to register, a verified e-mail address"
+            "the caller may not do this: it belongs to someone else, or it requires the group `admin` or, to register, a \
+             verified e-mail address"
         }
         Kind::ProfileRequired => "the caller is signed in but has no profile yet (`POST /users`)",
         Kind::ProfileDeleted => "the caller's profile has been deleted",
