@@ -120,7 +120,7 @@ async fn a_registration_delivered_twenty_times_sends_one_welcome() {
 async fn a_welcome_and_a_comment_that_arrive_late_have_the_time_of_their_events_and_are_listed_by_it() {
     let system = System::connect().await;
     let newcomer = system.sign_up().await;
-    let ago = |seconds| json!(Timestamp::now().plus_seconds(-seconds));
+    let ago = |seconds: i64| json!(Timestamp::now().plus_seconds(-seconds));
     let mut created = named("user.created", newcomer.id, 1, "Ara");
     created["time"] = ago(7200);
     let comment = Uuid::now_v7();
