@@ -330,14 +330,13 @@ mod tests {
         assert!(event(&record(&image(&outbox("a")), &none())).unwrap().is_none());
     }
 
-    /// Outboxes that hold no event.
-    fn no_events() -> [Value; 6] {
+    /// Items whose outbox holds no event.
+    fn no_events() -> Vec<Value> {
         let kinds =
             [json!({"id": "a", "type": 7}), json!({}), json!("ara@example.com"), json!([1]), json!(false)];
-        let [a, b, c, d, e] = kinds.map(|outbox| image(&outbox));
         let mut binary = image(&json!(null));
         binary["outbox"] = json!({"B": "Bw=="});
-        [a, b, c, d, e, binary]
+        kinds.iter().map(image).chain([binary]).collect()
     }
 
     #[test]
@@ -346,6 +345,14 @@ mod tests {
             let error = event(&record(&none(), &image)).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("ara"), "{image}: {error}");
         }
+    }
+
+    #[test]
+    fn a_reason_says_what_an_event_lacks() {
+        let mut untyped = outbox("a");
+        untyped.as_object_mut().unwrap().remove("type");
+        let error = event(&record(&none(), &image(&untyped))).unwrap_err();
+        assert_eq!(error.to_string(), "missing field `type`");
     }
 
     #[test]

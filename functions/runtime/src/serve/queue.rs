@@ -602,7 +602,7 @@ mod tests {
     }
 
     /// Why an event is not applied after this change of one of its attributes.
-    fn refused(attribute: &str, value: Value) -> String {
+    fn refused(attribute: &str, value: &Value) -> String {
         read_changed(|published| published["detail"][attribute] = value.clone()).unwrap_err()
     }
 
@@ -631,7 +631,7 @@ mod tests {
             ("time", json!(Timestamp::now().plus_seconds(24 * 60 * 60))),
             ("data", json!({"id": id})),
         ] {
-            let reason = refused(attribute, value.clone());
+            let reason = refused(attribute, &value);
             assert!(reason.starts_with(&format!("{attribute} ")), "{attribute} {value}: {reason}");
         }
         for (attribute, value) in [
@@ -640,11 +640,11 @@ mod tests {
             ("schemaversion", json!("1")),
             ("subject", json!(7)),
         ] {
-            let reason = refused(attribute, value.clone());
+            let reason = refused(attribute, &value);
             assert!(reason.contains(&format!(" at {attribute} ")), "{attribute} {value}: {reason}");
         }
         assert_eq!(
-            refused("data", json!({"id": id})).split(" (line").next(),
+            refused("data", &json!({"id": id})).split(" (line").next(),
             Some("data does not fit the type user.created: missing field `name`")
         );
     }

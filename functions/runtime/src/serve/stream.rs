@@ -57,10 +57,9 @@ impl StreamRecord {
     pub fn read(record: &RawValue) -> Self {
         let raw = record.get().to_owned();
         let (sequence_number, images) = match read_json::<EventRecord>(raw.as_bytes()) {
-            Ok(EventRecord { change, .. }) => (
-                change.sequence_number.unwrap_or_default(),
-                Ok((change.old_image.into(), change.new_image.into())),
-            ),
+            Ok(EventRecord { change, .. }) => {
+                (change.sequence_number.unwrap_or_default(), Ok((change.old_image, change.new_image)))
+            }
             Err(error) => {
                 let position: Position = serde_json::from_str(&raw).unwrap_or_default();
                 (position.dynamodb.sequence_number, Err(error))
