@@ -26,6 +26,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("posts-create", "POST", "/posts", endpoints::create)
             .named("createPost", "Write a post")
+            .about("The caller is its author. Everyone can read it.")
             .with_profile()
             .creates()
             .refuses(&[Kind::Conflict])
@@ -46,6 +47,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
         operation!("posts-get", "GET", "/posts/{id}", endpoints::get)
             .named("getPost", "Get a post")
+            .about("With its whole text and its author's name.")
             .path::<Uuid>("id", "The post.", id)
             .answers::<Post>(200, "The post.", post)
             .with_headers(&[Header::ETag]),

@@ -53,6 +53,7 @@ pub fn operations() -> Vec<Operation> {
             .with_headers(&[Header::ETag]),
         operation!("users-get", "GET", "/users/me", endpoints::get_own)
             .named("getOwnUser", "Get the caller's profile")
+            .about("With the e-mail address.")
             .with_profile()
             .answers::<UserView>(200, "The profile.", user)
             .with_headers(&[Header::ETag]),
@@ -65,6 +66,7 @@ pub fn operations() -> Vec<Operation> {
             .with_headers(&[Header::ETag]),
         operation!("users-update", "PATCH", "/users/me", endpoints::update)
             .named("renameUser", "Change the caller's name")
+            .about("The new name appears a moment later on the posts and comments that the caller has written.")
             .with_profile()
             .requires_if_match()
             .takes::<UserName>(json!({"name": "Ara Kim"}))
@@ -78,6 +80,7 @@ pub fn operations() -> Vec<Operation> {
             .answers_empty(202, "The profile was deleted."),
         operation!("users-lookup", "GET", "/internal/users/{id}", endpoints::lookup)
             .named("lookUpUser", "Get a profile, for other services")
+            .about("With the e-mail address, whoever the user is.")
             .for_principals()
             .path::<Uuid>("id", "The user.", id)
             .answers::<User>(
