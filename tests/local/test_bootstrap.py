@@ -28,7 +28,7 @@ def machine(tmp_path):
     for file in (
         "Cargo.toml",
         "rust-toolchain.toml",
-        "tests/client/package-lock.json",
+        "tests/clients/package-lock.json",
         "tests/browser/package-lock.json",
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -112,4 +112,4 @@ def test_a_failed_installation_names_its_log_and_leaves_nothing_half_installed(m
 
 def test_an_unknown_argument_is_refused(machine):
     done = machine("everything", has=RUST)
-    assert (done.returncode, done.stderr) == (64, "Usage: infra/local/bootstrap [check | fuzz | test]\n")
+    assert (done.returncode, done.stderr) == (64, "Usage: infra/local/bootstrap [check | clients | fuzz | test]\n")

@@ -101,7 +101,7 @@ impl Kind {
             (Self::Document, "paths") => Named(Self::PathItem),
             (Self::Document, "components") => One(Self::Components),
             (Self::Info, "license") => One(Self::License),
-            (Self::Components, "schemas") => Named(Self::Schema),
+            (Self::Components, "schemas") | (Self::Schema, "properties") => Named(Self::Schema),
             (Self::Components | Self::Operation, "responses") => Named(Self::Response),
             (Self::Components, "parameters") | (Self::Components | Self::Response, "headers") => {
                 Named(Self::Parameter)
@@ -115,11 +115,11 @@ impl Kind {
             }
             (Self::PathItem | Self::Operation, "parameters") => List(Self::Parameter),
             (Self::Operation, "requestBody") => One(Self::RequestBody),
-            (Self::Parameter | Self::MediaType, "schema") => One(Self::Schema),
+            (Self::Parameter | Self::MediaType, "schema") | (Self::Schema, "items" | "not") => {
+                One(Self::Schema)
+            }
             (Self::RequestBody | Self::Response, "content") => Named(Self::MediaType),
-            (Self::Schema, "items" | "not") => One(Self::Schema),
             (Self::Schema, "allOf" | "anyOf" | "oneOf") => List(Self::Schema),
-            (Self::Schema, "properties") => Named(Self::Schema),
             _ => return None,
         })
     }
