@@ -127,7 +127,7 @@ fn unless_missing<T>(
 
 /// Waits for the effect of an event, and returns the probe's result.
 async fn eventually<T>(what: &str, probe: impl AsyncFn() -> Result<Option<T>>) -> Result<T> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = probe().await? {
             return Ok(found);
