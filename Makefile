@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: build up down demo token trace logs dead-letters redrive order-retry contract check test outages fuzz watch bench clean-local help
+.PHONY: build up down demo token trace logs dead-letters redrive order-retry contract check test clients outages fuzz watch bench clean-local help
 
 LOCAL := .local/venv/bin/python -m infra.local
 # The text of ID as the user wrote it. Without $(value), make would expand $(…) in it.
@@ -55,6 +55,11 @@ check: ## Run every check that needs no running system: lints, unit tests, templ
 test: ## Run every check and test: `make check`, and the tests of the running system
 	@infra/local/bootstrap test
 	@$(LOCAL) test
+
+clients: ## Run every generator and linter on the API's description, and a program with each generated client
+	@infra/local/bootstrap clients
+	@$(LOCAL) up
+	@cargo test --workspace --test system clients:: -- --include-ignored --skip clients::browser::
 
 outages: bootstrap ## Take each dependency of each function away for an hour, which takes 36 s, and print what happened
 	@$(LOCAL) up

@@ -16,7 +16,8 @@ use zip::{CompressionMethod, ZipArchive};
 const VIEWER: [&str; 5] =
     ["dist/swagger-ui-bundle.js", "dist/swagger-ui.css", "dist/favicon-32x32.png", "LICENSE", "NOTICE"];
 /// Our own files.
-const OURS: [&str; 3] = ["../../infra/openapi.json", "page/page.css", "page/page.js"];
+const OURS: [&str; 4] =
+    ["../../infra/openapi.json", "../../infra/openapi-3.0.json", "page/page.css", "page/page.js"];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("Cargo says where"));

@@ -30,7 +30,7 @@ def machine(tmp_path):
     for file in (
         "Cargo.toml",
         "rust-toolchain.toml",
-        "tests/client/package-lock.json",
+        "tests/clients/package-lock.json",
         "tests/browser/package-lock.json",
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -149,4 +149,4 @@ def test_a_folder_that_others_can_read_is_corrected(machine, tmp_path):
 
 def test_an_unknown_argument_is_refused(machine):
     done = machine("everything", has=RUST)
-    assert (done.returncode, done.stderr) == (64, "Usage: infra/local/bootstrap [check | fuzz | test]\n")
+    assert (done.returncode, done.stderr) == (64, "Usage: infra/local/bootstrap [check | clients | fuzz | test]\n")

@@ -83,7 +83,7 @@ def test_a_recipe_exists_and_reads_the_given_variables(command):
 @pytest.mark.parametrize("command", shown("cargo"))
 def test_a_cargo_command_names_a_test_that_exists(command):
     if command[1] != "test":
-        assert command[1] in {"build", "clean", "lambda"}
+        assert command[1] in {"build", "clean", "lambda", "progenitor"}
         return
     assert "--workspace" in command, "another selection of packages has other features and compiles the AWS SDKs again"
     if "--test" in command:

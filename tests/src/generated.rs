@@ -11,7 +11,8 @@ pub const COMMAND: &str = "make contract";
 ///
 /// # Errors
 ///
-/// If a schema is incompatible with a released one, a sentence for each field: such a schema must not be published.
+/// If a schema is incompatible with a released one, a sentence for each field: such a schema must not be published. If the
+/// API's description has something that OpenAPI 3.0 cannot say, a sentence for each place.
 pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     let incompatible = released::incompatible();
     if !incompatible.is_empty() {
@@ -27,7 +28,10 @@ pub fn all() -> Result<BTreeMap<String, String>, Vec<String>> {
     let (examples, consumers) = (catalogue::examples(), catalogue::consumers());
     let asyncapi = catalogue::asyncapi(&examples, &consumers);
     generated.insert("infra/asyncapi.json".to_owned(), files::pretty(&asyncapi));
-    generated.insert("infra/openapi.json".to_owned(), files::pretty(&openapi::document()));
+    let description = openapi::document();
+    generated.insert("infra/openapi.json".to_owned(), files::pretty(&description));
+    generated
+        .insert("infra/openapi-3.0.json".to_owned(), files::pretty(&openapi::v3_0::converted(&description)?));
     generated.insert("events/README.md".to_owned(), catalogue::page(&examples, &consumers));
     generated.insert("CargoLambda.toml".to_owned(), router());
     generated.insert("samconfig.toml".to_owned(), sam_config());

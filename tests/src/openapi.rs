@@ -1,4 +1,6 @@
-//! Generates the OpenAPI document from the services' `contract` modules.
+//! Generates the OpenAPI document from the services' `contract` modules, and [`v3_0`] the same in the older format.
+
+pub mod v3_0;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +27,19 @@ const TRACE_RESPONSE: &str = "traceresponse";
 const ACCESS_TOKEN: &str = "accessToken";
 const SIGNATURE: &str = "awsSignature";
 const PROVIDER: &str = "providerSignature";
+
+/// The extension of a refusal's media type that holds the schema of what is really answered, or `false` if nothing is.
+///
+/// Generators read less than JSON Schema can say. openapi-python-client reads the first media type of an answer only, and
+/// progenitor `application/json` only; both give an operation one type for all errors. So each refusal names the same two
+/// schemas, [`PROBLEM`] and, for `application/json`, [`REFUSAL`], which is everything that an error can be. The tests and the
+/// documentation page use this extension instead: see [`exact`].
+const EXACT: &str = "x-exact-schema";
+
+/// The names of the schemas of errors: a function's, API Gateway's, and either of them.
+const PROBLEM: &str = "Problem";
+const GATEWAY_MESSAGE: &str = "GatewayMessage";
+const REFUSAL: &str = "Refusal";
 
 /// A service of the API: its name, its description, its operations.
 pub type Service = (&'static str, &'static str, Vec<Operation>);
@@ -70,9 +85,8 @@ pub fn document() -> Value {
             "version": "1.0.0",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
-        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         // Relative to the URL of this document, so that each deployment describes itself.
-        "servers": [{"url": "./", "description": "The deployment that serves this document."}],
+        "servers": [{"url": ".", "description": "The deployment that serves this document."}],
         "tags": tags,
         "paths": paths,
         "components": {
@@ -82,6 +96,22 @@ pub fn document() -> Value {
             "securitySchemes": security_schemes(),
         },
     }))
+}
+
+/// The document with the schemas of what is really answered, which generators cannot read: see [`EXACT`].
+pub fn exact() -> Value {
+    let mut document = document();
+    let responses = document["components"]["responses"].as_object_mut();
+    for response in responses.into_iter().flat_map(|responses| responses.values_mut()) {
+        let Some(content) = response["content"].as_object_mut() else { continue };
+        content.retain(|_, media| media[EXACT] != json!(false));
+        for media in content.values_mut().filter_map(Value::as_object_mut) {
+            if let Some(exact) = media.remove(EXACT) {
+                media.insert("schema".to_owned(), exact);
+            }
+        }
+    }
+    document
 }
 
 /// A validator for a schema of the document. It checks formats too.
@@ -213,20 +243,22 @@ impl Refusal {
                 examples.insert(kind.name().to_owned(), json!({"value": example.to_json(INSTANCE)}));
             }
             let types: Vec<String> = self.kinds.iter().map(|kind| kind.uri()).collect();
-            let schema = json!({
+            let exact = json!({
                 "allOf": [
-                    {"$ref": "#/components/schemas/Problem"},
+                    reference(PROBLEM),
                     {"type": "object", "properties": {"type": {"enum": types}, "status": {"const": status}}},
                 ],
             });
-            content.insert(problem::MEDIA_TYPE.to_owned(), json!({"schema": schema, "examples": examples}));
+            let problem = json!({"schema": reference(PROBLEM), EXACT: exact, "examples": examples});
+            content.insert(problem::MEDIA_TYPE.to_owned(), problem);
         }
+        let mut json = json!({"schema": reference(REFUSAL), EXACT: false});
         if let Some(message) = self.gateway {
             reasons.push(format!("API Gateway's own: `{message}`"));
-            let schema = json!({"$ref": "#/components/schemas/GatewayMessage"});
-            let examples = json!({"gateway": {"value": {"message": message}}});
-            content.insert("application/json".to_owned(), json!({"schema": schema, "examples": examples}));
+            json[EXACT] = reference(GATEWAY_MESSAGE);
+            json["examples"] = json!({"gateway": {"value": {"message": message}}});
         }
+        content.insert("application/json".to_owned(), json);
         let trace = if self.gateway.is_some() { "TraceOfProblem" } else { "Trace" };
         let trace = json!({"$ref": format!("#/components/headers/{trace}")});
         let mut described = json!({"description": reasons.join("; "), "content": content});
@@ -241,6 +273,10 @@ impl Refusal {
         }
         described
     }
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
 }
 
 const INSTANCE: &str = "urn:uuid:6f1c2f9e-3b1d-4c8e-9a53-0d2f4c8e9a53";
@@ -400,8 +436,9 @@ impl Schemas {
             let name = if all.contains_key(&name) { format!("{name}{SENT}") } else { name };
             all.insert(name, schema);
         }
-        all.insert("Problem".to_owned(), problem_schema());
-        all.insert("GatewayMessage".to_owned(), gateway_schema());
+        all.insert(PROBLEM.to_owned(), problem_schema());
+        all.insert(GATEWAY_MESSAGE.to_owned(), gateway_schema());
+        all.insert(REFUSAL.to_owned(), refusal_schema());
         Value::Object(all)
     }
 }
@@ -476,6 +513,13 @@ fn gateway_schema() -> Value {
         "type": "object",
         "properties": {"message": {"type": ["string", "null"], "description": "The reason."}},
         "required": ["message"],
+    })
+}
+
+fn refusal_schema() -> Value {
+    json!({
+        "description": "An error: a function's, or API Gateway's own.",
+        "oneOf": [reference(PROBLEM), reference(GATEWAY_MESSAGE)],
     })
 }
 

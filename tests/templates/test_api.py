@@ -26,6 +26,7 @@ OPEN = {
     "GET /docs/{file}",
     "GET /inventory",
     "GET /inventory/{sku}",
+    "GET /openapi-3.0.json",
     "GET /openapi.json",
     "GET /posts",
     "GET /posts/{id}",

@@ -18,9 +18,10 @@ follow();
 
 async function show() {
   const spec = await (await fetch("openapi.json")).json();
-  // The viewer supports OpenAPI 3.1's default dialect only, and warns of any other. The description declares JSON Schema
-  // 2020-12, which the default extends by keywords that no schema here uses: without this field the viewer shows the same.
-  delete spec.jsonSchemaDialect;
+  // Generators need media types with which nothing is answered (see EXACT in tests/src/openapi.rs). Readers do not.
+  for (const { content } of Object.values(spec.components.responses)) {
+    for (const [type, media] of Object.entries(content)) if (media["x-exact-schema"] === false) delete content[type];
+  }
   for (const operation of Object.values(spec.paths).flatMap(Object.values)) {
     // The viewer fills fields with examples. In an optional field an example would be sent with every call.
     for (const parameter of operation.parameters ?? []) if (!parameter.required) delete parameter.example;

@@ -7,13 +7,18 @@ use kernel::problem::Problem;
 use runtime::serve::http::{Reply, Request};
 
 use crate::{
-    files::{File, OPENAPI},
+    files::{File, OPENAPI, OPENAPI_3_0},
     page::Page,
 };
 
 /// `GET /openapi.json`: the API's description.
 pub async fn description(_: &Page, request: &Request) -> Result<Reply, Problem> {
     answer(&OPENAPI, request)
+}
+
+/// `GET /openapi-3.0.json`: the same description, for tools that do not read OpenAPI 3.1.
+pub async fn older_description(_: &Page, request: &Request) -> Result<Reply, Problem> {
+    answer(&OPENAPI_3_0, request)
 }
 
 /// `GET /docs`: the page.

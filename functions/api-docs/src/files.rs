@@ -29,6 +29,9 @@ macro_rules! file {
 /// The API's description.
 pub static OPENAPI: File = file!("openapi.json", "application/json");
 
+/// The same as OpenAPI 3.0.
+pub static OPENAPI_3_0: File = file!("openapi-3.0.json", "application/json");
+
 /// The files of the page: the viewer, Swagger UI, with its licence, and our own.
 pub static FILES: [File; 7] = [
     file!("swagger-ui-bundle.js", "text/javascript; charset=utf-8"),
@@ -70,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_file_can_be_decompressed_and_is_smaller_compressed() {
-        for file in FILES.iter().chain([&OPENAPI]) {
+        for file in FILES.iter().chain([&OPENAPI, &OPENAPI_3_0]) {
             let plain = file.plain().unwrap();
             assert!(!plain.is_empty(), "{}", file.name);
             let saves = file.gzip.len() < plain.len();
@@ -79,9 +82,9 @@ mod tests {
     }
 
     #[test]
-    fn the_description_is_the_committed_one() {
-        let committed = include_bytes!("../../../infra/openapi.json");
-        assert!(OPENAPI.plain().unwrap() == committed);
+    fn each_description_is_the_committed_one() {
+        assert!(OPENAPI.plain().unwrap() == include_bytes!("../../../infra/openapi.json"));
+        assert!(OPENAPI_3_0.plain().unwrap() == include_bytes!("../../../infra/openapi-3.0.json"));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("inventory-get", "GET", "/inventory/{sku}", endpoints::get)
             .named("getStockItem", "Get a stock item")
+            .about("With its price and how many can be ordered.")
             .path::<Sku>("sku", "The stock keeping unit.", "TEA-01")
             .answers::<CatalogueItem>(200, "The stock item.", shown)
             .with_headers(&[Header::ETag]),

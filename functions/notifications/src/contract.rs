@@ -36,6 +36,7 @@ pub fn operations() -> Vec<Operation> {
             ),
         operation!("notifications-read", "POST", "/notifications/{id}/read", endpoints::read)
             .named("markNotificationRead", "Mark a notification as read")
+            .about("One of the caller's own. A repeat changes nothing.")
             .with_profile()
             .path::<Uuid>("id", "The notification.", id)
             .answers_empty(204, "It is marked as read."),

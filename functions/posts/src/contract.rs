@@ -26,7 +26,7 @@ pub fn operations() -> Vec<Operation> {
     vec![
         operation!("posts-create", "POST", "/posts", endpoints::create)
             .named("createPost", "Write a post")
-            .about("One person may write 30 an hour, unless the operator has set another limit.")
+            .about("The caller is its author. Everyone can read it. One person may write 30 an hour, unless the operator has set another limit.")
             .with_profile()
             .creates()
             .limited_per_person()
@@ -48,6 +48,7 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Page<Post>>(200, "A page of posts.", json!({"items": [post.clone()], "next_cursor": null})),
         operation!("posts-get", "GET", "/posts/{id}", endpoints::get)
             .named("getPost", "Get a post")
+            .about("With its whole text and its author's name.")
             .path::<Uuid>("id", "The post.", id)
             .answers::<Post>(200, "The post.", post)
             .with_headers(&[Header::ETag]),

@@ -16,9 +16,9 @@ use crate::{
 
 /// The body for registering and for renaming.
 #[derive(JsonSchema)]
-#[schemars(rename = "UserName")]
+#[schemars(rename = "ProfileName")]
 #[expect(dead_code, reason = "only its schema is used")]
-struct UserName {
+struct ProfileName {
     /// The display name.
     name: Name,
 }
@@ -45,7 +45,7 @@ pub fn operations() -> Vec<Operation> {
             .creates_once_per_caller(
                 "There is one profile per user, so a repeat creates nothing, with or without a key.",
             )
-            .takes::<UserName>(json!({"name": "Ara"}))
+            .takes::<ProfileName>(json!({"name": "Ara"}))
             .answers::<UserView>(201, "The profile was created.", user.clone())
             .with_headers(&[Header::ETag, Header::Location("users/0190a6c4-7d1e-7b52-9c3f-2f0c1e8a4b10")])
             .leads_to("getUser", &[("id", "$response.body#/id")])
@@ -53,6 +53,7 @@ pub fn operations() -> Vec<Operation> {
             .with_headers(&[Header::ETag]),
         operation!("users-get", "GET", "/users/me", endpoints::get_own)
             .named("getOwnUser", "Get the caller's profile")
+            .about("With the e-mail address.")
             .with_profile()
             .answers::<UserView>(200, "The profile.", user)
             .with_headers(&[Header::ETag]),
@@ -65,9 +66,10 @@ pub fn operations() -> Vec<Operation> {
             .with_headers(&[Header::ETag]),
         operation!("users-update", "PATCH", "/users/me", endpoints::update)
             .named("renameUser", "Change the caller's name")
+            .about("The new name appears a moment later on the posts and comments that the caller has written.")
             .with_profile()
             .requires_if_match()
-            .takes::<UserName>(json!({"name": "Ara Kim"}))
+            .takes::<ProfileName>(json!({"name": "Ara Kim"}))
             .answers::<UserView>(200, "The changed profile.", renamed)
             .with_headers(&[Header::ETag]),
         operation!("users-delete", "DELETE", "/users/me", endpoints::delete)
@@ -78,6 +80,7 @@ pub fn operations() -> Vec<Operation> {
             .answers_empty(202, "The profile was deleted."),
         operation!("users-lookup", "GET", "/internal/users/{id}", endpoints::lookup)
             .named("lookUpUser", "Get a profile, for other services")
+            .about("With the e-mail address, whoever the user is.")
             .for_principals()
             .path::<Uuid>("id", "The user.", id)
             .answers::<User>(

@@ -1,4 +1,4 @@
-//! `GET /openapi.json`, `GET /docs` and `GET /docs/{file}`.
+//! `GET /openapi.json`, `GET /openapi-3.0.json`, `GET /docs` and `GET /docs/{file}`.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     runtime::run(async || {
         Ok(Endpoints::new(Page::connect()?)
             .on("GET", "/openapi.json", endpoints::description)
+            .on("GET", "/openapi-3.0.json", endpoints::older_description)
             .on("GET", "/docs", endpoints::page)
             .on("GET", "/docs/{file}", endpoints::file))
     })

@@ -1,5 +1,5 @@
-//! `infra/openapi.json` matches the code and is consistent in itself. `tests/templates/test_api.py` compares it with the
-//! templates.
+//! `infra/openapi.json` matches the code, is consistent in itself, and has the forms that generators of clients need.
+//! `tests/templates/test_api.py` compares it with the templates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -145,7 +145,7 @@ fn every_endpoint_that_a_function_serves_is_described() {
 }
 
 #[test]
-fn every_path_parameter_is_described_and_operation_ids_are_unique() {
+fn every_operation_and_path_parameter_is_described_and_operation_ids_are_unique() {
     let mut ids = BTreeMap::new();
     for operation in openapi::operations() {
         let (method, path) = (operation.method, operation.path);
@@ -169,6 +169,10 @@ fn every_path_parameter_is_described_and_operation_ids_are_unique() {
         assert!(
             !operation.id.is_empty() && !operation.summary.is_empty(),
             "{here} has no name: add `.named(\"<id>\", \"<summary>\")`."
+        );
+        assert!(
+            !operation.description.is_empty(),
+            "{here} says nothing beyond its summary, which linters refuse: add `.about(\"<a sentence>\")`."
         );
         assert!(!operation.answers.is_empty(), "{here} has no answer: add `.answers::<…>(200, …)`.");
         if let Some(other) = ids.insert(operation.id, here.clone()) {
@@ -219,15 +223,82 @@ fn examples(value: &Value, found: &mut Vec<(Value, Value)>) {
 
 #[test]
 fn every_example_is_valid() {
-    let document = openapi::document();
-    let mut found = Vec::new();
-    examples(&document, &mut found);
-    assert!(found.len() > 100, "too few examples were found: {}", found.len());
-    for (schema, example) in found {
-        if let Err(error) = openapi::validator(&document, &schema).validate(&example) {
-            panic!("{example}: {error}");
+    for document in [openapi::document(), openapi::exact()] {
+        let mut found = Vec::new();
+        examples(&document, &mut found);
+        assert!(found.len() > 100, "too few examples were found: {}", found.len());
+        for (schema, example) in found {
+            if let Err(error) = openapi::validator(&document, &schema).validate(&example) {
+                panic!("{example}: {error}");
+            }
         }
     }
+}
+
+#[test]
+fn all_errors_of_an_operation_have_one_type_for_generators() {
+    let document = openapi::document();
+    let mut errors = 0;
+    for (route, operation) in operations(&document) {
+        for (status, answer) in operation["responses"].as_object().unwrap() {
+            let Some(name) =
+                answer["$ref"].as_str().and_then(|path| path.strip_prefix("#/components/responses/"))
+            else {
+                assert!(status < &"400".to_owned(), "{route}: {status} is no shared answer");
+                continue;
+            };
+            errors += 1;
+            let media = &document["components"]["responses"][name]["content"]["application/json"];
+            assert_eq!(media["schema"], json!({"$ref": "#/components/schemas/Refusal"}), "{route}: {status}");
+        }
+    }
+    assert!(errors > 100, "too few errors were found: {errors}");
+}
+
+#[test]
+fn what_is_really_answered_has_the_status_and_type_of_its_problems() {
+    let document = openapi::exact();
+    let responses = &document["components"]["responses"];
+    let conflict = &responses["Conflict"]["content"];
+    assert_eq!(conflict.as_object().unwrap().keys().collect::<Vec<_>>(), ["application/problem+json"]);
+    let validator = openapi::validator(&document, &conflict["application/problem+json"]["schema"]);
+    let problem = &conflict["application/problem+json"]["examples"]["conflict"]["value"];
+    assert!(validator.is_valid(problem), "{problem}");
+    for (field, other) in [("status", json!(404)), ("type", json!("urn:madang:problem:not-found"))] {
+        let mut wrong = problem.clone();
+        wrong[field] = other;
+        assert!(!validator.is_valid(&wrong), "{wrong}");
+    }
+    let gateway = &responses["GatewayTooManyRequests"]["content"]["application/json"];
+    assert_eq!(gateway["schema"], json!({"$ref": "#/components/schemas/GatewayMessage"}));
+    assert!(!document.to_string().contains("x-exact-schema"));
+}
+
+/// The name that generators give the type of a field that has no name of its own, as `PostTitle` for `title` in `Post`.
+fn name_of_field(schema: &str, field: &str) -> String {
+    let words = field.split('_').map(|word| word[..1].to_uppercase() + &word[1..]);
+    schema.to_owned() + &words.collect::<String>()
+}
+
+#[test]
+fn no_schema_has_the_name_that_generators_give_to_a_field() {
+    let document = openapi::document();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let mut fields = 0;
+    for (name, schema) in schemas {
+        for (field, value) in schema["properties"].as_object().into_iter().flatten() {
+            // A field that refers to a schema has that one's name.
+            if value.get("$ref").is_none() {
+                fields += 1;
+                let taken = name_of_field(name, field);
+                assert!(
+                    !schemas.contains_key(&taken),
+                    "rename the schema {taken}: {name} has a field {field}"
+                );
+            }
+        }
+    }
+    assert!(fields > 50, "too few fields were found: {fields}");
 }
 
 #[test]

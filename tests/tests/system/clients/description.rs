@@ -1,8 +1,8 @@
-//! `GET /openapi.json`, and the files of the documentation page.
+//! `GET /openapi.json`, `GET /openapi-3.0.json`, and the files of the documentation page.
 
 use reqwest::Method;
 use serde_json::Value;
-use system_tests::{Answer, System};
+use system_tests::{Answer, System, files};
 
 async fn ask(system: &System, path: &str, headers: &[(&str, &str)]) -> Answer {
     let request = system.request(Method::GET, path);
@@ -10,15 +10,16 @@ async fn ask(system: &System, path: &str, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[tokio::test]
-async fn the_served_description_is_the_committed_one() {
+async fn the_served_descriptions_are_the_committed_ones() {
     let system = System::connect().await;
-    let answer = system.get("/openapi.json").await;
-    let committed: Value =
-        serde_json::from_str(include_str!("../../../../infra/openapi.json")).expect("infra/openapi.json");
-    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
-    assert!(answer.body == committed, "the deployed description is out of date: run `make up`");
-    assert_eq!(answer.header("content-encoding"), None, "compressed although the client did not ask for it");
-    assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    for path in ["/openapi.json", "/openapi-3.0.json"] {
+        let answer = system.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
+        let committed = files::json(&format!("infra{path}"));
+        assert!(answer.body == committed, "the deployed {path} is out of date: run `make up`");
+        assert_eq!(answer.header("content-encoding"), None, "{path} is compressed, which nobody asked for");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+    }
 }
 
 #[tokio::test]
@@ -37,7 +38,7 @@ async fn the_description_is_compressed_for_clients_that_accept_gzip() {
 #[tokio::test]
 async fn a_file_that_the_client_already_has_is_not_sent_again() {
     let system = System::connect().await;
-    for path in ["/openapi.json", "/docs/swagger-ui-bundle.js", "/docs/page.css"] {
+    for path in ["/openapi.json", "/openapi-3.0.json", "/docs/swagger-ui-bundle.js", "/docs/page.css"] {
         for coding in ["identity", "gzip"] {
             let first = ask(&system, path, &[("accept-encoding", coding)]).await;
             let tag = first.header("etag").expect("a tag").to_owned();
