@@ -31,17 +31,21 @@ pub struct Record {
     author_sequence: u64,
     /// The partition of the index `by_author`.
     author_id: Uuid,
-    /// The sort key of both indexes.
+    /// The sort key of the index `by_author`, in which a tombstone stays.
     created: String,
+    /// The sort key of the index `by_time`, in which it does not.
+    position: String,
 }
 
 impl Record {
     /// A new comment, with the name from version `author_sequence` of the author's profile.
     fn new(comment: Comment, author_sequence: u64) -> Self {
+        let position = format!("{}#{}", comment.created_at, comment.id);
         Self {
             author_sequence,
             author_id: comment.author.id,
-            created: format!("{}#{}", comment.created_at, comment.id),
+            created: position.clone(),
+            position,
             comment,
         }
     }
@@ -212,7 +216,7 @@ impl Comments {
     /// The list of a post's comments, oldest first.
     pub fn of_post(post: Uuid) -> List {
         let partition = ("pk", partition(post));
-        List { index: "by_time", partition, sort: "created", newest_first: false }
+        List { index: "by_time", partition, sort: "position", newest_first: false }
     }
 
     /// The list of an author's comments, oldest first.

@@ -1,6 +1,6 @@
 """Starts MiniStack behind a door that web pages cannot pass, with patches for seven of its faults.
 
-The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API. Files
+It also writes down which permissions the roles use, for tests/permissions. The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API. Files
 are written for their owner only.
 
 - Nagle's algorithm is disabled in its Runtime API server. A warm invocation takes 9 ms instead of 50.
@@ -36,7 +36,7 @@ from types import FunctionType
 socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 from ministack import app as emulator  # noqa: E402  (Nagle's algorithm has to be disabled before this import)
-from ministack.core import lambda_runtime  # noqa: E402
+from ministack.core import iam_evaluator, lambda_runtime  # noqa: E402
 from ministack.services import dynamodb, lambda_svc, servicediscovery, stepfunctions  # noqa: E402
 
 # Python runs isolated (-I), so the repository has to be named. It comes last, so that it hides no package.
@@ -199,6 +199,23 @@ def keep_files_private() -> None:
     os.chmod = change_for_owner
 
 
+def note_used_permissions() -> None:
+    """Writes each action that a role was allowed, with the resource, to a file, once each."""
+    evaluate, noted = iam_evaluator.evaluate, set()
+    file = Path(os.environ["STATE_DIR"]) / "used-permissions.jsonl"
+
+    def evaluate_and_note(request, *policies):
+        result = evaluate(request, *policies)
+        use = request.principal_arn, request.action, request.resource_arn
+        if result.decision == "Allow" and use not in noted:
+            noted.add(use)
+            with file.open("a") as uses:
+                uses.write(json.dumps(use) + "\n")
+        return result
+
+    iam_evaluator.evaluate = evaluate_and_note
+
+
 def read_complete_logs() -> None:
     original = lambda_runtime.ProvidedWorker._drain_stderr_bounded
 
@@ -230,6 +247,7 @@ propagate_traces()
 filter_services()
 read_complete_logs()
 keep_files_private()
+note_used_permissions()
 door.guard_http_servers()
 emulator.app = door.guard(emulator.app)
 emulator.main()

@@ -22,12 +22,14 @@ async fn things(system: &System) -> Vec<(Person, String)> {
     let order = ara.orders(&sku, 1, CARD).await;
     ara.wait_until_decided(order).await;
     vec![
-        (ara.clone(), "/users/me".to_owned()),
         (ara.clone(), format!("/users/{}", ara.id)),
         (ara.clone(), format!("/posts/{post}")),
         (ara.clone(), PREFERENCES.to_owned()),
-        (ara, format!("/orders/{order}")),
-        (admin, format!("/inventory/{sku}")),
+        (ara.clone(), format!("/orders/{order}")),
+        (admin.clone(), format!("/inventory/{sku}")),
+        (admin, format!("/staff/inventory/{sku}")),
+        // Last, because a new name would change the post.
+        (ara, "/users/me".to_owned()),
     ]
 }
 
