@@ -8,8 +8,10 @@ registry that requests may change, the caller's `token` (null for an anonymous c
 import json
 import os
 import secrets
+import sys
 import time
 import uuid
+from pathlib import Path
 
 import botocore.session
 import requests.auth
@@ -17,6 +19,9 @@ import schemathesis
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+from infra.local.develop.exact_schemas import use_exact_schemas
 
 SETTINGS = json.loads(os.environ["MADANG_FUZZ"])
 OUTPUTS = SETTINGS["outputs"]
@@ -91,17 +96,6 @@ def new_users_token():
 def before_load_schema(context, schema):
     use_exact_schemas(schema)
     protect_patterns(schema)
-
-
-def use_exact_schemas(schema):
-    """Replaces the schemas of errors, which are as wide as generators of clients need them, by those of what is really
-    answered: see EXACT in tests/src/openapi.rs."""
-    for response in schema["components"]["responses"].values():
-        content = response["content"]
-        for media_type, media in list(content.items()):
-            media["schema"] = media.pop("x-exact-schema")
-            if media["schema"] is False:
-                del content[media_type]
 
 
 def protect_patterns(schema):

@@ -70,7 +70,9 @@ def test_no_page_resets_the_emulator_or_reads_its_mails(system):
 
 def test_every_file_of_the_local_system_is_for_its_owner_only():
     readable = []
-    for path in (LOCAL, *LOCAL.rglob("*")):
+    # mypy's cache of the sources can also come from an editor.
+    everything = (path for path in LOCAL.rglob("*") if LOCAL / "mypy" not in (path, *path.parents))
+    for path in (LOCAL, *everything):
         with suppress(FileNotFoundError):  # the file of a function that has ended meanwhile
             if not path.is_symlink() and path.stat().st_mode & 0o077:
                 readable.append(str(path))

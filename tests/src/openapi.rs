@@ -98,7 +98,7 @@ pub fn document() -> Value {
     }))
 }
 
-/// The document with the schemas of what is really answered, which generators cannot read: see [`EXACT`].
+/// The document with the schemas of what is really answered, which generators cannot read: see `EXACT`.
 pub fn exact() -> Value {
     let mut document = document();
     let responses = document["components"]["responses"].as_object_mut();

@@ -41,13 +41,7 @@ impl Record {
     /// A new comment, with the name from version `author_sequence` of the author's profile.
     fn new(comment: Comment, author_sequence: u64) -> Self {
         let position = format!("{}#{}", comment.created_at, comment.id);
-        Self {
-            author_sequence,
-            author_id: comment.author.id,
-            created: position.clone(),
-            position,
-            comment,
-        }
+        Self { author_sequence, author_id: comment.author.id, created: position.clone(), position, comment }
     }
 }
 

@@ -11,6 +11,10 @@ pub fn new() -> Uuid {
 /// An identifier derived from the given parts: SHA-256 of the parts, in the layout of a UUIDv7. The same parts always give
 /// the same identifier.
 ///
+/// RFC 9562 reserves version 8 for such layouts (section 5.8). It is 7 nevertheless: the API promises one version for all of its
+/// identifiers, a client must not be able to tell whether a key was sent, and another version would give every key of a
+/// request that is repeated across a deployment a new identifier, which creates the thing twice.
+///
 /// So a repeated request finds what the first one created, without a table of keys. The timestamp field holds digest bits
 /// too, because a time in it would differ on each repeat. Identifiers therefore have no order; lists are ordered by the time
 /// that is stored beside them.

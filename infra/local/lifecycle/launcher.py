@@ -1,7 +1,7 @@
 """Starts MiniStack behind a door that web pages cannot pass, with patches for seven of its faults.
 
-It also writes down which permissions the roles use, for tests/permissions. The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API. Files
-are written for their owner only.
+The door is infra/local/door.py. It is in front of the port of the AWS APIs and of each function's Runtime API. Files
+are written for their owner only. The permissions that roles use are written down, for tests/permissions.
 
 - Nagle's algorithm is disabled in its Runtime API server. A warm invocation takes 9 ms instead of 50.
 - A table's stream survives a restart. MiniStack stores the position of each reader, but not the records. After a

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
+from infra.local.develop.exact_schemas import use_exact_schemas
 from infra.local.develop.raw.wire import Answer
 from infra.local.settings import ROOT
 
@@ -45,7 +46,9 @@ class Description:
 
     @classmethod
     def committed(cls) -> "Description":
-        return cls(json.loads((ROOT / "infra" / "openapi.json").read_text()))
+        document = json.loads((ROOT / "infra" / "openapi.json").read_text())
+        use_exact_schemas(document)
+        return cls(document)
 
     @cached_property
     def operations(self) -> list[Operation]:
