@@ -135,6 +135,8 @@ SYSTEM = (
         (Step("commands in documents", f"{PYTHON} -m pytest -q -rs tests/docs", needs_system=True),),
         # Checks the log lines that the tests above have caused.
         (Step("logs", f"{PYTHON} -m pytest -q tests/logs", needs_system=True),),
+        # Compares the policies with the calls that the tests above have caused.
+        (Step("used permissions", f"{PYTHON} -m pytest -q tests/permissions", needs_system=True),),
     ),
 )
 
