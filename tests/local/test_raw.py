@@ -38,7 +38,7 @@ def test_the_same_seed_and_number_give_the_same_bytes(requests: list[Request]) -
     assert [one.message for one in requests] == [one.message for one in reversed(again)]
     other = [request(DESCRIPTION, WORLD, SEED + 1, number) for number in range(5_000)]
     same = sum(one.message == another.message for one, another in zip(requests, other, strict=True))
-    assert same < 100, "another seed gives other requests"
+    assert same < 250, "another seed gives other requests"
 
 
 def test_every_operation_and_every_defect_occurs(requests: list[Request]) -> None:

@@ -423,7 +423,13 @@ HEADERS = [
         "headers",
         _values(b"Accept-Encoding", b"br;q=1, gzip;q=x", b"*;q=0", b"identity;q=0", b"gzip;q=2", b"\xe9"),
     ),
-    Defect("odd Origin", "headers", _values(b"Origin", b"null", b"https://evil.example", b"\xe9", b"")),
+    Defect(
+        "odd Origin",
+        "headers",
+        _values(b"Origin", b"null", b"https://evil.example", b"\xe9", b""),
+        # infra/local/door.py refuses a signature from a browser, in words of its own.
+        applies=lambda draft: draft.operation.security != "awsSignature",
+    ),
     Defect("odd Cookie", "headers", _values(b"Cookie", b"a=b; a=c", b"=;=;", b"\xe9", b"a" * 3000)),
     Defect("odd Connection", "headers", _values(b"Connection", b"keep-alive, authorization", b"x,,", b"te")),
     Defect("Expect", "headers", _values(b"Expect", b"100-continue")),
