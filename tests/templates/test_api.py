@@ -32,6 +32,7 @@ OPEN = {
     "GET /posts/{id}",
     "GET /posts/{id}/author",
     "GET /posts/{id}/comments",
+    "GET /posts/{id}/comments/{comment_id}",
     "POST /payments/webhook",  # the function verifies the provider's signature
 }
 # AWS principals may call these with a signature. Every other route needs an access token.

@@ -69,8 +69,15 @@ pub fn operations() -> Vec<Operation> {
             .answers::<Page<Comment>>(
                 200,
                 "A page of comments.",
-                json!({"items": [comment], "next_cursor": null}),
+                json!({"items": [comment.clone()], "next_cursor": null}),
             ),
+        operation!("comments-get", "GET", "/posts/{id}/comments/{comment_id}", endpoints::get)
+            .named("getComment", "Get a comment")
+            .about("With its author's name.")
+            .path::<Uuid>("id", "The post.", post)
+            .path::<Uuid>("comment_id", "The comment.", id)
+            .answers::<Comment>(200, "The comment.", comment)
+            .with_headers(&[Header::ETag]),
         operation!("comments-update", "PATCH", "/posts/{id}/comments/{comment_id}", endpoints::update)
             .named("updateComment", "Change a comment")
             .about("Allowed for its author.")

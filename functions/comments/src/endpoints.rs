@@ -56,6 +56,12 @@ pub async fn list(comments: &Comments, request: &Request) -> Result<Reply, Probl
     Reply::ok(&found.into_page(&page))
 }
 
+/// `GET /posts/{id}/comments/{comment_id}`.
+pub async fn get(comments: &Comments, request: &Request) -> Result<Reply, Problem> {
+    let comment = comments.get(request.id("id")?, request.id("comment_id")?).await?;
+    Ok(Reply::ok(&comment)?.etag_of_view(comment.version))
+}
+
 /// `PATCH /posts/{id}/comments/{comment_id}`, by its author.
 pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Problem> {
     let (caller, post_id, id) = path(request)?;

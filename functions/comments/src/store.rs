@@ -128,6 +128,15 @@ impl Comments {
         existing(self.table.get(post_key(post)).await?).map(drop)
     }
 
+    /// The comment; 404 if there is none, or its post is unknown or deleted.
+    pub async fn get(&self, post: Uuid, comment: Uuid) -> Result<Comment, Problem> {
+        let (comment, post) = (key(post, comment), post_key(post));
+        let mut items = self.table.batch_get(&[comment.clone(), post.clone()]).await?;
+        existing(items.take(&post)?)?;
+        let stored: Option<Stored<Comment>> = items.take(&comment)?;
+        stored.and_then(Stored::live).ok_or_else(|| Problem::not_found("comment"))
+    }
+
     /// The comment, for a change by the caller, and the author of its post; 404 if there is none.
     pub async fn find(
         &self,

@@ -316,6 +316,7 @@ impl People {
             ),
             ("posts-delete", 404, Box::new(move || delete(&format!("/posts/{nothing}")))),
             ("comments-list", 200, Box::new(move || get(&format!("/posts/{post}/comments")))),
+            ("comments-get", 200, Box::new(move || get(&format!("/posts/{post}/comments/{comment}")))),
             (
                 "comments-update",
                 403,

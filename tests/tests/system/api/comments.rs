@@ -48,6 +48,37 @@ async fn the_comments_of_an_unknown_post_are_not_found() {
 }
 
 #[tokio::test]
+async fn anyone_can_read_a_comment_until_it_or_its_post_is_deleted() {
+    let system = System::connect().await;
+    let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
+    let (post, other) =
+        (ara.writes_commentable_post("Spring").await, ara.writes_commentable_post("Summer").await);
+    let (kept, deleted) = (bada.comments_on(post, "one").await, bada.comments_on(post, "two").await);
+    let path = |post: Uuid, comment: Uuid| format!("/posts/{post}/comments/{comment}");
+    let listed = system.get(&format!("/posts/{post}/comments")).await;
+    let read = system.get(&path(post, kept)).await;
+    read.is(200, &listed.body["items"][0]);
+    let tag = read.is_view_of(1);
+    let known = system.request(Method::GET, &path(post, kept)).header("if-none-match", tag);
+    known.send().await.is(304, &Value::Null);
+
+    assert_eq!(bada.delete(&path(post, deleted)).await.status, 204);
+    for path in
+        [path(post, deleted), path(other, kept), path(post, Uuid::now_v7()), path(Uuid::now_v7(), kept)]
+    {
+        system.get(&path).await.is_problem(404, "not-found");
+    }
+    system.get(&format!("/posts/{post}/comments/x")).await.is_problem(404, "not-found");
+    assert_eq!(ara.delete(&format!("/posts/{post}")).await.status, 204);
+    eventually("the comment is gone", async || {
+        let gone = system.get(&path(post, kept)).await;
+        (gone.status != 200).then_some(gone)
+    })
+    .await
+    .is_problem(404, "not-found");
+}
+
+#[tokio::test]
 async fn only_its_author_can_edit_a_comment() {
     let system = System::connect().await;
     let (ara, bada) = (system.registered("Ara").await, system.registered("Bada").await);
