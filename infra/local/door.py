@@ -129,8 +129,10 @@ def _refuse_host(headers: Headers) -> Refusal | None:
 
 def _refuse_signature(query: str, headers: Headers) -> Refusal | None:
     """Some routes of the API ask for AWS credentials. Every page knows those of the local AWS."""
-    presigned = any(name.lower().startswith("x-amz-") for name, _ in parse_qsl(query, keep_blank_values=True))
-    if presigned or any(value.startswith("AWS4-") for value in headers.get("authorization", [])):
+    names = [name.lower() for name, _ in parse_qsl(query, keep_blank_values=True)]
+    # In the query also in the older form (SigV2), and in the header anything but a token: the emulator takes SigV2 too.
+    presigned = any(name.startswith("x-amz-") or name in ("awsaccesskeyid", "signature") for name in names)
+    if presigned or any(not value.lower().startswith("bearer ") for value in headers.get("authorization", [])):
         return Refusal(
             HTTPStatus.FORBIDDEN,
             "A browser may not use AWS credentials here. Use an SDK or curl, or send a bearer token.",

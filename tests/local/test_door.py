@@ -235,8 +235,13 @@ def test_the_api_answers_every_origin_itself(aws, headers):
 def test_no_page_calls_the_api_with_the_known_aws_keys(aws, headers):
     query = aws.presigned("x").partition("?")[2]
     assert_refused(ask(aws.port, f"{API}?{query}", **aws.filled(headers)), 403, NO_KEYS)
-    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/execute-api/aws4_request"}
-    assert_refused(ask(aws.port, API, **aws.filled(headers), **signed), 403, NO_KEYS)
+    assert_refused(ask(aws.port, f"{API}?AWSAccessKeyId=test&Signature=x", **aws.filled(headers)), 403, NO_KEYS)
+    sigv4 = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/execute-api/aws4_request"
+    for signature in (sigv4, "AWS test:x", "aws test:", "Basic dGVzdDp0ZXN0"):
+        signed = aws.filled(headers) | {"Authorization": signature}
+        assert_refused(ask(aws.port, API, **signed), 403, NO_KEYS)
+    token = aws.filled(headers) | {"Authorization": "Bearer x"}
+    assert ask(aws.port, API, **token)[0] == 404
 
 
 @pytest.mark.parametrize(

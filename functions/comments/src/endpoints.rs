@@ -67,14 +67,17 @@ pub async fn update(comments: &Comments, request: &Request) -> Result<Reply, Pro
     let (caller, post_id, id) = path(request)?;
     let body = read_body(request.json()?)?;
 
-    let comment = comments.find(post_id, id, caller).await?.0.aggregate.comment;
-    if comment.author.id != caller {
-        return Err(Problem::forbidden("comment"));
-    }
-    request.require_match(comment.version)?;
-    let version_read = comment.version;
-    let (comment, event) = comment.edit(body, Timestamp::now());
-    comments.save(version_read, &comment, event).await?;
+    let edited = until_written(async || {
+        let comment = comments.find(post_id, id, caller).await?.0.aggregate.comment;
+        if comment.author.id != caller {
+            return Err(Problem::forbidden("comment"));
+        }
+        request.require_match(comment.version)?;
+        let version_read = comment.version;
+        let (comment, event) = comment.edit(body.clone(), Timestamp::now());
+        Ok(comments.save(version_read, &comment, event).await?.then_some(comment))
+    });
+    let comment = edited.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::ok(&comment)?.etag_of_view(comment.version))
 }
 
@@ -88,9 +91,9 @@ pub async fn delete(comments: &Comments, request: &Request) -> Result<Reply, Pro
             return Err(Problem::forbidden("comment"));
         }
         request.check_match(comment.version)?;
-        Ok(comments.delete(&record, comment.delete(Timestamp::now())).await?)
+        Ok(comments.delete(&record, comment.delete(Timestamp::now())).await?.then_some(()))
     });
-    deleted.await?.done_or(Problem::concurrent_change)?;
+    deleted.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::no_content())
 }
 

@@ -2,8 +2,7 @@
 
 use events::{CommentEvent, PostEvent};
 use kernel::{
-    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, precondition,
-    problem::Problem,
+    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, problem::Problem,
 };
 use runtime::{
     Error,
@@ -188,13 +187,13 @@ impl Comments {
         Ok(creation.map(|record| record.comment))
     }
 
-    /// Writes an edit of version `version_read`; 412 if that is no longer the current version.
+    /// Writes an edit of version `version_read`, if that is still the current version.
     pub async fn save(
         &self,
         version_read: u64,
         comment: &Comment,
         event: CloudEvent<CommentEvent>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Written<()>, table::Error> {
         #[derive(Serialize)]
         struct Edited<'a> {
             body: &'a Body,
@@ -203,7 +202,7 @@ impl Comments {
         }
         let Comment { id, post_id, body, updated_at, version, .. } = comment;
         let edited = Edited { body, updated_at: *updated_at, version: *version };
-        self.table.save(key(*post_id, *id), version_read, &edited, event).await?.done_or(precondition::stale)
+        self.table.save(key(*post_id, *id), version_read, &edited, event).await
     }
 
     /// Deletes a comment, if its version is still the one that was read.

@@ -5,6 +5,7 @@ use kernel::problem::{Kind, Problem};
 use runtime::{
     aws::identity_provider::UserPool,
     serve::http::{Reply, Request},
+    table::aggregate::until_written,
 };
 
 use crate::{
@@ -81,9 +82,12 @@ pub async fn put((inventory, pool): &(Inventory, UserPool), request: &Request) -
             "send If-None-Match: * to list a new item, or If-Match with the ETag of your last GET to change one",
         ));
     }
-    let read = inventory.find(&sku).await?;
-    request.require_match(read.version)?;
-    // The item can be reserved after this read, so the write checks again.
-    let item = inventory.edit(&sku, read.version, listing).await?;
+    let edited = until_written(async || {
+        let read = inventory.find(&sku).await?;
+        request.require_match(read.version)?;
+        // The item can be reserved after this read, so the write checks again.
+        inventory.edit(&sku, read.version, listing.clone()).await
+    });
+    let item = edited.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::ok(&item)?.etag_of_view(item.version))
 }

@@ -5,7 +5,6 @@ use kernel::{
     clock::Timestamp,
     event::CloudEvent,
     page::PageRequest,
-    precondition,
     problem::{Kind, Problem},
 };
 use runtime::{
@@ -129,9 +128,14 @@ impl Inventory {
         }
     }
 
-    /// Changes version `version_read` of an item, even if it was reserved in the meantime, and returns the item afterwards. 412
-    /// if it no longer has that version, 409 if more is reserved than would be on hand.
-    pub async fn edit(&self, sku: &Sku, version_read: u64, listing: Listing) -> Result<StockItem, Problem> {
+    /// Changes version `version_read` of an item, even if it was reserved in the meantime, and returns the item afterwards.
+    /// `None` if it no longer has that version; 409 if more is reserved than would be on hand.
+    pub async fn edit(
+        &self,
+        sku: &Sku,
+        version_read: u64,
+        listing: Listing,
+    ) -> Result<Option<StockItem>, Problem> {
         let update = Update::new(
             "SET #name = :name, #unit_price = :unit_price, #on_hand = :on_hand, \
              #available = :on_hand - #reserved, #version = :version",
@@ -144,11 +148,11 @@ impl Inventory {
             .value("version_read", version_read)
             .value("on_hand", listing.on_hand);
         match self.table.update::<StockItem>(stock_key(sku), update, condition).await? {
-            Updated::Done(item) => Ok(item),
+            Updated::Done(item) => Ok(Some(item)),
             Updated::ConditionFailed(Some(current)) if current.version == version_read => {
                 Err(current.edit(listing).err().unwrap_or_else(Problem::concurrent_change))
             }
-            Updated::ConditionFailed(_) => Err(precondition::stale()),
+            Updated::ConditionFailed(_) => Ok(None),
         }
     }
 

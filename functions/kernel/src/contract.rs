@@ -315,7 +315,7 @@ impl Operation {
     #[must_use]
     pub fn requires_if_match(self) -> Self {
         self.parameter::<EntityTags>(ParameterIn::Header, true, "If-Match", IF_MATCH, json!(FIRST_VERSION))
-            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
+            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::Conflict, Kind::VersionRequired])
     }
 
     /// Accepts `If-Match`. Without it, the current version is meant. Adds 409 too, because another request can change that version
@@ -334,7 +334,7 @@ impl Operation {
     pub fn accepts_conditions(self) -> Self {
         self.header::<EntityTags>("If-Match", IF_MATCH, FIRST_VERSION)
             .header::<Asterisk>("If-None-Match", "`*` to create it if it does not exist.", "*")
-            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::VersionRequired])
+            .refuses(&[Kind::Unreadable, Kind::StaleVersion, Kind::Conflict, Kind::VersionRequired])
     }
 
     /// Adds a JSON body, and the problems of one that cannot be accepted.

@@ -1,7 +1,10 @@
 //! The HTTP endpoints.
 
 use kernel::{clock::Timestamp, page::Page, precondition, problem::Problem};
-use runtime::serve::http::{Reply, Request};
+use runtime::{
+    serve::http::{Reply, Request},
+    table::aggregate::until_written,
+};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -110,14 +113,17 @@ pub async fn set_preferences(notifications: &Notifications, request: &Request) -
     let caller = request.caller()?.id;
     let preferences = Preferences::read(request.json()?)?;
 
-    let current = notifications.own_settings(caller).await?.version;
     let creates = request.preconditions().creates_only()?;
-    if !creates {
-        request.require_match(current)?;
-    } else if current > 0 {
-        return Err(precondition::exists());
-    }
-    let version = notifications.save_preferences(caller, current, preferences).await?;
+    let saved = until_written(async || {
+        let current = notifications.own_settings(caller).await?.version;
+        if !creates {
+            request.require_match(current)?;
+        } else if current > 0 {
+            return Err(precondition::exists());
+        }
+        Ok(notifications.save_preferences(caller, current, preferences).await?)
+    });
+    let version = saved.await?.ok_or_else(Problem::concurrent_change)?;
     let reply = if creates { Reply::created(&preferences, "preferences")? } else { Reply::ok(&preferences)? };
     Ok(reply.etag(version))
 }

@@ -20,7 +20,6 @@ use kernel::{
     clock::Timestamp,
     event::CloudEvent,
     page::PageRequest,
-    precondition,
     problem::{Kind, Problem},
 };
 use runtime::{
@@ -292,13 +291,13 @@ impl Notifications {
         Ok(())
     }
 
-    /// Replaces version `version_read` of the preferences, and returns the new version; 412 if it is no longer the current one.
+    /// Replaces version `version_read` of the preferences, and returns the new version; `None` if it is no longer the current one.
     pub async fn save_preferences(
         &self,
         user: Uuid,
         version_read: u64,
         preferences: Preferences,
-    ) -> Result<u64, Problem> {
+    ) -> Result<Option<u64>, table::Error> {
         #[derive(Serialize)]
         struct Replaced {
             #[serde(flatten)]
@@ -312,8 +311,7 @@ impl Notifications {
         };
         let replaced = Replaced { preferences, version: version_read + 1 };
         let written = self.table.set::<IgnoredAny>(settings_key(user), &replaced, &[], unchanged).await?;
-        written.done_or(precondition::stale)?;
-        Ok(replaced.version)
+        Ok(written.then_some(replaced.version))
     }
 
     /// Deletes a user's settings.

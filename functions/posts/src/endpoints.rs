@@ -90,11 +90,14 @@ pub async fn update(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
     let (caller, id) = (request.caller()?, request.id("id")?);
     let edit = Edit::read(request.json()?)?;
 
-    let post = posts.find_own(id, caller.id).await?.aggregate.post;
-    request.require_match(post.version)?;
-    let version_read = post.version;
-    let (post, event) = post.edit(edit, Timestamp::now());
-    posts.save(version_read, &post, event).await?;
+    let edited = until_written(async || {
+        let post = posts.find_own(id, caller.id).await?.aggregate.post;
+        request.require_match(post.version)?;
+        let version_read = post.version;
+        let (post, event) = post.edit(edit.clone(), Timestamp::now());
+        Ok::<_, Problem>(posts.save(version_read, &post, event).await?.then_some(post))
+    });
+    let post = edited.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::ok(&post)?.etag_of_view(post.version))
 }
 
@@ -105,8 +108,8 @@ pub async fn delete(posts: &Posts, request: &Request) -> Result<Reply, Problem> 
         let record = posts.find_own(id, caller.id).await?;
         let post = &record.aggregate.post;
         request.check_match(post.version)?;
-        Ok::<_, Problem>(posts.delete(&record, post.delete(Timestamp::now())).await?)
+        Ok::<_, Problem>(posts.delete(&record, post.delete(Timestamp::now())).await?.then_some(()))
     });
-    deleted.await?.done_or(Problem::concurrent_change)?;
+    deleted.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::no_content())
 }

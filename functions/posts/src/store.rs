@@ -2,8 +2,7 @@
 
 use events::PostEvent;
 use kernel::{
-    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, precondition,
-    problem::Problem,
+    clock::Timestamp, event::CloudEvent, idempotency::CreationRequest, page::PageRequest, problem::Problem,
 };
 use runtime::{
     Error,
@@ -152,13 +151,13 @@ impl Posts {
         Ok(creation.map(|record| record.post))
     }
 
-    /// Writes an edit of version `version_read`; 412 if that is no longer the current version.
+    /// Writes an edit of version `version_read`, if that is still the current version.
     pub async fn save(
         &self,
         version_read: u64,
         post: &Post,
         event: CloudEvent<PostEvent>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Written<()>, table::Error> {
         #[derive(Serialize)]
         struct Edited<'a> {
             title: &'a Title,
@@ -168,7 +167,7 @@ impl Posts {
         }
         let Post { title, body, updated_at, version, .. } = post;
         let edited = Edited { title, body, updated_at: *updated_at, version: *version };
-        self.table.save(key(post.id), version_read, &edited, event).await?.done_or(precondition::stale)
+        self.table.save(key(post.id), version_read, &edited, event).await
     }
 
     /// Deletes a post, if its version is still the one that was read.

@@ -129,11 +129,14 @@ pub async fn update(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
     let caller = request.caller()?;
     let name = read_name(request.json()?)?;
 
-    let profile = profiles.own(caller.id).await?;
-    request.require_match(profile.version)?;
-    let version_read = profile.version;
-    let (profile, event) = profile.rename(name, Timestamp::now());
-    profiles.rename(version_read, &profile, event).await?;
+    let renamed = until_written(async || {
+        let profile = profiles.own(caller.id).await?;
+        request.require_match(profile.version)?;
+        let version_read = profile.version;
+        let (profile, event) = profile.rename(name.clone(), Timestamp::now());
+        Ok::<_, Problem>(profiles.rename(version_read, &profile, event).await?.then_some(profile))
+    });
+    let profile = renamed.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::ok(&UserView::own(&profile))?.etag(profile.version))
 }
 
@@ -143,9 +146,9 @@ pub async fn delete(profiles: &Profiles, request: &Request) -> Result<Reply, Pro
     let deleted = until_written(async || {
         let profile = profiles.own(caller.id).await?;
         request.check_match(profile.version)?;
-        Ok::<_, Problem>(profiles.delete(&profile, profile.delete(Timestamp::now())).await?)
+        Ok::<_, Problem>(profiles.delete(&profile, profile.delete(Timestamp::now())).await?.then_some(()))
     });
-    deleted.await?.done_or(Problem::concurrent_change)?;
+    deleted.await?.ok_or_else(Problem::concurrent_change)?;
     Ok(Reply::accepted())
 }
 

@@ -1,7 +1,7 @@
 //! Profiles in the table, one item each.
 
 use events::UserEvent;
-use kernel::{event::CloudEvent, precondition, problem::Problem};
+use kernel::{event::CloudEvent, problem::Problem};
 use runtime::{
     Error,
     table::{self, Key, Table, Written, aggregate::Stored},
@@ -60,20 +60,20 @@ impl Profiles {
         self.table.create(key(record.profile.id), record, event).await
     }
 
-    /// Writes the new name of version `version_read`; 412 if that is no longer the current version.
+    /// Writes the new name of version `version_read`, if that is still the current version.
     pub async fn rename(
         &self,
         version_read: u64,
         profile: &Profile,
         event: CloudEvent<UserEvent>,
-    ) -> Result<(), Problem> {
+    ) -> Result<Written<()>, table::Error> {
         #[derive(Serialize)]
         struct Renamed<'a> {
             name: &'a Name,
             version: u64,
         }
         let renamed = Renamed { name: &profile.name, version: profile.version };
-        self.table.save(key(profile.id), version_read, &renamed, event).await?.done_or(precondition::stale)
+        self.table.save(key(profile.id), version_read, &renamed, event).await
     }
 
     /// Deletes a profile, if its version is still the one that was read.

@@ -6,8 +6,8 @@ use icu_properties::{
 };
 
 /// Characters whose glyph is empty by their definition, and that no property of Unicode tells apart from those that show
-/// something: BRAILLE PATTERN BLANK and MUSICAL SYMBOL NULL NOTEHEAD.
-const EMPTY: [char; 2] = ['\u{2800}', '\u{1d159}'];
+/// something: BRAILLE PATTERN BLANK, EGYPTIAN HIEROGLYPH FULL BLANK and HALF BLANK, MUSICAL SYMBOL NULL NOTEHEAD.
+const EMPTY: [char; 4] = ['\u{2800}', '\u{13441}', '\u{13442}', '\u{1d159}'];
 
 /// Whether nobody sees anything of the text: it is empty, or each of its characters [shows nothing](shows_nothing).
 pub(super) fn is_blank(text: &str) -> bool {
@@ -45,7 +45,7 @@ mod tests {
             ("white space", " \t\u{a0}\u{3000}\u{2028}\u{2029}\u{85}"),
             ("zero width", "\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}"),
             ("bidirectional", "\u{61c}\u{200e}\u{200f}\u{202a}\u{202e}\u{2066}\u{2069}"),
-            ("fillers", "\u{115f}\u{1160}\u{3164}\u{ffa0}\u{2800}\u{1d159}\u{16fe4}"),
+            ("fillers", "\u{115f}\u{1160}\u{3164}\u{ffa0}\u{2800}\u{13441}\u{13442}\u{1d159}\u{16fe4}"),
             ("ignorable", "\u{ad}\u{34f}\u{180e}\u{17b4}\u{2062}\u{1d173}"),
             ("variation selectors and tags", "\u{fe00}\u{fe0f}\u{e0100}\u{e0020}"),
             ("control and format", "\0\u{7f}\u{fff9}\u{fffb}\u{13430}"),
@@ -78,14 +78,14 @@ mod tests {
     proptest! {
         #[test]
         fn all_that_is_white_space_ignorable_control_or_mark_is_blank(
-            text in r"[\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}\p{M}\u{2800}\u{1d159}]*",
+            text in r"[\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cc}\p{Zl}\p{Zp}\p{M}\u{2800}\u{13441}\u{13442}\u{1d159}]*",
         ) {
             prop_assert!(is_blank(&text));
         }
 
         #[test]
         fn no_letter_number_punctuation_or_symbol_is_blank(
-            text in r"[[\p{L}\p{N}\p{P}\p{S}]--\p{Default_Ignorable_Code_Point}--[\u{2800}\u{1d159}]]",
+            text in r"[[\p{L}\p{N}\p{P}\p{S}]--\p{Default_Ignorable_Code_Point}--[\u{2800}\u{13441}\u{13442}\u{1d159}]]",
         ) {
             prop_assert!(!is_blank(&text));
         }

@@ -73,13 +73,13 @@ pub fn in_trace<P>(event: CloudEvent<P>) -> CloudEvent<P> {
     CloudEvent { traceparent: traceparent(), ..event }
 }
 
-/// Makes a change that reads the aggregate first, and reads it again each time that another change came in between. Returns
-/// [`Written::ConditionFailed`] only if that happened each time.
-pub async fn until_written<E>(attempt: impl AsyncFn() -> Result<Written<()>, E>) -> Result<Written<()>, E> {
+/// Makes a change that reads the aggregate first, and reads it again each time that another change came in between: then `attempt`
+/// returns `None`. Returns `None` only if that happened each time.
+pub async fn until_written<T, E>(attempt: impl AsyncFn() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
     let mut retries = Retries::new(FIRST_PAUSE, RETRIES);
     loop {
         let written = attempt().await?;
-        if written == Written::Done || !retries.wait().await {
+        if written.is_some() || !retries.wait().await {
             return Ok(written);
         }
     }
@@ -175,11 +175,11 @@ impl Table {
     {
         let buried = until_written(async || {
             let Some(Stored::Live(aggregate)) = self.get::<Stored<T>>(key.clone()).await? else {
-                return Ok(Written::Done);
+                return Ok::<_, Error>(Some(()));
             };
             let (version_read, origin, event) = delete(aggregate);
-            self.bury(key.clone(), version_read, origin, event).await
+            Ok(self.bury(key.clone(), version_read, origin, event).await?.then_some(()))
         });
-        buried.await?.done_or(|| Error::Unavailable("the item kept changing".into()))
+        buried.await?.ok_or_else(|| Error::Unavailable("the item kept changing".into()))
     }
 }

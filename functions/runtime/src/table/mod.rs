@@ -163,6 +163,14 @@ impl<T> Written<T> {
         }
     }
 
+    /// The value, unless the condition failed.
+    pub fn then_some<U>(self, value: U) -> Option<U> {
+        match self {
+            Self::Done => Some(value),
+            Self::ConditionFailed(_) => None,
+        }
+    }
+
     /// Drops the present item.
     pub(crate) fn forget(self) -> Written<()> {
         match self {

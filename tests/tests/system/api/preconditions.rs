@@ -1,5 +1,7 @@
 //! `ETag`, `If-Match` and `If-None-Match` (RFC 9110, section 13), on everything that has a version.
 
+use std::collections::HashSet;
+
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -228,5 +230,20 @@ async fn a_deletion_that_loses_to_concurrent_edits_is_made_again() {
             assert!([200, 404, 412].contains(&edit.status.as_u16()), "{edit:?}");
         }
         system.get(&path).await.is_problem(404, "not-found");
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_any_version_loses_to_no_concurrent_one() {
+    let system = System::connect().await;
+    for (person, path) in things(&system).await {
+        let Some((method, body)) = change(&path) else { continue };
+        let send = || person.request(method.clone(), &path).header("if-match", "*").json(&body).send();
+        let answers = join_all((0..4).map(|_| send())).await;
+        for answer in &answers {
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        }
+        let versions: HashSet<&str> = answers.iter().map(|answer| answer.header("etag").unwrap()).collect();
+        assert_eq!(versions.len(), 4, "{path}: each is a version of its own: {versions:?}");
     }
 }

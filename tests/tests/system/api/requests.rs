@@ -46,6 +46,18 @@ async fn quotes_in_the_query_are_a_parameter_like_any_other() {
 }
 
 #[tokio::test]
+async fn the_location_is_right_even_if_the_path_ends_in_a_slash() {
+    let system = System::connect().await;
+    let ara = system.registered("Ara").await;
+    let draft = json!({"title": "Spring", "body": "It rains."});
+    for path in ["/posts", "/posts/"] {
+        let answer = ara.post(path, &draft).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.location(), system.url(&format!("/posts/{}", answer.id())));
+    }
+}
+
+#[tokio::test]
 async fn odd_forwarding_headers_are_not_read() {
     let system = System::connect().await;
     for (name, value) in [

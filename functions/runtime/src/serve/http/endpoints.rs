@@ -151,7 +151,12 @@ impl<S: 'static> Endpoints<S> {
                 }
                 self.handle_request(endpoint, request).await
             };
-            let result = result.boxed_local().await;
+            let mut result = result.boxed_local().await;
+            if path.ends_with('/')
+                && let Ok(reply) = &mut result
+            {
+                reply.raise_location();
+            }
             if let Some(made) = result.as_ref().ok().and_then(Reply::location) {
                 annotate(unit, made);
             }

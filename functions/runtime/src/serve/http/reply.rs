@@ -99,6 +99,15 @@ impl Reply {
         self.headers.get(header::LOCATION)?.to_str().ok()
     }
 
+    /// Adapts `Location` to a request whose path ends in a slash, which API Gateway may route like one without: relative to `/posts/`,
+    /// `posts/7` would be `/posts/posts/7`.
+    pub(super) fn raise_location(&mut self) {
+        let raised = self.location().map(|location| format!("../{location}"));
+        if let Some(raised) = raised.and_then(|raised| HeaderValue::try_from(raised).ok()) {
+            self.headers.insert(header::LOCATION, raised);
+        }
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
