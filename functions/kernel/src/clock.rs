@@ -51,6 +51,12 @@ impl Timestamp {
         Self::from_microsecond(self.0.as_microsecond().saturating_add(1))
     }
 
+    /// The previous moment that can be told from this one: a microsecond earlier.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        Self::from_microsecond(self.0.as_microsecond().saturating_sub(1))
+    }
+
     /// The moment `seconds` later.
     #[must_use]
     pub fn plus_seconds(self, seconds: i64) -> Self {

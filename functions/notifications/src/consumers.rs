@@ -4,9 +4,10 @@
 //!
 //! A notification has the time of its event, and its place in the list by that time, however late the event arrives.
 //!
-//! An event about an order that arrives after a later one about the same order (by its `sequence`) is no news any more: "we have
-//! received your order" after "you have cancelled your order" would only confuse. So no notification is made of it, just as no copy of
-//! other data is made of such an event. A notification whose mail has to wait is not mailed any more either if later news came meanwhile.
+//! An event about an order that arrives after a later one about the same order (by its `sequence`) is told, but not as the latest
+//! news: its place in the list is before the later one's, even if a clock was wrong, and it is not mailed. "We have received your
+//! order" in the mail after "you have cancelled your order" would only confuse. A notification whose mail has to wait is not mailed any
+//! more either if later news came meanwhile.
 //!
 //! # Mail is sent at least once
 //!
@@ -25,7 +26,7 @@ use kernel::{clock::Timestamp, event::CloudEvent};
 use runtime::{
     aws::mail::Mailer,
     error::chain,
-    serve::queue::{self, ConsumerError, Delivery, Outcome},
+    serve::queue::{ConsumerError, Delivery, Outcome},
     table::{Written, copies::Copied},
     users::{UsersClient, user_copies},
 };
@@ -69,7 +70,7 @@ pub async fn on_comment(
     notify(notifications, event, comment.post_author_id, about).await
 }
 
-/// Notifies a buyer of an order's progress, unless a later event has told more.
+/// Notifies a buyer of an order's progress.
 pub async fn on_order(
     notifications: &Notifications,
     delivery: &Delivery<OrderEvent>,
@@ -77,9 +78,10 @@ pub async fn on_order(
     let event = &delivery.event;
     let buyer = event.payload.summary().buyer_id;
     let Some(settings) = notifications.recipient(buyer).await? else { return Ok(Outcome::AlreadyApplied) };
-    let copied = notifications.record_news(event).await?;
     let about = About::order(&event.payload);
-    queue::follow_up(copied, store(notifications, event, buyer, about, &settings)).await
+    let time = notifications.record_news(event).await?;
+    let told = CloudEvent { time, ..event.clone() };
+    store(notifications, &told, buyer, about, &settings).await
 }
 
 /// Stores the notification of an event, unless that was done before or its recipient was deleted.

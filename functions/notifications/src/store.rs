@@ -75,13 +75,15 @@ impl Record {
     }
 }
 
-/// The latest news that a buyer was told about an order. An event from before it is none any more: no notification tells it.
+/// The latest news that a buyer was told about an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatestNews {
     /// The notification that told it.
     notification_id: Uuid,
     /// The version of the order that its event is from.
     sequence: u64,
+    /// When its event happened, which is its place in the list.
+    told_at: Timestamp,
     /// When DynamoDB may remove the item, in seconds since 1970 (time to live). Older events are not applied any more by then.
     expires_at: i64,
 }
@@ -92,6 +94,7 @@ impl LatestNews {
         Self {
             notification_id: Notification::id_of(event.id, event.payload.summary().buyer_id),
             sequence: event.sequence,
+            told_at: event.time,
             expires_at: event.time.as_second() + TOMBSTONE_LIFE,
         }
     }
@@ -173,18 +176,27 @@ impl Notifications {
         Ok((!deleted).then_some(settings))
     }
 
-    /// Records the latest news about an order, unless there is later news already.
-    pub async fn record_news(&self, event: &CloudEvent<OrderEvent>) -> Result<Copied, table::Error> {
+    /// Records the latest news about an order, unless there is later news already. Returns the place of the event in the list: its
+    /// time, but before that of later news.
+    pub async fn record_news(&self, event: &CloudEvent<OrderEvent>) -> Result<Timestamp, table::Error> {
         let order = event.payload.summary();
-        self.table.put_copy(news_key(order.buyer_id, order.id), &LatestNews::of(event), event.sequence).await
+        let key = news_key(order.buyer_id, order.id);
+        let later = match self.table.put_copy(key.clone(), &LatestNews::of(event), event.sequence).await? {
+            Copied::Latest => None,
+            Copied::Outdated => self.latest_news(key).await?,
+        };
+        Ok(later.map_or(event.time, |later| event.time.min(later.told_at.previous())))
     }
 
     /// Whether there is no later news than a notification tells about what it is about.
     pub async fn is_latest_news(&self, notification: &Notification) -> Result<bool, table::Error> {
         let Some(order) = notification.about.order_id() else { return Ok(true) };
-        let key = news_key(notification.user_id, order);
-        let latest: Option<LatestNews> = self.table.batch_get(slice::from_ref(&key)).await?.take(&key)?;
+        let latest = self.latest_news(news_key(notification.user_id, order)).await?;
         Ok(latest.is_none_or(|latest| latest.notification_id == notification.id))
+    }
+
+    async fn latest_news(&self, key: Key) -> Result<Option<LatestNews>, table::Error> {
+        self.table.batch_get(slice::from_ref(&key)).await?.take(&key)
     }
 
     /// Whether the copy of a user says that the user was deleted.
