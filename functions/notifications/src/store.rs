@@ -181,22 +181,20 @@ impl Notifications {
     pub async fn record_news(&self, event: &CloudEvent<OrderEvent>) -> Result<Timestamp, table::Error> {
         let order = event.payload.summary();
         let key = news_key(order.buyer_id, order.id);
-        let later = match self.table.put_copy(key.clone(), &LatestNews::of(event), event.sequence).await? {
-            Copied::Latest => None,
-            Copied::Outdated => self.latest_news(key).await?,
-        };
+        let later: Option<LatestNews> =
+            match self.table.put_copy(key.clone(), &LatestNews::of(event), event.sequence).await? {
+                Copied::Latest => None,
+                Copied::Outdated => self.table.get(key).await?,
+            };
         Ok(later.map_or(event.time, |later| event.time.min(later.told_at.previous())))
     }
 
     /// Whether there is no later news than a notification tells about what it is about.
     pub async fn is_latest_news(&self, notification: &Notification) -> Result<bool, table::Error> {
         let Some(order) = notification.about.order_id() else { return Ok(true) };
-        let latest = self.latest_news(news_key(notification.user_id, order)).await?;
+        let key = news_key(notification.user_id, order);
+        let latest: Option<LatestNews> = self.table.batch_get(slice::from_ref(&key)).await?.take(&key)?;
         Ok(latest.is_none_or(|latest| latest.notification_id == notification.id))
-    }
-
-    async fn latest_news(&self, key: Key) -> Result<Option<LatestNews>, table::Error> {
-        self.table.batch_get(slice::from_ref(&key)).await?.take(&key)
     }
 
     /// Whether the copy of a user says that the user was deleted.
