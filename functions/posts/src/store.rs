@@ -125,8 +125,7 @@ impl Posts {
 
     /// What the author may still write, deleted posts included.
     pub async fn allowance(&self, author: Uuid, limit: HourlyLimit) -> Result<Allowance, table::Error> {
-        let list = Self::of_author(author);
-        self.table.allowance(&[list.clone(), limits::deleted(list)], limit).await
+        self.table.allowance(&limits::with_deleted(Self::of_author(author)), limit).await
     }
 
     /// 429 if nothing is left, unless the request is a repeat.

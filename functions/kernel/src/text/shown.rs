@@ -222,7 +222,7 @@ mod tests {
         let samples = samples();
         assert!(samples.len() > 700, "{}", samples.len());
         for clusters in samples {
-            // What stands in front lets each sample begin with a cluster, and be no beginning that shows nothing.
+            // With a letter in front, the excerpt always shows something. The word joiner keeps the sample apart from the letter.
             let text = format!("a\u{2060}{}", clusters.concat());
             for max in 2..=text.chars().count() {
                 let prefixes = (0..=clusters.len()).map(|count| &clusters[..count]);

@@ -69,7 +69,7 @@ pub enum Allowance {
 /// The place of a deleted aggregate in the index `by_author`, where it still counts against its author's limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counted {
-    /// The partition of the index: see [`deleted`].
+    /// The partition of the index: see [`with_deleted`].
     author_id: String,
     /// The sort key of the index.
     created: String,
@@ -82,11 +82,11 @@ impl Counted {
     }
 }
 
-/// The list of what was deleted from an author's list.
-#[must_use]
-pub fn deleted(mut list: List) -> List {
-    list.partition.1 = partition_of_deleted(&list.partition.1);
-    list
+/// An author's list, and the list of what was deleted from it.
+pub fn with_deleted(list: List) -> [List; 2] {
+    let mut deleted = list.clone();
+    deleted.partition.1 = partition_of_deleted(&list.partition.1);
+    [list, deleted]
 }
 
 fn partition_of_deleted(author: &str) -> String {
@@ -161,6 +161,6 @@ mod tests {
         let list = List { index: "by_author", partition, sort: "created", newest_first: true };
         let counted = Counted::by(author, "2026-05-04T09:30:00.123456Z#1");
         assert_ne!(counted.author_id, list.partition.1);
-        assert_eq!(counted.author_id, deleted(list).partition.1);
+        assert_eq!(counted.author_id, with_deleted(list)[1].partition.1);
     }
 }

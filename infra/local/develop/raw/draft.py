@@ -123,7 +123,7 @@ def _authorization(operation: Operation, world: World, choice: random.Random) ->
         return SIGNATURE
     if operation.security != "accessToken":
         return b""
-    # Someone who leaves is no user any more, so that nobody else may.
+    # The other requests need these users, so only one who is there for it may delete the profile.
     callers = ["leaving"] if operation.id == "deleteUser" else ["user"] * 7 + ["admin"] * 2 + ["unregistered"]
     if operation.path.startswith(("/inventory", "/staff")):
         callers = ["admin"] * 9 + ["user"]

@@ -169,9 +169,10 @@ impl<S: 'static> Endpoints<S> {
     /// Calls the handler, and evaluates the preconditions of a GET. Those of a change are evaluated by its handler, which has read the
     /// version that they are about: see [`Request::check_match`].
     async fn handle_request(&self, endpoint: &Endpoint<S>, request: Request) -> Result<Reply, Problem> {
-        let (deadline, preconditions) = (request.deadline(), request.preconditions().clone());
-        let reply = within(deadline, (endpoint.handler)(Rc::clone(&self.state), Rc::new(request))).await?;
-        if endpoint.method == "GET" { reply.for_reader(&preconditions) } else { Ok(reply) }
+        let request = Rc::new(request);
+        let handled = (endpoint.handler)(Rc::clone(&self.state), Rc::clone(&request));
+        let reply = within(request.deadline(), handled).await?;
+        if endpoint.method == "GET" { reply.for_reader(request.preconditions()) } else { Ok(reply) }
     }
 
     /// The endpoint of a request. API Gateway has chosen it, and read the parameters of the path; the path itself can begin with
