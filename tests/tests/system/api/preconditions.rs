@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use system_tests::{
     Answer, Person, System, eventually,
-    shop::{CARD, new_sku, usd},
+    shop::{CARD, new_sku, usd, wait_until_settled},
 };
 use uuid::Uuid;
 
@@ -22,7 +22,8 @@ async fn things(system: &System) -> Vec<(Person, String)> {
     let (post, sku) = (ara.writes_post("Spring").await, new_sku("tea"));
     admin.stocks(&sku, &usd(450), 7).await;
     let order = ara.orders(&sku, 1, CARD).await;
-    ara.wait_until_decided(order).await;
+    // A confirmed order still changes the stock until it is settled.
+    wait_until_settled(system, &[order]).await;
     vec![
         (ara.clone(), format!("/users/{}", ara.id)),
         (ara.clone(), format!("/posts/{post}")),
